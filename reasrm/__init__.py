@@ -1,0 +1,1 @@
+"""A judge that reasons before it decides: library, command line and rewards."""

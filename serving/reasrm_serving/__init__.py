@@ -1,0 +1,1 @@
+"""The gateway: judgments over HTTP, before SGLang or any OpenAI-compatible engine."""

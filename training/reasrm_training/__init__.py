@@ -1,0 +1,1 @@
+"""The two-stage trainer: oracle chains, distillation, and RL with verifiable rewards."""
