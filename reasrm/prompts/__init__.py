@@ -1,0 +1,6 @@
+"""Prompt packs: versioned text files that put a pair to a judge, and the guards around the texts in them."""
+
+from reasrm.prompts.guard import escape, fence, unescape
+from reasrm.prompts.pack import BUILTIN, Pack, load_pack
+
+__all__ = ["BUILTIN", "Pack", "escape", "fence", "load_pack", "unescape"]

@@ -1,0 +1,226 @@
+"""A prompt pack: a folder of text files that says how a pair is put to the judge. README of the format: docs, "Write a prompt pack".
+
+    pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed
+    user.txt           the user message; placeholders {{question}} {{response_a}} {{response_b}} and their fences
+    conversation.txt   optional: used instead where there is more than one turn; may use {{conversation_a}} {{conversation_b}}
+    system.txt         optional: the system message
+    rubric.txt         optional: how a caller's rubric is put, at {{given_rubric}}; packs of kind "rubric" begin the reply with it instead
+
+A template is rendered in a single pass: what is filled in is never looked at again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reasrm.errors import InputError, PromptPackError
+from reasrm.parsing import ReplyKind
+from reasrm.prompts.guard import escape, fence
+from reasrm.types import Message, Pair
+
+BUILTIN = Path(__file__).parent / "packs"
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_TEXTS = ("question", "response_a", "response_b", "conversation_a", "conversation_b")
+_FENCES = ("fence_question", "fence_a", "fence_b")
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    version: str
+    kind: ReplyKind
+    fence: Literal["hmac", "escape"] = "hmac"
+    reuse: bool = False
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A loaded prompt pack. `digest` names its exact text and stands in every judgment; `reuse`: trained for deliberation reuse."""
+
+    name: str
+    kind: ReplyKind
+    reuse: bool
+    digest: str
+    fenced: bool
+    fixed: tuple[str, ...]
+    user: str
+    conversation: str | None = None
+    system: str | None = None
+    given_rubric: str | None = None
+
+    def render(self, pair: Pair, key: bytes) -> tuple[Message, ...]:
+        """The messages that put `pair` to the judge. `key` is the secret behind the fences; packs with fixed ones ignore it.
+
+        Raises `InputError` where the pair brings a rubric that this pack has no place for.
+        """
+        single = all(len(part) == 1 and not part[0].tool_calls for part in (pair.question, pair.a, pair.b))
+        template = self.user if single or self.conversation is None else self.conversation
+        values = self._values(pair, key, set(_PLACEHOLDER.findall(template)))
+        body = _PLACEHOLDER.sub(lambda match: values[match.group(1)], template)
+        user = Message(role="user", content=body)
+        return (user,) if self.system is None else (Message(role="system", content=self.system), user)
+
+    def prefill(self, pair: Pair) -> str:
+        """How the reply begins when the caller brought a rubric: with that rubric, so that the judge cannot write its own."""
+        if pair.rubric is None or self.kind != "rubric":
+            return ""
+        return f"<type>Chat</type>\n<rubric>\n{escape(pair.rubric.strip())}\n</rubric>\n"
+
+    def _values(self, pair: Pair, key: bytes, wanted: set[str]) -> Mapping[str, str]:
+        """The texts behind the placeholders in `wanted`."""
+        parts = {
+            "question": pair.question,
+            "response_a": pair.a,
+            "response_b": pair.b,
+            "conversation_a": pair.question + pair.a,
+            "conversation_b": pair.question + pair.b,
+        }
+        raw = {name: _plain(messages) for name, messages in parts.items() if name in wanted or name in _TEXTS[:3]}
+        fences = dict(
+            zip(
+                _FENCES, (self._fence(raw[name], key) for name in ("question", "response_a", "response_b")), strict=True
+            )
+        )
+        marks = {
+            "question": fences["fence_question"],
+            "response_a": fences["fence_a"],
+            "response_b": fences["fence_b"],
+            "conversation_a": fences["fence_a"],
+            "conversation_b": fences["fence_b"],
+        }
+        texts = {name: self._text(parts[name], marks[name]) for name in raw}
+        return texts | fences | {"given_rubric": self._given(pair)}
+
+    def _fence(self, text: str, key: bytes) -> str:
+        return fence(text, key) if self.fenced else ""
+
+    def _text(self, messages: tuple[Message, ...], mark: str) -> str:
+        """One plain turn as it is; several, or tool calls, as a transcript whose labels carry the fence."""
+        if len(messages) == 1 and not messages[0].tool_calls:
+            return escape(messages[0].content, self.fixed)
+        lines: list[str] = []
+        for message in messages:
+            speaker = message.role if message.name is None else f"{message.role} {self._safe(message.name)}"
+            lines.append(_label(speaker, mark))
+            if message.content:
+                lines.append(self._safe(message.content))
+            for call in message.tool_calls:
+                lines.append(_label(f"{message.role} calls {self._safe(call.name)}", mark))
+                lines.append(self._safe(call.arguments))
+        return "\n".join(lines)
+
+    def _safe(self, text: str) -> str:
+        """Escaped; without a fence in it, a turn's label could be written by a text, so it counts as one more fixed delimiter."""
+        return escape(text, self.fixed if self.fenced else (*self.fixed, "[user]", "[assistant]", "[system]", "[tool]"))
+
+    def _given(self, pair: Pair) -> str:
+        if pair.rubric is None or self.kind == "rubric":
+            return ""
+        if self.given_rubric is None:
+            raise InputError(
+                f"prompt pack {self.name!r} has no rubric.txt, so it takes no rubric of your own", field="rubric"
+            )
+        values = {"rubric": escape(pair.rubric.strip(), self.fixed)}
+        return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.given_rubric)
+
+
+def _label(what: str, mark: str) -> str:
+    return f"[{what} {mark}]" if mark else f"[{what}]"
+
+
+def _plain(messages: tuple[Message, ...]) -> str:
+    """Everything that decides a fence: all of the texts, told apart."""
+    return "\x1e".join(
+        "\x1f".join(
+            (message.role, message.content, *(f"{call.name}\x1f{call.arguments}" for call in message.tool_calls))
+        )
+        for message in messages
+    )
+
+
+def load_pack(name_or_dir: str | Path) -> Pack:
+    """Load a built-in pack by name ("rubric", "free", "world") or any folder. Raises `PromptPackError`, which names the file."""
+    path = Path(name_or_dir)
+    if not path.is_dir():
+        path = BUILTIN / str(name_or_dir)
+    if not path.is_dir():
+        known = ", ".join(sorted(entry.name for entry in BUILTIN.iterdir() if entry.is_dir()))
+        raise PromptPackError(f"no prompt pack {str(name_or_dir)!r}: neither a folder nor one of {known}")
+    return _load(path.resolve(), _digest(path))
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, digest: str) -> Pack:
+    try:
+        manifest = _Manifest.model_validate(tomllib.loads(_read(path, "pack.toml")))
+    except tomllib.TOMLDecodeError as error:
+        raise PromptPackError(f"{path / 'pack.toml'} is no TOML: {error}") from error
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        raise PromptPackError(f"{path / 'pack.toml'}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    pack = Pack(
+        name=manifest.name,
+        kind=manifest.kind,
+        reuse=manifest.reuse,
+        digest=f"{manifest.name}@{digest}",
+        fenced=manifest.fence == "hmac",
+        fixed=manifest.fixed,
+        user=_read(path, "user.txt"),
+        conversation=_read_if(path, "conversation.txt"),
+        system=_read_if(path, "system.txt"),
+        given_rubric=_read_if(path, "rubric.txt"),
+    )
+    _check(path, pack)
+    return pack
+
+
+def _check(path: Path, pack: Pack) -> None:
+    known = {*_TEXTS, *_FENCES, "given_rubric"}
+    for file, template in (("user.txt", pack.user), ("conversation.txt", pack.conversation)):
+        if template is None:
+            continue
+        found = set(_PLACEHOLDER.findall(template))
+        if unknown := found - known:
+            raise PromptPackError(
+                f"{path / file}: unknown placeholder {{{{{sorted(unknown)[0]}}}}}; known: {', '.join(sorted(known))}"
+            )
+        for side in ("a", "b"):
+            if not found & {f"response_{side}", f"conversation_{side}"}:
+                raise PromptPackError(
+                    f"{path / file} never shows response {side.upper()}: put {{{{response_{side}}}}} into it"
+                )
+        if pack.fenced and not found >= set(_FENCES[1:]):
+            raise PromptPackError(
+                f'{path / file} must fence both responses with {{{{fence_a}}}} and {{{{fence_b}}}}, or set fence = "escape"'
+            )
+
+
+def _read(path: Path, file: str) -> str:
+    try:
+        return (path / file).read_text(encoding="utf-8").strip("\n")
+    except FileNotFoundError:
+        raise PromptPackError(f"prompt pack {path} has no {file}") from None
+    except UnicodeDecodeError as error:
+        raise PromptPackError(f"{path / file} is not UTF-8: {error}") from error
+
+
+def _read_if(path: Path, file: str) -> str | None:
+    return _read(path, file) if (path / file).exists() else None
+
+
+def _digest(path: Path) -> str:
+    hasher = hashlib.blake2b(digest_size=6)
+    for file in sorted(entry for entry in path.iterdir() if entry.suffix in (".txt", ".toml")):
+        content = file.read_bytes()
+        hasher.update(f"{file.name}\0{len(content)}\0".encode() + content)
+    return hasher.hexdigest()

@@ -1,0 +1,399 @@
+"""The nouns. What crosses a process or a file is defined here once: frozen, and closed to unknown keys.
+
+A `Pair` is judged by `Options` into a `Judgment`, which holds one `Opinion` per reply of the judge. An opinion reads the pair
+in one order; everything stored is in the frame of the pair as given: side "A" is always `pair.a`.
+A group of responses to one question is judged into a `Ranking`, whose `Comparison`s are judgments of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Role = Literal["system", "user", "assistant", "tool"]
+Side = Literal["A", "B"]
+TaskType = Literal["chat", "reasoning"]
+Order = Literal["ab", "ba"]
+
+#: Why there is no verdict. The first six are read off a reply, the rest happened around it.
+Reason = Literal[
+    "no_answer",  # the reply ends without an answer tag
+    "both_answers",  # it answers A and B
+    "truncated",  # it hit the token limit before answering
+    "unclosed_think",  # it never stopped thinking
+    "refused",  # it declined to judge
+    "empty",  # it says nothing
+    "split",  # the votes or the orders are exactly even
+    "outside_domain",  # the judge is not for such inputs
+    "engine_failed",  # the engine gave no completion
+    "deadline",  # it was not there in time
+]
+#: Reasons that asking again may cure; such an outcome is never cached.
+TRANSIENT: frozenset[str] = frozenset({"engine_failed", "deadline"})
+
+
+class Frozen(BaseModel):
+    """Base of every noun: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolCall(Frozen):
+    """A call that an assistant made; `arguments` is the JSON text as the model wrote it."""
+
+    name: str = Field(min_length=1)
+    arguments: str = "{}"
+    id: str | None = None
+
+
+class Message(Frozen):
+    """One turn. A turn of an assistant may hold tool calls and no text; a tool's result has role "tool"."""
+
+    role: Role
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"a message of role {self.role!r} cannot call tools")
+        if not self.content.strip() and not self.tool_calls and self.role != "tool":
+            raise ValueError(f"the {self.role} message is empty")
+        return self
+
+
+def _as_messages(role: Role) -> Any:
+    def convert(value: Any) -> Any:
+        return ({"role": role, "content": value},) if isinstance(value, str) else value
+
+    return convert
+
+
+def _check_question(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if not messages:
+        raise ValueError("the question is empty")
+    if messages[-1].role not in ("user", "tool"):
+        raise ValueError(f"the question must end with a user or tool message, not {messages[-1].role!r}")
+    if any(m.role == "system" for m in messages[1:]):
+        raise ValueError("a system message may only stand first")
+    return messages
+
+
+def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if not messages:
+        raise ValueError("the response is empty")
+    if messages[0].role != "assistant" or messages[-1].role != "assistant":
+        raise ValueError("a response starts and ends with an assistant message")
+    if any(m.role == "system" for m in messages):
+        raise ValueError("a response holds no system message")
+    return messages
+
+
+#: What was asked: a string (one user turn) or messages that end with a user or tool turn.
+Question = Annotated[
+    tuple[Message, ...], BeforeValidator(_as_messages("user")), AfterValidator(_check_question), Field(min_length=1)
+]
+#: What was answered: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
+Response = Annotated[
+    tuple[Message, ...],
+    BeforeValidator(_as_messages("assistant")),
+    AfterValidator(_check_response),
+    Field(min_length=1),
+]
+
+
+class Pair(Frozen):
+    """Two responses to one question; `rubric` is the caller's own and replaces a generated one."""
+
+    question: Question
+    a: Response
+    b: Response
+    rubric: str | None = Field(default=None, min_length=1)
+
+    @classmethod
+    def of(cls, question: Any, a: Any, b: Any, rubric: str | None = None) -> Pair:
+        """Make a pair out of strings or messages (mappings or `Message`); raises pydantic's ValidationError."""
+        return cls(question=question, a=a, b=b, rubric=rubric)
+
+    def swapped(self) -> Pair:
+        """The same pair with its responses in the other order."""
+        return self.model_copy(update={"a": self.b, "b": self.a})
+
+
+def other(side: Side) -> Side:
+    """The other side."""
+    return "B" if side == "A" else "A"
+
+
+class RubricItem(Frozen):
+    """One criterion; `weight` is a share in [0, 1], None where the judge gave none."""
+
+    text: str
+    weight: float | None = None
+
+
+class Rubric(Frozen):
+    """The judge's criteria, with their justification and the text as written."""
+
+    items: tuple[RubricItem, ...] = ()
+    justification: str | None = None
+    text: str = ""
+
+
+class Quote(Frozen):
+    """What an evaluation says about one side: a quotation of it or a summary."""
+
+    side: Side
+    kind: Literal["quote", "summary"]
+    text: str
+
+    def swapped(self) -> Quote:
+        """The same quote with the sides' names exchanged."""
+        return self.model_copy(update={"side": other(self.side)})
+
+
+class NoVerdict(Frozen):
+    """There is no winner, and why. Not a tie, not a score."""
+
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def transient(self) -> bool:
+        """Whether asking again may help."""
+        return self.reason in TRANSIENT
+
+
+class Verdict(Frozen):
+    """The better side. `probability_a` in [0, 1] comes from the verdict token's logprobs or from counting votes: `source`."""
+
+    winner: Side
+    probability_a: float = Field(ge=0.0, le=1.0)
+    source: Literal["logprobs", "votes"]
+
+    @property
+    def margin(self) -> float:
+        """How far the verdict is from even, in [0, 1]."""
+        return abs(2.0 * self.probability_a - 1.0)
+
+    def swapped(self) -> Verdict:
+        """The same verdict seen from the other order."""
+        return self.model_copy(update={"winner": other(self.winner), "probability_a": 1.0 - self.probability_a})
+
+
+Outcome = Verdict | NoVerdict
+
+
+class Usage(Frozen):
+    """Tokens and requests that went to the engine. `cached_tokens` are prompt tokens that its prefix cache held."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    requests: int = 0
+
+    def __add__(self, more: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + more.prompt_tokens,
+            completion_tokens=self.completion_tokens + more.completion_tokens,
+            cached_tokens=self.cached_tokens + more.cached_tokens,
+            requests=self.requests + more.requests,
+        )
+
+
+class Reading(Frozen):
+    """A reply taken apart. Every part is None or empty where the reply lacks it; the sides are those of the reply."""
+
+    answer: Side | None = None
+    no_verdict: NoVerdict | None = None
+    task_type: TaskType | None = None
+    thinking: str | None = None
+    rubric: Rubric | None = None
+    solution: str | None = None
+    evaluation: str | None = None
+    quotes: tuple[Quote, ...] = ()
+
+    def swapped(self) -> Reading:
+        """The same reading with the sides of its answer and quotes exchanged (its texts stay as written)."""
+        return self.model_copy(
+            update={
+                "answer": self.answer and other(self.answer),
+                "quotes": tuple(quote.swapped() for quote in self.quotes),
+            }
+        )
+
+
+class Opinion(Frozen):
+    """One reply of the judge. `order` says how the responses stood before it; its outcome and quotes are in the pair's frame."""
+
+    order: Order
+    outcome: Outcome
+    reading: Reading
+    reply: str
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+class Options(Frozen):
+    """How to judge. `votes` > 1 samples that many replies and takes the majority, stopping as soon as it is decided.
+
+    `orders`: "both" reads the pair both ways round (votes alternate); "ab" only as given.
+    `deliberation`: a reply's beginning (type and rubric or solution) that every reply continues from.
+    `reuse`: take it from the first reply for the others about the same question; None leaves that to the prompt pack.
+    """
+
+    orders: Literal["ab", "both"] = "both"
+    votes: int = Field(default=1, ge=1, le=64)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=2048, ge=1, le=65536)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    deliberation: str | None = None
+    reuse: bool | None = None
+
+    @model_validator(mode="after")
+    def _votes_differ(self) -> Options:
+        if self.votes > 1 and self.temperature == 0.0:
+            raise ValueError("votes > 1 needs temperature > 0: greedy votes are all the same")
+        return self
+
+
+class Judgment(Frozen):
+    """The outcome for one pair and everything it rests on."""
+
+    outcome: Outcome
+    opinions: tuple[Opinion, ...] = ()
+    model: str = ""
+    weight_version: str = ""
+    prompt_digest: str = ""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    cached: bool = False
+
+    @property
+    def winner(self) -> Side | None:
+        """The better side, or None."""
+        return self.outcome.winner if isinstance(self.outcome, Verdict) else None
+
+    @property
+    def probability_a(self) -> float | None:
+        """The probability that A is better, or None where there is no verdict."""
+        return self.outcome.probability_a if isinstance(self.outcome, Verdict) else None
+
+    @property
+    def order_consistent(self) -> bool | None:
+        """Whether both orders name the same side; None unless each order gave a verdict (by majority of its own replies)."""
+        sides: dict[str, int] = {}
+        for opinion in self.opinions:
+            if isinstance(opinion.outcome, Verdict):
+                sides[opinion.order] = sides.get(opinion.order, 0) + (1 if opinion.outcome.winner == "A" else -1)
+        if len(sides) < 2 or 0 in sides.values():
+            return None
+        return (sides["ab"] > 0) == (sides["ba"] > 0)
+
+
+class Comparison(Frozen):
+    """Responses `i` and `j` of a group compared, `i` as side A."""
+
+    i: int
+    j: int
+    judgment: Judgment
+
+
+class Standing(Frozen):
+    """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error."""
+
+    index: int
+    reward: float | None
+    stderr: float | None = None
+    comparisons: int = 0
+    duplicate_of: int | None = None
+
+
+class Ranking(Frozen):
+    """A group judged: one standing a response, in the responses' order. `order` lists indices from best to worst, judged ones only."""
+
+    standings: tuple[Standing, ...]
+    order: tuple[int, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    method: str = ""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+    @property
+    def rewards(self) -> list[float | None]:
+        """One reward a response, in the responses' order."""
+        return [standing.reward for standing in self.standings]
+
+
+# --- what goes to an engine, and what comes back ------------------------------------------------------------------------
+
+
+class Ask(Frozen):
+    """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues."""
+
+    messages: tuple[Message, ...]
+    prefill: str = ""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Token(Frozen):
+    """A token of a reply with the log-probabilities of the likeliest tokens in its place (itself included)."""
+
+    text: str
+    top: Mapping[str, float]
+
+
+class Completion(Frozen):
+    """What the engine wrote: `text` continues the prefill. `tokens` are the reply's last ones, None where it gives no logprobs."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] = "stop"
+    tokens: tuple[Token, ...] | None = None
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    model: str = ""
+    weight_version: str = ""
+
+
+class Failure(Frozen):
+    """There is no completion, and why. It takes the completion's place, so that a protocol goes on without it."""
+
+    no_verdict: NoVerdict
+    seconds: float = 0.0
+
+
+Answer = Completion | Failure
+
+
+class Completer(Protocol):
+    """The engine seam: anything that continues a prompt. Raises `EngineError`."""
+
+    async def complete(self, ask: Ask) -> Completion:
+        """Return one completion of `ask`."""
+        ...
+
+
+class PairJudge(Protocol):
+    """The judge seam: anything that judges a pair, be it an engine, a gateway or a script. Raises nothing for a failed judgment."""
+
+    async def judge(self, pair: Pair, options: Options) -> Judgment:
+        """Judge `pair` as `options` say."""
+        ...
+
+
+def messages_of(
+    value: str | Sequence[Mapping[str, Any]] | Sequence[Message], role: Role = "user"
+) -> tuple[Message, ...]:
+    """A string as one message of `role`; a list of mappings or messages as messages. Raises pydantic's ValidationError."""
+    if isinstance(value, str):
+        return (Message(role=role, content=value),)
+    return tuple(Message.model_validate(cast(Any, message)) for message in value)
