@@ -1,0 +1,154 @@
+"""Real servers for tests: SGLang and Redis as child processes that can be killed, started again, and never outlive the run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SGLANG_VENV = Path(os.environ.get("SGLANG_VENV", ROOT / ".venv-sglang"))
+JUDGE = ROOT / "serving" / "reasrm_serving" / "judge"
+PR_SET_PDEATHSIG = 1
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent() -> None:
+    """In a new child: be killed when the process that started it is gone, however that went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """A child process with a port and a log. `ready` says whether it answers by now."""
+
+    def __init__(self, command: Sequence[str], *, port: int, log: Path, ready: Callable[[], bool], start_s: float) -> None:
+        self.command, self.port, self.log = list(command), port, log
+        self._ready, self._start_s = ready, start_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and return when it answers; fail the test with its log when it does not."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # a session of its own, so that `kill` reaches its children too
+                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
+                start_new_session=True, preexec_fn=die_with_parent,
+            )  # fmt: skip
+        deadline = time.monotonic() + self._start_s
+        while not self._ready():
+            if not self.alive or time.monotonic() > deadline:
+                self.kill()
+                pytest.fail(f"{self.command[0]} did not start; the end of {self.log}:\n{self.tail()}", pytrace=False)
+            time.sleep(0.05)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            pass
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End it in the orderly way (SIGTERM)."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), with its children, as a crash would."""
+        self._signal(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start it again on the same port, after `stop`, `kill`, or as it is."""
+        if self.alive:
+            self.stop()
+        self.start()
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Sglang(Server):
+    """A real SGLang server on the CPU, for `model`. `url` is its root, without a path."""
+
+    def __init__(self, model: Path, log: Path, *flags: str) -> None:
+        if not (SGLANG_VENV / "bin" / "python").exists():
+            pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
+        port = free_port()
+        self.model, self.url = model, f"http://127.0.0.1:{port}"
+        script = ROOT / "deploy" / "sglang-cpu" / "serve.sh"
+        command = [str(script), str(SGLANG_VENV), str(model), str(port), "--enable-metrics", *flags]
+        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=180)
+
+
+class Redis(Server):
+    """A real Redis that keeps nothing on disk. `url` is what clients take."""
+
+    def __init__(self, log: Path, *flags: str) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.fail("redis-server is not installed; install it with: make redis", pytrace=False)
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *flags]
+        super().__init__(command, port=port, log=log, ready=lambda: pongs(port), start_s=20)
+
+    def flush(self) -> None:
+        """Forget everything."""
+        assert talk(self.port, b"FLUSHALL\r\n").startswith(b"+OK")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def talk(port: int, command: bytes) -> bytes:
+    """Send one inline command to the Redis at `port` and return the first bytes of its reply."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(command)
+        return connection.recv(1024)
+
+
+def pongs(port: int) -> bool:
+    """Whether a Redis answers at `port`."""
+    try:
+        return talk(port, b"PING\r\n").startswith(b"+PONG")
+    except OSError:
+        return False
