@@ -1,0 +1,105 @@
+# `make demo` and `make test` do all the set-up themselves; `make help` lists the rest.
+#
+#   PYTHON       the interpreter to make environments with (default python3; 3.11 or newer, SGLang's needs 3.11)
+#   VENV         an environment made by `make venv`, possibly of another checkout: one outside this folder is used as it is
+#   SGLANG_VENV  the same for SGLang's
+#   TORCH_INDEX  where torch comes from. PyPI's Linux wheels carry CUDA (some GB);
+#                TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU build
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+SGLANG_VENV ?= .venv-sglang
+export PYTHON TORCH_INDEX
+export SGLANG_VENV := $(abspath $(SGLANG_VENV))
+unexport PYTHONDONTWRITEBYTECODE
+BIN := $(abspath $(VENV))/bin
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+T ?= tests
+
+# An environment of another checkout would import that checkout's packages: this one's come first.
+ifneq ($(abspath $(VENV)),$(CURDIR)/.venv)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/serving:$(CURDIR)/training
+venv: $(BIN)/python
+$(BIN)/python:
+	@echo "VENV=$(VENV) has no environment; leave VENV out, and one is made in .venv" >&2; exit 1
+else
+venv: $(VENV)/.installed
+endif
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: venv
+venv: ## the environment for everything but SGLang (.venv)
+
+# torch comes first and alone: what is installed after it finds it satisfied, and never asks for another build
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "could not make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) $$(grep '^torch==' constraints.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+ifneq ($(SGLANG_VENV),$(CURDIR)/.venv-sglang)
+sglang: $(SGLANG_VENV)/bin/python
+$(SGLANG_VENV)/bin/python:
+	@echo "SGLANG_VENV=$(SGLANG_VENV) has no environment; leave SGLANG_VENV out, and one is made in .venv-sglang" >&2; exit 1
+else
+sglang: $(SGLANG_VENV)/.installed
+endif
+
+.PHONY: sglang
+sglang: ## the environment of a real SGLang server on the CPU (.venv-sglang)
+
+$(SGLANG_VENV)/.installed: deploy/sglang-cpu/requirements.txt deploy/sglang-cpu/install.sh
+	@echo "installing SGLang into $(SGLANG_VENV) (2.8 GB)"
+	@deploy/sglang-cpu/install.sh $(SGLANG_VENV)
+	@touch $@
+
+.PHONY: redis
+redis: ## redis-server, from Debian's packages if it is missing
+	@command -v redis-server >/dev/null || { \
+	  install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server"; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing redis-server"; bash -c "$$install" >/dev/null; \
+	  else echo "redis-server is missing; install it with: sudo bash -c '$$install'" >&2; exit 1; fi; }
+
+.PHONY: check
+check: venv ## ruff, pyright, the layers, and the commands of the README
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/contract/test_readme.py
+
+.PHONY: test
+test: venv sglang redis ## every test, against real components; some of them: make test T=tests/unit
+	$(BIN)/python -m pytest $(T)
+
+.PHONY: demo
+demo: venv ## judge a handful of pairs over HTTP with the embedded judge
+	@$(BIN)/python -m reasrm_serving.demo
+
+.PHONY: train
+train: venv ## make the embedded judge from nothing (the tiny recipe)
+	$(BIN)/reasrm train run tiny
+
+.PHONY: bench
+bench: venv sglang redis ## every benchmark, or one: make bench-gateway
+	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+bench-%: venv sglang redis
+	@$(BIN)/python bench/$*.py
+
+.PHONY: format
+format: venv ## put the code into shape
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
