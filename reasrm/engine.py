@@ -7,6 +7,7 @@ text) is used where the server turns out to be SGLang and left out elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -147,9 +148,7 @@ class HttpEngine:
         if letter is None:
             return None
         before = (ask.prefill + text)[:letter]
-        probe = ask.model_copy(
-            update={"prefill": before, "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None}
-        )
+        probe = ask.model_copy(update={"prefill": before, "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
         tokens = (await self.complete(probe)).tokens
         if not tokens:
             return None
@@ -211,10 +210,8 @@ class HttpEngine:
             task.add_done_callback(_ABORTS.discard)
 
     async def _abort(self, rid: str) -> None:
-        try:
+        with contextlib.suppress(httpx.HTTPError):  # the engine is gone, and the request with it
             await self._http.post(f"{self.url}/abort_request", json={"rid": rid}, timeout=5.0)
-        except httpx.HTTPError:
-            pass  # the engine is gone, and the request with it
 
 
 class Gathered:
@@ -277,9 +274,7 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
     status, said = response.status_code, response.text
     if status in (429, 503):
         after = response.headers.get("retry-after", "")
-        return EngineBusy(
-            f"the engine at {url} is busy ({status})", retry_after_s=float(after) if after.isdigit() else None
-        )
+        return EngineBusy(f"the engine at {url} is busy ({status})", retry_after_s=float(after) if after.isdigit() else None)
     if status in (400, 413, 422) and ("context length" in said or "maximum allowed length" in said):
         counts = [int(found) for found in re.findall(r"(\d+) tokens", said)]
         count, limit = (max(counts), _limit(counts)) if counts else (0, 0)

@@ -20,9 +20,7 @@ REPLY_TAGS = (
 )
 
 _ANSWER = re.compile(r"<answer>\s*\[\[\s*([AB])\s*\]\]", re.IGNORECASE)
-_QUOTE = re.compile(
-    r"<(quote|summary)_([AB])>(.*?)(?:</\1_\2>|(?=<(?:quote|summary)_[AB]>)|\Z)", re.DOTALL | re.IGNORECASE
-)
+_QUOTE = re.compile(r"<(quote|summary)_([AB])>(.*?)(?:</\1_\2>|(?=<(?:quote|summary)_[AB]>)|\Z)", re.DOTALL | re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\A\W*(?:i['’]?m sorry|i am sorry|sorry|i can(?:['’]t|not)|i(?:['’]m| am) (?:not able|unable)|i won['’]t|as an ai)\b",
     re.IGNORECASE,
@@ -127,11 +125,8 @@ def _rubric(text: str | None) -> Rubric | None:
         return None
     justification = _block(text, "justify", ends_before=("eval",))
     criteria = re.sub(r"<justify>.*", "", text, flags=re.DOTALL | re.IGNORECASE)
-    items: list[RubricItem] = []
-    for line in criteria.splitlines():
-        if _ITEM_START.match(line):
-            items.append(_rubric_item(_ITEM_START.sub("", line)))
-    return Rubric(items=tuple(items), justification=justification, text=criteria.strip())
+    items = tuple(_rubric_item(_ITEM_START.sub("", line)) for line in criteria.splitlines() if _ITEM_START.match(line))
+    return Rubric(items=items, justification=justification, text=criteria.strip())
 
 
 def _rubric_item(line: str) -> RubricItem:

@@ -315,7 +315,7 @@ class Standing(Frozen):
 
 
 class Ranking(Frozen):
-    """A group judged: one standing a response, in the responses' order. `order` lists indices from best to worst, judged ones only."""
+    """A group judged: one standing a response, in the responses' order. `order`: indices from best to worst, judged ones only."""
 
     standings: tuple[Standing, ...]
     order: tuple[int, ...]
@@ -390,9 +390,7 @@ class PairJudge(Protocol):
         ...
 
 
-def messages_of(
-    value: str | Sequence[Mapping[str, Any]] | Sequence[Message], role: Role = "user"
-) -> tuple[Message, ...]:
+def messages_of(value: str | Sequence[Mapping[str, Any]] | Sequence[Message], role: Role = "user") -> tuple[Message, ...]:
     """A string as one message of `role`; a list of mappings or messages as messages. Raises pydantic's ValidationError."""
     if isinstance(value, str):
         return (Message(role=role, content=value),)

@@ -50,9 +50,7 @@ def opinion_of(ask: Ask, order: Order, answer: Answer, pack: Pack) -> Opinion:
     if order == "ba":
         reading = reading.swapped()
         outcome = outcome.swapped() if isinstance(outcome, Verdict) else outcome
-    return Opinion(
-        order=order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds
-    )
+    return Opinion(order=order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds)
 
 
 def _outcome(reading: Reading, answer: Completion) -> Outcome:
@@ -64,9 +62,7 @@ def _outcome(reading: Reading, answer: Completion) -> Outcome:
     return Verdict(winner=reading.answer, probability_a=probability, source="logprobs")
 
 
-def judgment_of(
-    outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence[Answer], pack: Pack, seconds: float
-) -> Judgment:
+def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence[Answer], pack: Pack, seconds: float) -> Judgment:
     """A judgment with what the answers say of the model and the cost."""
     known = next((answer for answer in answers if isinstance(answer, Completion)), None)
     return Judgment(

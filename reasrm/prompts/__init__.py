@@ -2,5 +2,6 @@
 
 from reasrm.prompts.guard import escape, fence, unescape
 from reasrm.prompts.pack import BUILTIN, Pack, load_pack
+from reasrm.prompts.secret import fence_key
 
-__all__ = ["BUILTIN", "Pack", "escape", "fence", "load_pack", "unescape"]
+__all__ = ["BUILTIN", "Pack", "escape", "fence", "fence_key", "load_pack", "unescape"]

@@ -50,9 +50,8 @@ def _loosely(text: str) -> str:
 
 def _with_backslashes(pattern: str) -> str:
     """Allow backslashes after the first character of what `pattern` matches (a literal or an escaped one)."""
-    first = re.match(r"\\?.", pattern)
-    assert first is not None
-    return rf"{first.group(0)}\\*{pattern[first.end() :]}"
+    width = 2 if pattern.startswith("\\") else 1
+    return rf"{pattern[:width]}\\*{pattern[width:]}"
 
 
 def escape(text: str, fixed: Sequence[str] = ()) -> str:

@@ -1,10 +1,10 @@
-"""A prompt pack: a folder of text files that says how a pair is put to the judge. README of the format: docs, "Write a prompt pack".
+"""A prompt pack: a folder of text files that says how a pair is put to the judge.
 
     pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed
     user.txt           the user message; placeholders {{question}} {{response_a}} {{response_b}} and their fences
     conversation.txt   optional: used instead where there is more than one turn; may use {{conversation_a}} {{conversation_b}}
     system.txt         optional: the system message
-    rubric.txt         optional: how a caller's rubric is put, at {{given_rubric}}; packs of kind "rubric" begin the reply with it instead
+    rubric.txt         optional: how a caller's rubric is put at {{given_rubric}}; kind "rubric" begins the reply with it
 
 A template is rendered in a single pass: what is filled in is never looked at again.
 """
@@ -86,11 +86,7 @@ class Pack:
             "conversation_b": pair.question + pair.b,
         }
         raw = {name: _plain(messages) for name, messages in parts.items() if name in wanted or name in _TEXTS[:3]}
-        fences = dict(
-            zip(
-                _FENCES, (self._fence(raw[name], key) for name in ("question", "response_a", "response_b")), strict=True
-            )
-        )
+        fences = dict(zip(_FENCES, (self._fence(raw[name], key) for name in ("question", "response_a", "response_b")), strict=True))
         marks = {
             "question": fences["fence_question"],
             "response_a": fences["fence_a"],
@@ -127,9 +123,7 @@ class Pack:
         if pair.rubric is None or self.kind == "rubric":
             return ""
         if self.given_rubric is None:
-            raise InputError(
-                f"prompt pack {self.name!r} has no rubric.txt, so it takes no rubric of your own", field="rubric"
-            )
+            raise InputError(f"prompt pack {self.name!r} has no rubric.txt, so it takes no rubric of your own", field="rubric")
         values = {"rubric": escape(pair.rubric.strip(), self.fixed)}
         return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.given_rubric)
 
@@ -141,9 +135,7 @@ def _label(what: str, mark: str) -> str:
 def _plain(messages: tuple[Message, ...]) -> str:
     """Everything that decides a fence: all of the texts, told apart."""
     return "\x1e".join(
-        "\x1f".join(
-            (message.role, message.content, *(f"{call.name}\x1f{call.arguments}" for call in message.tool_calls))
-        )
+        "\x1f".join((message.role, message.content, *(f"{call.name}\x1f{call.arguments}" for call in message.tool_calls)))
         for message in messages
     )
 
@@ -196,9 +188,7 @@ def _check(path: Path, pack: Pack) -> None:
             )
         for side in ("a", "b"):
             if not found & {f"response_{side}", f"conversation_{side}"}:
-                raise PromptPackError(
-                    f"{path / file} never shows response {side.upper()}: put {{{{response_{side}}}}} into it"
-                )
+                raise PromptPackError(f"{path / file} never shows response {side.upper()}: put {{{{response_{side}}}}} into it")
         if pack.fenced and not found >= set(_FENCES[1:]):
             raise PromptPackError(
                 f'{path / file} must fence both responses with {{{{fence_a}}}} and {{{{fence_b}}}}, or set fence = "escape"'

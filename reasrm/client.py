@@ -1,0 +1,234 @@
+"""The judge over HTTP: `Judge` is async, `SyncJudge` the same without. Both speak to a reasrm gateway.
+
+A failed judgment is a `Judgment` whose outcome is a `NoVerdict`; what raises is a gateway that is away, refuses the request, or
+has no room (`GatewayError`, with its HTTP status).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from threading import Thread
+from typing import Any, TypeVar, cast
+
+import httpx
+from pydantic import ValidationError
+
+from reasrm.errors import GatewayError, GatewayUnreachable, InputError
+from reasrm.types import Judgment, Message, NoVerdict, Options, Pair, Ranking
+
+T = TypeVar("T")
+#: A text, or messages as mappings or as `Message`s.
+Text = str | Sequence[Mapping[str, Any]] | Sequence[Message]
+BUSY_RETRIES = 6
+
+
+def checked(make: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call `make`; a pydantic error becomes an `InputError` in one line that names the field."""
+    try:
+        return make(*args, **kwargs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or None
+        raise InputError(f"{field or 'input'}: {first['msg'].removeprefix('Value error, ')}", field=field) from error
+
+
+class Judge:
+    """A gateway at `url`; `token` is its API key. Use as an async context manager, or call `aclose`.
+
+    429 is waited out as the gateway says (at most `BUSY_RETRIES` times), so that a burst of one's own loses nothing.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout_s: float = 300.0, run: str | None = None, connections: int = 256
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"the gateway's address must start with http:// or https://, not {url!r}", field="url")
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._run = run
+        self._http = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeout_s + 5.0, connect=5.0),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Judge:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def judge(self, pair: Pair, options: Options) -> Judgment:
+        """Judge `pair` (the `PairJudge` seam). An engine's failure (503, 504) is a `NoVerdict`; raises `GatewayError` otherwise."""
+        body = pair.model_dump(mode="json", exclude_none=True) | options.model_dump(mode="json", exclude_unset=True)
+        return _judgment(await self._post("/v1/judge", body | self._envelope()))
+
+    async def pair(self, question: Text, a: Text, b: Text, *, rubric: str | None = None, **options: Any) -> Judgment:
+        """Judge responses `a` and `b` to `question`; `options` are the fields of `Options`."""
+        return await self.judge(checked(Pair.of, question, a, b, rubric), checked(Options, **options))
+
+    async def pairs(self, pairs: Iterable[Pair], **options: Any) -> AsyncIterator[tuple[int, Judgment]]:
+        """Judge many in one request; yield (index, judgment) in the order in which they finish."""
+        shared = checked(Options, **options).model_dump(mode="json", exclude_unset=True)
+        body = {"pairs": [pair.model_dump(mode="json", exclude_none=True) for pair in pairs], **shared, **self._envelope()}
+        try:
+            async with self._http.stream("POST", f"{self.url}/v1/judge/batch", json=body) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        entry = json.loads(line)
+                        yield entry.pop("index"), _read_judgment(entry)
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+
+    async def rank(self, question: Text, responses: Sequence[Text], **options: Any) -> Ranking:
+        """Rank 1 to 64 `responses` to one `question`; `options` are the fields of the gateway's `POST /v1/rank`."""
+        body = {
+            "question": _wire(question),
+            "responses": [_wire(response) for response in responses],
+            **options,
+            **self._envelope(),
+        }
+        response = await self._post("/v1/rank", body)
+        if response.status_code != 200:
+            raise _refusal(response)
+        return Ranking.model_validate(_known(Ranking, response.json()))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """What the gateway serves."""
+        try:
+            response = await self._http.get(f"{self.url}/v1/models")
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+        if response.status_code != 200:
+            raise _refusal(response)
+        return cast(list[dict[str, Any]], response.json()["data"])
+
+    def _envelope(self) -> dict[str, Any]:
+        return {"timeout_s": self._timeout_s} | ({"run": self._run} if self._run else {})
+
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        for attempt in range(BUSY_RETRIES + 1):
+            try:
+                response = await self._http.post(self.url + path, json=body)
+            except httpx.HTTPError as error:
+                raise _unreachable(self.url, error) from error
+            if response.status_code != 429 or attempt == BUSY_RETRIES:
+                return response
+            await asyncio.sleep(min(30.0, float(response.headers.get("retry-after") or 1.0)))
+        raise AssertionError("the last attempt returns")
+
+
+class SyncJudge:
+    """`Judge` without async, for scripts and notebooks (a running event loop is no hindrance). Use as a context manager."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="reasrm-judge", daemon=True)
+        self._thread.start()
+        try:
+            self._judge = Judge(url, **settings)
+        except InputError:
+            self._stop()
+            raise
+
+    def __enter__(self) -> SyncJudge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._wait(self._judge.aclose())
+        self._stop()
+
+    def judge(self, pair: Pair, options: Options) -> Judgment:
+        """See `Judge.judge`."""
+        return self._wait(self._judge.judge(pair, options))
+
+    def pair(self, question: Text, a: Text, b: Text, *, rubric: str | None = None, **options: Any) -> Judgment:
+        """See `Judge.pair`."""
+        return self._wait(self._judge.pair(question, a, b, rubric=rubric, **options))
+
+    def pairs(self, pairs: Iterable[Pair], **options: Any) -> list[Judgment]:
+        """Judge many; the judgments come in the pairs' order."""
+
+        async def gather() -> list[Judgment]:
+            return [judgment for _, judgment in sorted([item async for item in self._judge.pairs(pairs, **options)], key=_index)]
+
+        return self._wait(gather())
+
+    def rank(self, question: Text, responses: Sequence[Text], **options: Any) -> Ranking:
+        """See `Judge.rank`."""
+        return self._wait(self._judge.rank(question, responses, **options))
+
+    def models(self) -> list[dict[str, Any]]:
+        """See `Judge.models`."""
+        return self._wait(self._judge.models())
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _index(item: tuple[int, Judgment]) -> int:
+    return item[0]
+
+
+def _wire(text: Text) -> Any:
+    if isinstance(text, str):
+        return text
+    return [message.model_dump(mode="json", exclude_none=True) if isinstance(message, Message) else message for message in text]
+
+
+def _known(model: type[Judgment] | type[Ranking], body: dict[str, Any]) -> dict[str, Any]:
+    """`body` without the derived fields that the gateway adds for readers of the bare JSON."""
+    return {name: value for name, value in body.items() if name in model.model_fields}
+
+
+def _read_judgment(body: dict[str, Any]) -> Judgment:
+    return Judgment.model_validate(_known(Judgment, body))
+
+
+def _judgment(response: httpx.Response) -> Judgment:
+    if response.status_code == 200:
+        return _read_judgment(response.json())
+    if response.status_code == 504:
+        return Judgment(outcome=NoVerdict(reason="deadline", detail=_message(response)))
+    if response.status_code in (502, 503):
+        return Judgment(outcome=NoVerdict(reason="engine_failed", detail=_message(response)))
+    raise _refusal(response)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code}"
+
+
+def _refusal(response: httpx.Response) -> GatewayError | InputError:
+    if response.status_code in (400, 413, 422):
+        return InputError(_message(response))
+    after = response.headers.get("retry-after", "")
+    return GatewayError(_message(response), status=response.status_code, retry_after_s=float(after) if after.isdigit() else None)
+
+
+def _unreachable(url: str, error: httpx.HTTPError) -> GatewayError:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return GatewayUnreachable(f"no gateway answers at {url}: start one with `reasrm serve`, or check the address")
+    return GatewayUnreachable(f"the connection to the gateway at {url} broke: {type(error).__name__}")
