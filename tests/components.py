@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -71,10 +72,8 @@ class Server:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
