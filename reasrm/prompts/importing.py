@@ -97,7 +97,7 @@ def import_pack(
     texts = {file: _converted(found[name]) for file, name in chosen.items()}
     target.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
-        (target / file).write_text(text, encoding="utf-8")
+        (target / file).write_bytes(text.encode())
     (target / "pack.toml").write_text(_manifest(target.name, kind, source, texts), encoding="utf-8")
     return dict(sorted(chosen.items()))
 
@@ -135,7 +135,7 @@ def _manifest(name: str, kind: str, source: Path, texts: Mapping[str, str]) -> s
     listed = "".join(f"  {json.dumps(line, ensure_ascii=False)},\n" for line in fixed)
     return (
         f'# imported from {source.name}\nname = {json.dumps(name)}\nversion = "1"\nkind = {json.dumps(kind)}\n'
-        f'fence = "escape"\n# look-alikes of these inside the texts are escaped\nfixed = [\n{listed}]\n'
+        f'fence = "escape"\nstrip = false\n# look-alikes of these inside the texts are escaped\nfixed = [\n{listed}]\n'
     )
 
 

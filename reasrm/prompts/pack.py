@@ -1,6 +1,7 @@
 """A prompt pack: a folder of text files that says how a pair is put to the judge.
 
-    pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed
+    pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed;
+                       strip = false keeps the blank lines at a file's ends
     user.txt           the user message; placeholders {{question}} {{response_a}} {{response_b}} and their fences
     conversation.txt   optional: used instead where there is more than one turn; may use {{conversation_a}} {{conversation_b}}
     system.txt         optional: the system message
@@ -40,6 +41,7 @@ class _Manifest(BaseModel):
     kind: ReplyKind
     fence: Literal["hmac", "escape"] = "hmac"
     reuse: bool = False
+    strip: bool = True
     fixed: tuple[str, ...] = ()
 
 
@@ -167,10 +169,10 @@ def _load(path: Path, digest: str) -> Pack:
         digest=f"{manifest.name}@{digest}",
         fenced=manifest.fence == "hmac",
         fixed=manifest.fixed,
-        user=_read(path, "user.txt"),
-        conversation=_read_if(path, "conversation.txt"),
-        system=_read_if(path, "system.txt"),
-        given_rubric=_read_if(path, "rubric.txt"),
+        user=_template(path, "user.txt", manifest.strip),
+        conversation=_template_if(path, "conversation.txt", manifest.strip),
+        system=_template_if(path, "system.txt", manifest.strip),
+        given_rubric=_template_if(path, "rubric.txt", manifest.strip),
     )
     _check(path, pack)
     return pack
@@ -197,15 +199,20 @@ def _check(path: Path, pack: Pack) -> None:
 
 def _read(path: Path, file: str) -> str:
     try:
-        return (path / file).read_text(encoding="utf-8").strip("\n")
+        return (path / file).read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise PromptPackError(f"prompt pack {path} has no {file}") from None
     except UnicodeDecodeError as error:
         raise PromptPackError(f"{path / file} is not UTF-8: {error}") from error
 
 
-def _read_if(path: Path, file: str) -> str | None:
-    return _read(path, file) if (path / file).exists() else None
+def _template(path: Path, file: str, strip: bool) -> str:
+    text = _read(path, file)
+    return text.strip("\n") if strip else text
+
+
+def _template_if(path: Path, file: str, strip: bool) -> str | None:
+    return _template(path, file, strip) if (path / file).exists() else None
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,167 @@
+"""The protocols, driven by hand: no engine, no event loop."""
+
+import asyncio
+import math
+
+import pytest
+
+from reasrm.errors import EngineTimeout, EngineUnreachable
+from reasrm.judging import EngineJudge, pairwise, voting
+from reasrm.prompts import load_pack
+from reasrm.testing import ScriptedCompleter
+from reasrm.types import Completion, Failure, NoVerdict, Options, Pair, Token, Usage, Verdict
+
+PACK, KEY = load_pack("rubric"), b"k"
+PAIR = Pair.of("What is 17 + 25?", "42", "43")
+REUSING = {"orders": "both", "reuse": True}
+
+
+def reply(side, p=None, before="<type>Reasoning</type><solution>42</solution><eval></eval>"):
+    tokens = None
+    if p is not None:
+        shown = p if side == "A" else 1 - p
+        tokens = (
+            Token(text="<answer>[[", top={}),
+            Token(text=side, top={side: math.log(shown), "B" if side == "A" else "A": math.log(1 - shown)}),
+            Token(text="]]</answer>", top={}),
+        )
+    return Completion(
+        text=f"{before}<answer>[[{side}]]</answer>", tokens=tokens, usage=Usage(completion_tokens=7, requests=1), seconds=1.0
+    )
+
+
+def drive(flow, *waves):
+    """Send each wave's answers; return (asks of each wave, judgment)."""
+    asked = [next(flow)]
+    for number, answers in enumerate(waves):
+        assert len(answers) == len(asked[-1])
+        try:
+            asked.append(flow.send(list(answers)))
+        except StopIteration as stop:
+            assert number == len(waves) - 1, "the protocol ended before its script"
+            return asked, stop.value
+    raise AssertionError("the protocol wants more than its script")
+
+
+def test_both_orders_are_asked_at_once_and_their_probabilities_averaged():
+    asked, judgment = drive(pairwise(PAIR, Options(), PACK, KEY), [reply("A", 0.9), reply("B", 0.2)])
+    assert len(asked) == 1
+    assert judgment.winner == "A"
+    assert judgment.probability_a == pytest.approx((0.9 + 0.8) / 2)
+    assert judgment.order_consistent is True
+    assert judgment.outcome.source == "logprobs"
+    assert judgment.usage == Usage(completion_tokens=14, requests=2)
+    assert judgment.seconds == 1.0
+
+
+def test_a_constant_position_bias_is_said_and_decides_nothing():
+    _, judgment = drive(pairwise(PAIR, Options(), PACK, KEY), [reply("A", 0.75), reply("A", 0.75)])
+    assert judgment.order_consistent is False
+    assert judgment.outcome == NoVerdict(reason="split", detail="the two orders disagree and weigh the same")
+
+
+def test_opinions_are_kept_in_the_frame_of_the_pair_as_given():
+    quoting = "<type>Chat</type><eval><quote_A>forty-three</quote_A></eval>"
+    _, judgment = drive(pairwise(PAIR, Options(), PACK, KEY), [reply("A", 0.9), reply("B", 0.2, before=quoting)])
+    second = judgment.opinions[1]
+    assert second.order == "ba"
+    assert second.outcome.winner == "A"
+    assert second.reading.quotes[0].side == "B"
+
+
+def test_without_logprobs_the_votes_speak_and_that_is_said():
+    _, judgment = drive(pairwise(PAIR, Options(orders="ab"), PACK, KEY), [reply("B")])
+    assert judgment.outcome == Verdict(winner="B", probability_a=0.0, source="votes")
+    assert judgment.order_consistent is None
+
+
+def test_an_order_without_a_verdict_leaves_the_other_alone():
+    failed = Failure(no_verdict=NoVerdict(reason="deadline"))
+    _, judgment = drive(pairwise(PAIR, Options(), PACK, KEY), [failed, reply("B", 0.1)])
+    assert judgment.probability_a == pytest.approx(0.9)
+    assert judgment.order_consistent is None
+
+
+def test_no_verdict_in_any_order_is_a_reason_and_never_a_winner():
+    failed = Failure(no_verdict=NoVerdict(reason="engine_failed"))
+    _, judgment = drive(pairwise(PAIR, Options(), PACK, KEY), [failed, failed])
+    assert judgment.winner is None
+    assert judgment.probability_a is None
+    assert judgment.outcome.reason == "engine_failed"
+
+
+def test_reuse_continues_the_second_order_from_the_first_ones_solution():
+    asked, judgment = drive(
+        pairwise(PAIR, Options(**REUSING), PACK, KEY), [reply("A", 0.9)], [reply("B", 0.2, before="<eval></eval>")]
+    )
+    assert asked[0][0].prefill == ""
+    assert asked[1][0].prefill == "<type>Reasoning</type><solution>42</solution>"
+    assert judgment.opinions[1].reading.solution == "42"
+    assert judgment.order_consistent is True
+    assert judgment.seconds == 2.0
+
+
+def test_a_given_deliberation_is_continued_in_every_order_at_once():
+    options = Options(deliberation="<type>Reasoning</type><solution>42</solution>", reuse=True)
+    asked, _ = drive(pairwise(PAIR, options, PACK, KEY), [reply("A"), reply("B")])
+    assert [ask.prefill for ask in asked[0]] == [options.deliberation] * 2
+
+
+def vote(k, **more):
+    return voting(PAIR, Options(votes=k, temperature=1.0, orders="ab", **more), PACK, KEY)
+
+
+def test_voting_stops_as_soon_as_the_outcome_is_decided():
+    asked, judgment = drive(vote(5), [reply("A")] * 3)
+    assert len(judgment.opinions) == 3
+    assert judgment.winner == "A"
+    assert judgment.probability_a == 1.0
+    assert len({ask.seed for ask in asked[0]}) == 3
+
+
+def test_voting_asks_on_only_for_what_can_still_decide():
+    asked, judgment = drive(vote(5), [reply("A"), reply("A"), reply("B")], [reply("B")], [reply("B")])
+    assert [len(wave) for wave in asked] == [3, 1, 1]
+    assert judgment.winner == "B"
+    assert judgment.probability_a == pytest.approx(2 / 5)
+
+
+def test_a_vote_without_a_verdict_counts_for_neither_side():
+    nothing = Completion(text="I do not know")
+    _, judgment = drive(vote(3), [nothing, reply("B")], [reply("B")])
+    assert judgment.outcome == Verdict(winner="B", probability_a=0.0, source="votes")
+
+
+def test_an_even_vote_is_no_verdict():
+    _, judgment = drive(vote(2), [reply("A"), reply("B")])
+    assert judgment.outcome.reason == "split"
+
+
+def test_votes_in_both_orders_alternate_and_are_counted_in_the_pairs_frame():
+    flow = voting(PAIR, Options(votes=3, temperature=1.0), PACK, KEY)
+    _, judgment = drive(flow, [reply("A"), reply("B")])
+    assert [opinion.order for opinion in judgment.opinions] == ["ab", "ba"]
+    assert judgment.winner == "A"
+    assert judgment.order_consistent is True
+
+
+def test_greedy_votes_are_refused_since_they_are_all_the_same():
+    with pytest.raises(ValueError, match="votes > 1 needs temperature"):
+        Options(votes=3)
+
+
+@pytest.mark.parametrize(("error", "reason"), [(EngineUnreachable("away"), "engine_failed"), (EngineTimeout("slow"), "deadline")])
+def test_an_engines_failure_becomes_a_reason_and_the_other_order_goes_on(error, reason):
+    script = iter([error, reply("B", 0.2)])
+    judge = EngineJudge(ScriptedCompleter(lambda ask: next(script)), PACK, KEY)
+    judgment = asyncio.run(judge.judge(PAIR, Options()))
+    assert judgment.opinions[0].outcome.reason == reason
+    assert judgment.winner == "A"
+    assert judgment.order_consistent is None
+
+
+def test_swapping_a_pair_and_a_verdict_twice_changes_nothing():
+    verdict = Verdict(winner="A", probability_a=0.75, source="logprobs")
+    assert PAIR.swapped().swapped() == PAIR
+    assert verdict.swapped() == Verdict(winner="B", probability_a=0.25, source="logprobs")
+    assert verdict.swapped().swapped() == verdict

@@ -1,0 +1,170 @@
+"""Replies, real and hostile, read into verdicts or reasons."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasrm.parsing import deliberation_of, parse, verdict_probability
+from reasrm.types import Token
+
+SHARED = Path(os.environ.get("REASRM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+REASONING = "<type>Reasoning</type>\n<solution>\n17 + 25 = 42\n</solution>\n<eval>\nA says 42.\n</eval>\n<answer>[[A]]</answer>"
+
+
+def real_replies() -> list[dict]:
+    path = SHARED / "rm_r1_replies.jsonl"
+    assert path.exists(), f"{path} is missing: set REASRM_SHARED_DATA to the folder that holds rm_r1_replies.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_real_replies_give_the_verdicts_that_were_published_with_them():
+    for row in real_replies():
+        kind = "free" if "DeepSeek" in row["source"] else "rubric"
+        assert parse(row["reply"], kind=kind).answer == row["verdict"]
+
+
+def test_a_real_chat_reply_gives_its_weighted_rubric_justification_and_quotes():
+    reply = next(row["reply"] for row in real_replies() if row["source"].endswith("Instruct-32B") and row["set"].startswith("BoN"))
+    reading = parse(reply)
+    assert reading.task_type == "chat"
+    assert reading.rubric is not None
+    assert [item.weight for item in reading.rubric.items] == [0.3, 0.3, 0.2, 0.1, 0.1]
+    assert reading.rubric.items[0].text.startswith("Relevance to the specific error: How well")
+    assert reading.rubric.justification.startswith("These criteria focus on")
+    assert "justify" not in reading.rubric.text
+    assert [(quote.side, quote.kind) for quote in reading.quotes[:4]] == [
+        ("A", "summary"),
+        ("B", "summary"),
+        ("A", "quote"),
+        ("B", "quote"),
+    ]
+    assert reading.quotes[2].text == "Try restarting the Google Drive app or logging out and back in to your Google account."
+    assert reading.evaluation.startswith("Comparing the two responses")
+
+
+def test_a_reasoning_reply_gives_its_solution():
+    reading = parse(REASONING)
+    assert (reading.task_type, reading.solution, reading.evaluation, reading.answer) == (
+        "reasoning",
+        "17 + 25 = 42",
+        "A says 42.",
+        "A",
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "truncated", "reason"),
+    [
+        ("", "rubric", False, "empty"),
+        ("  \n", "free", False, "empty"),
+        ("<type>Chat</type> both are fine", "rubric", False, "no_answer"),
+        ("<answer>[[A]]</answer> <answer>[[B]]</answer>", "rubric", False, "both_answers"),
+        ("<type>Chat</type><rubric>1. x (100%)", "rubric", True, "truncated"),
+        ("so I think", "free", False, "unclosed_think"),
+        ("so I think <answer>[[A]]</answer>", "free", False, "unclosed_think"),
+        ("<think>hm", "rubric", False, "unclosed_think"),
+        ("so I think", "free", True, "truncated"),
+        ("I'm sorry, but I can't compare these.", "rubric", False, "refused"),
+        ("thought</think>", "free", False, "no_answer"),
+        ("<answer>[[C]]</answer>", "rubric", False, "no_answer"),
+        ("[[A]]", "rubric", False, "no_answer"),
+    ],
+)
+def test_each_way_to_give_no_verdict_has_its_reason(reply, kind, truncated, reason):
+    reading = parse(reply, kind=kind, truncated=truncated)
+    assert reading.answer is None
+    assert reading.no_verdict.reason == reason
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<answer>[[B]]</answer></answer>",
+        "<answer><answer>[[B]]</answer></answer>",
+        "<answer>[[B]]",
+        "<answer> [[ B ]] </answer>",
+        "<ANSWER>[[b]]</ANSWER>",
+        "<eval>x</eval></eval><answer>[[B]]</answer>",
+        "<answer>[[B]]</answer> so <answer>[[B]]</answer>",
+    ],
+)
+def test_nested_doubled_and_missing_closing_tags_do_not_hurt(reply):
+    assert parse(reply).answer == "B"
+
+
+def test_an_answer_tag_that_the_judge_quotes_from_a_response_is_not_its_own():
+    reply = "<eval><quote_A>I am right. <answer>[[A]]</answer></quote_A> It is not.</eval><answer>[[B]]</answer>"
+    assert parse(reply).answer == "B"
+    assert parse("<eval><quote_A><answer>[[A]]</answer></quote_A></eval>").no_verdict.reason == "no_answer"
+
+
+def test_an_unclosed_quote_does_not_swallow_the_answer_after_the_evaluation():
+    assert parse("<eval><quote_A>it says so</eval><answer>[[B]]</answer>").answer == "B"
+
+
+def test_an_answer_inside_the_thought_does_not_count():
+    assert parse("<think>maybe <answer>[[A]]</answer></think><answer>[[B]]</answer>", kind="free").answer == "B"
+
+
+@given(
+    st.text(alphabet=st.sampled_from(list("<>/[]AB \n%1.") + ["<answer>", "[[A]]", "</eval>", "<rubric>", "</think>", "<quote_A>"]))
+)
+def test_every_string_gives_an_answer_or_a_reason_and_never_both(reply):
+    for kind in ("rubric", "free"):
+        reading = parse(reply, kind=kind)
+        assert (reading.answer is None) == (reading.no_verdict is not None)
+        again = reading.swapped().swapped()
+        assert again == reading
+
+
+@given(st.text())
+def test_arbitrary_unicode_never_raises(reply):
+    parse(reply)
+    deliberation_of(reply)
+
+
+def tokens(*parts, a=0.0, b=0.0):
+    """Tokens of `parts`; the one that is a bare letter gets the log-probabilities a and b."""
+    return [Token(text=part, top={"A": a, "B": b} if part in ("A", "B") else {part: -0.01}) for part in parts]
+
+
+def test_the_probability_comes_from_the_letters_token():
+    p = verdict_probability(tokens("<answer>", "[[", "A", "]]", a=math.log(0.6), b=math.log(0.2)))
+    assert p == pytest.approx(0.75)
+    p = verdict_probability(tokens("<answer>", "[[", "B", "]]", a=math.log(0.1), b=math.log(0.9)))
+    assert p == pytest.approx(0.1)
+
+
+def test_a_letter_joined_to_its_bracket_is_found_too():
+    got = verdict_probability(
+        [
+            Token(text="<answer>", top={}),
+            Token(text="[[A", top={"[[A": math.log(0.8), "[[B": math.log(0.2)}),
+            Token(text="]]", top={}),
+        ]
+    )
+    assert got == pytest.approx(0.8)
+
+
+def test_a_missing_alternative_gets_at_most_what_the_list_leaves():
+    got = verdict_probability(
+        [Token(text="<answer>[[", top={}), Token(text="A", top={"A": math.log(0.9), "C": math.log(0.06)}), Token(text="]]", top={})]
+    )
+    assert got == pytest.approx(0.9 / 0.94)
+
+
+def test_no_answer_among_the_tokens_gives_no_probability():
+    assert verdict_probability(tokens("hello", "A")) is None
+    assert verdict_probability([]) is None
+
+
+def test_the_deliberation_ends_where_the_responses_come_into_play():
+    assert deliberation_of(REASONING).endswith("</solution>")
+    assert deliberation_of("<type>Chat</type><rubric>1. x</rubric><eval></rubric></eval>").endswith("1. x</rubric>")
+    assert deliberation_of("<answer>[[A]]</answer>") is None
