@@ -112,9 +112,10 @@ def test_an_answer_inside_the_thought_does_not_count():
     assert parse("<think>maybe <answer>[[A]]</answer></think><answer>[[B]]</answer>", kind="free").answer == "B"
 
 
-@given(
-    st.text(alphabet=st.sampled_from(list("<>/[]AB \n%1.") + ["<answer>", "[[A]]", "</eval>", "<rubric>", "</think>", "<quote_A>"]))
-)
+PIECES = [*"<>/[]AB \n%1.", "<answer>", "[[A]]", "[[B]]", "</answer>", "</eval>", "<rubric>", "</think>", "<quote_A>", "</quote_A>"]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_every_string_gives_an_answer_or_a_reason_and_never_both(reply):
     for kind in ("rubric", "free"):
         reading = parse(reply, kind=kind)

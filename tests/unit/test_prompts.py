@@ -175,6 +175,13 @@ def test_a_pack_is_imported_from_string_constants_without_running_the_file(tmp_p
     assert multi.count("weather in Bern?") == 2
 
 
+def test_an_imported_text_keeps_the_blank_lines_at_its_ends(tmp_path):
+    source = tmp_path / "prompts.py"
+    source.write_text('P = """\\n{question}\\n{answer_a}\\n{answer_b}\\n\\n"""')
+    import_pack(source, tmp_path / "pack")
+    assert load_pack(tmp_path / "pack").render(Pair.of("q", "x", "y"), KEY)[0].content == "\nq\nx\ny\n\n"
+
+
 def test_a_notebook_is_imported_like_a_file(tmp_path):
     import json
 
