@@ -16,7 +16,8 @@ __version__ = "0+cpu"
 def assign_req_to_token_pool_cpu(requests, pool, starts, ends, slots, _width):
     """Write each request's new slots, which stand one after another in `slots`, into its row of `pool` at [start, end)."""
     lengths = (ends - starts).tolist()
-    rows = zip(requests.tolist(), starts.tolist(), ends.tolist(), slots.split([*lengths, len(slots) - sum(lengths)]))
+    parts = slots[: sum(lengths)].split(lengths)
+    rows = zip(requests.tolist(), starts.tolist(), ends.tolist(), parts, strict=True)
     for request, start, end, own in rows:
         pool[request, start:end] = own.to(pool.dtype)
 
