@@ -18,6 +18,7 @@ _MEANING = {
     "empty": "the reply is empty",
     "split": "the votes or the two orders are even",
     "outside_domain": "this judge is not for such inputs",
+    "too_long": "the pair does not fit the judge's context",
     "engine_failed": "the engine gave no reply",
     "deadline": "no reply in time",
 }

@@ -27,6 +27,7 @@ Reason = Literal[
     "empty",  # it says nothing
     "split",  # the votes or the orders are exactly even
     "outside_domain",  # the judge is not for such inputs
+    "too_long",  # the pair does not fit the judge's context
     "engine_failed",  # the engine gave no completion
     "deadline",  # it was not there in time
 ]
