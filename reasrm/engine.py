@@ -98,7 +98,7 @@ class HttpEngine:
         if self._model is not None and entry.get("id") != self._model:
             names = ", ".join(str(each.get("id")) for each in models)
             raise InputError(f"{self.url} does not serve {self._model!r}; it serves {names}", field="model")
-        sglang = await self._http.get(f"{self.url}/get_model_info", timeout=10.0)
+        sglang = await self._http.get(f"{self.url}/model_info", timeout=10.0)
         about: dict[str, Any] = sglang.json() if sglang.status_code == 200 else {}
         return EngineInfo(
             model=str(entry.get("id")),

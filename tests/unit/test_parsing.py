@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,22 @@ from hypothesis import strategies as st
 from reasrm.parsing import deliberation_of, parse, verdict_probability
 from reasrm.types import Token
 
-SHARED = Path(os.environ.get("REASRM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
 REASONING = "<type>Reasoning</type>\n<solution>\n17 + 25 = 42\n</solution>\n<eval>\nA says 42.\n</eval>\n<answer>[[A]]</answer>"
 
 
-def real_replies() -> list[dict]:
-    path = SHARED / "rm_r1_replies.jsonl"
-    assert path.exists(), f"{path} is missing: set REASRM_SHARED_DATA to the folder that holds rm_r1_replies.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+@pytest.fixture
+def real_replies(shared_data: Path) -> list[dict]:
+    return [json.loads(line) for line in (shared_data / "rm_r1_replies.jsonl").read_text().splitlines()]
 
 
-def test_real_replies_give_the_verdicts_that_were_published_with_them():
-    for row in real_replies():
+def test_real_replies_give_the_verdicts_that_were_published_with_them(real_replies):
+    for row in real_replies:
         kind = "free" if "DeepSeek" in row["source"] else "rubric"
         assert parse(row["reply"], kind=kind).answer == row["verdict"]
 
 
-def test_a_real_chat_reply_gives_its_weighted_rubric_justification_and_quotes():
-    reply = next(row["reply"] for row in real_replies() if row["source"].endswith("Instruct-32B") and row["set"].startswith("BoN"))
+def test_a_real_chat_reply_gives_its_weighted_rubric_justification_and_quotes(real_replies):
+    reply = next(row["reply"] for row in real_replies if row["source"].endswith("Instruct-32B") and row["set"].startswith("BoN"))
     reading = parse(reply)
     assert reading.task_type == "chat"
     assert reading.rubric is not None

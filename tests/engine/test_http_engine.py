@@ -1,0 +1,119 @@
+"""The engine seam against a real SGLang server."""
+
+import asyncio
+import math
+import time
+
+import pytest
+
+from reasrm.engine import HttpEngine
+from reasrm.errors import EngineUnreachable, InputError, TooLong
+from reasrm.types import Ask, Completion, Message
+
+
+def ask(text="Which is better?", **more):
+    return Ask(messages=(Message(role="user", content=text),), **{"max_tokens": 16, **more})
+
+
+@pytest.fixture
+async def engine(sglang):
+    async with HttpEngine(sglang.url) as engine:
+        yield engine
+
+
+async def test_a_completion_says_tokens_model_and_weight_version(engine):
+    completion = await engine.complete(ask())
+    info = await engine.info()
+    assert info.sglang
+    assert info.max_context > 0
+    assert completion.usage.completion_tokens > 0
+    assert completion.usage.requests == 1
+    assert completion.model == info.model
+    assert completion.weight_version == info.weight_version != ""
+    assert completion.tokens
+
+
+async def test_a_prefill_is_continued_and_not_repeated(engine):
+    whole = await engine.complete(ask(max_tokens=12))
+    half = await engine.complete(ask(max_tokens=12, prefill="<answer>[["))
+    assert not half.text.startswith("<answer>[[")
+    assert half.usage.prompt_tokens > whole.usage.prompt_tokens
+
+
+async def test_greedy_replies_repeat(engine):
+    one, two = await asyncio.gather(engine.complete(ask()), engine.complete(ask()))
+    assert one.text == two.text
+
+
+async def test_logprobs_do_not_depend_on_the_temperature_that_sampled(engine):
+    """At temperature T SGLang reports those of the sharpened distribution; differences of two tokens are scaled back."""
+    (first,) = (await engine.complete(ask(max_tokens=1, temperature=0.0))).tokens
+    (second,) = (await engine.complete(ask(max_tokens=1, temperature=0.5))).tokens
+    shared = sorted(set(first.top) & set(second.top))[:2]
+    assert len(shared) == 2
+    gaps = [token.top[shared[0]] - token.top[shared[1]] for token in (first, second)]
+    assert gaps[0] == pytest.approx(gaps[1], abs=0.05)
+
+
+async def test_a_stream_ends_with_the_completion_that_a_plain_request_gives(engine):
+    plain = await engine.complete(ask())
+    parts = [part async for part in engine.stream(ask())]
+    assert isinstance(parts[-1], Completion)
+    assert "".join(parts[:-1]) == parts[-1].text == plain.text
+    assert parts[-1].usage.completion_tokens == plain.usage.completion_tokens
+
+
+async def test_the_verdicts_probability_of_a_stream_is_read_from_one_more_token(engine):
+    tokens = await engine._verdict_tokens(ask(), "<eval>x</eval><answer>[[A]]</answer>")
+    assert tokens is not None
+    assert tokens[-1].text == "A"
+    assert all(logprob <= 0.0 or math.isclose(logprob, 0.0, abs_tol=1e-6) for logprob in tokens[-1].top.values())
+
+
+async def test_an_over_long_prompt_names_the_count_and_the_limit(engine):
+    info = await engine.info()
+    with pytest.raises(TooLong) as caught:
+        await engine.complete(ask("word " * info.max_context))
+    assert caught.value.count > caught.value.limit == info.max_context
+
+
+async def test_cancelling_stops_the_generation_in_the_engine(sglang, engine):
+    await engine.info()
+    running = asyncio.create_task(engine.complete(ask(max_tokens=4000, temperature=1.0, prefill="<solution>")))
+    await until(lambda: in_flight(engine), 1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    started = time.perf_counter()
+    await until(lambda: in_flight(engine), 0)
+    assert time.perf_counter() - started < 3.0
+
+
+async def in_flight(engine):
+    text = (await engine._http.get(f"{engine.url}/metrics")).text
+    lines = [line for line in text.splitlines() if line.startswith("sglang:num_running_reqs{")]
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
+
+
+async def until(read, value, within_s=10.0):
+    deadline = time.perf_counter() + within_s
+    while await read() != value:
+        assert time.perf_counter() < deadline, f"never became {value}"
+        await asyncio.sleep(0.02)
+
+
+async def test_an_engine_that_is_away_is_named_with_its_address():
+    async with HttpEngine("http://127.0.0.1:9", retries=0) as engine:
+        with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1:9"):
+            await engine.complete(ask())
+
+
+async def test_a_model_that_is_not_served_is_refused_with_those_that_are(sglang):
+    async with HttpEngine(sglang.url, model="nonesuch") as engine:
+        with pytest.raises(InputError, match="does not serve 'nonesuch'; it serves"):
+            await engine.info()
+
+
+def test_an_address_without_a_scheme_is_refused_at_once():
+    with pytest.raises(InputError, match="http://"):
+        HttpEngine("localhost:30000")
