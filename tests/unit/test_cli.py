@@ -1,0 +1,72 @@
+"""What people type and what they get: one line, an exit code, no traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from reasrm.prompts import fence_key
+
+
+def reasrm(*args, stdin=None, **environment):
+    import os
+
+    command = [sys.executable, "-m", "reasrm.cli", *args]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=60, env=os.environ | environment)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("judge", "q", "a", "b", "--url", "localhost:8900"), 2, "must start with http://"),
+        (("judge", "q", "a", "b", "--url", "http://127.0.0.1:9"), 1, "no gateway answers at http://127.0.0.1:9"),
+        (
+            ("judge", "q", "a", "b", "--engine", "http://127.0.0.1:9", "--timeout", "1"),
+            1,
+            "no engine answers at http://127.0.0.1:9",
+        ),
+        (("judge", "q"), 2, "give QUESTION A B"),
+        (("judge", "q", "", "b"), 2, "the assistant message is empty"),
+        (("judge", "q", "a", "@/nonesuch"), 2, "cannot read /nonesuch"),
+        (("judge", "--pair", "-"), 2, "is no JSON"),
+        (("judge", "q", "a", "b", "--votes", "3", "--temperature", "0"), 2, "votes > 1 needs temperature > 0"),
+        (("prompts", "show", "nonesuch"), 2, "no prompt pack 'nonesuch'"),
+        (("nonesuch",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(args, code, says):
+    run = reasrm(*args, stdin="{", COLUMNS="200")
+    assert run.returncode == code
+    assert says in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_help_has_examples():
+    assert "Examples" in reasrm("judge", "--help").stdout
+
+
+def test_packs_are_listed_as_json():
+    names = [row["name"] for row in json.loads(reasrm("prompts", "list", "--json").stdout)]
+    assert {"rubric", "free", "world"} <= set(names)
+
+
+def test_a_pack_is_imported_and_shown(tmp_path):
+    source = tmp_path / "prompts.py"
+    source.write_text('PROMPT = "[Q] {question} [A] {answer_a} [B] {answer_b}"')
+    imported = reasrm("prompts", "import", str(source), "-o", str(tmp_path / "mine"))
+    assert imported.returncode == 0, imported.stderr
+    assert "user.txt           from PROMPT" in imported.stdout
+    shown = reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?")
+    assert "[Q] why? [A] 42 [B] 43" in shown.stdout
+
+
+def test_the_fence_secret_is_made_once_and_only_its_owner_reads_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("REASRM_FENCE_SECRET", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    first = fence_key()
+    assert fence_key() == first
+    assert len(first) >= 32
+    assert (tmp_path / "reasrm" / "fence.key").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("REASRM_FENCE_SECRET", "given")
+    assert fence_key() == b"given"
