@@ -1,0 +1,12 @@
+"""Every pair: n(n-1)/2 comparisons, in one order with the first place alternating, or in both."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from reasrm.judging.group import Contest, Rounds
+
+
+def all_pairs(contest: Contest) -> Rounds:
+    """One round of all pairs. The dearest method and the yardstick of the others."""
+    yield [(i, j) if (i + j) % 2 else (j, i) for i, j in combinations(range(contest.n), 2)]

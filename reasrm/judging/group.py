@@ -1,0 +1,119 @@
+"""A group of responses to one question, how to rank it, and what a ranking method sees of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from reasrm.types import Frozen, Judgment, Options, Pair, Question, Response
+
+MethodName = Literal["all_pairs", "circle", "pivot", "swiss", "knockout"]
+MAX_RESPONSES = 64
+SHINGLE = 3  # words
+
+
+class Group(Frozen):
+    """1 to 64 responses to one question. A `reference` answer takes part as one more contestant and is the zero of all rewards."""
+
+    question: Question
+    responses: tuple[Response, ...] = Field(min_length=1, max_length=MAX_RESPONSES)
+    reference: Response | None = None
+    rubric: str | None = Field(default=None, min_length=1)
+
+    @property
+    def contestants(self) -> tuple[Response, ...]:
+        """The responses, then the reference where there is one (at index `len(responses)`)."""
+        return self.responses if self.reference is None else (*self.responses, self.reference)
+
+    def pair(self, i: int, j: int) -> Pair:
+        """Contestants `i` and `j` as a pair."""
+        return Pair(question=self.question, a=self.contestants[i], b=self.contestants[j], rubric=self.rubric)
+
+
+class Budget(Frozen):
+    """What a ranking may cost at most: readings of two responses in one order (both orders are two), or tokens.
+
+    Tokens are those of prompts and replies together. A comparison starts only where the budget has room for one as dear as the
+    dearest so far, so that it is exceeded by no more than what a single wave costs above that.
+    """
+
+    comparisons: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Budget:
+        if self.comparisons is None and self.tokens is None:
+            raise ValueError('a budget names "comparisons" or "tokens"')
+        return self
+
+
+class RankOptions(Options):
+    """How to rank. `orders`: "ab" reads each comparison once, with the responses taking turns at the first place; "both" twice.
+
+    `scale` "unit" gives rewards in (-1, 1): tanh(strength / 2) = 2 P(better than the zero) - 1; "raw" gives strengths in logits.
+    The zero is the reference answer, or the mean of the group. `near_duplicates` in (0, 1] also compares only once what shares
+    that share of its three-word shingles (Jaccard); exact duplicates (up to white space) are always compared once.
+    """
+
+    orders: Literal["ab", "both"] = "ab"
+    method: MethodName = "swiss"
+    scale: Literal["unit", "raw"] = "unit"
+    budget: Budget | None = None
+    near_duplicates: float | None = Field(default=None, gt=0.0, le=1.0)
+
+    def options(self, deliberation: str | None) -> Options:
+        """The part that says how to judge one comparison, continued from `deliberation` where there is one."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in Options.model_fields}
+        return Options.model_validate(fields | {"deliberation": deliberation})
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What a method knows: how many take part, whether comparisons read both orders, which is the reference, the most readings."""
+
+    n: int
+    both: bool = False
+    reference: int | None = None
+    readings: int | None = None
+
+
+#: A ranking method: yields rounds of (shown first, shown second), is sent their judgments, and returns when it knows enough.
+Rounds = Generator[list[tuple[int, int]], list[Judgment], None]
+
+
+def circle_of(n: int, both: bool) -> list[tuple[int, int]]:
+    """Each contestant once first and once second; two of them need only one match where `both` orders are read anyway."""
+    if n < 2:
+        return []
+    return [(0, 1)] if n == 2 and both else [(i, (i + 1) % n) for i in range(n)]
+
+
+def alternating(n: int, opponent: int) -> Iterator[tuple[int, int]]:
+    """All contestants against `opponent`, who is shown first every second time."""
+    for turn, i in enumerate(each for each in range(n) if each != opponent):
+        yield (i, opponent) if turn % 2 == 0 else (opponent, i)
+
+
+def duplicates(texts: tuple[Response, ...], near: float | None) -> list[int]:
+    """For each text the index of the first that equals it, up to white space (and, with `near`, nearly)."""
+    folded = [tuple((m.role, " ".join(m.content.split()), m.tool_calls) for m in text) for text in texts]
+    shingles = [_shingles(text) for text in texts] if near is not None else []
+    first: list[int] = []
+    for i in range(len(texts)):
+        leaders = (j for j in range(i) if first[j] == j)
+        same = (j for j in leaders if folded[i] == folded[j] or (near is not None and _jaccard(shingles[i], shingles[j]) >= near))
+        first.append(next(same, i))
+    return first
+
+
+def _shingles(text: Response) -> frozenset[tuple[str, ...]]:
+    words = re.findall(r"\w+|[^\w\s]", " ".join(f"{m.content} {m.tool_calls or ''}" for m in text))
+    return frozenset(tuple(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1)))
+
+
+def _jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> float:
+    return len(a & b) / len(a | b)

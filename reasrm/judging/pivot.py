@@ -1,0 +1,23 @@
+"""Everybody against one: the reference answer, or the response that a first cheap round finds in the middle."""
+
+from __future__ import annotations
+
+from reasrm.judging.bradley_terry import Duel, duels_of, fit
+from reasrm.judging.group import Contest, Rounds, alternating, circle_of
+
+
+def pivot(contest: Contest) -> Rounds:
+    """n - 1 comparisons against the reference; without one, a circle of n, then at most n - 3 against its median response."""
+    if contest.reference is not None:
+        yield list(alternating(contest.n, contest.reference))
+        return
+    first_round = circle_of(contest.n, contest.both)
+    judgments = yield first_round
+    duels: list[Duel] = []
+    for (i, j), judgment in zip(first_round, judgments, strict=True):
+        duels += duels_of(i, j, judgment)
+    theta = fit(contest.n, duels).theta
+    middle = sorted(range(contest.n), key=lambda i: theta[i])[contest.n // 2]
+    met = {frozenset(match) for match in first_round}
+    if rest := [match for match in alternating(contest.n, middle) if frozenset(match) not in met]:
+        yield rest

@@ -1,0 +1,70 @@
+"""Adaptive rounds in which near-equals meet: each round asks the comparisons from which the fit has most to learn.
+
+A circle comes first. Then each round holds about n readings, each response in two of them, chosen greedily by expected
+information: the variance of the difference of two strengths times the Fisher information p(1 - p) of one more comparison (Glickman
+and Jensen, "Adaptive paired comparison designs", Journal of Statistical Planning and Inference 2005, in its large-sample form).
+Few and wide rounds, because an RL step waits for each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from reasrm.judging.bradley_terry import Duel, Strengths, duels_of, fit
+from reasrm.judging.group import Contest, Rounds, circle_of
+
+Match = tuple[int, int]
+
+
+def readings_needed(n: int) -> int:
+    """The default number of readings: about 1.2 n log2 n; at most half of all pairs in both orders, at least a circle."""
+    return max(n, min(n * (n - 1) // 2, math.ceil(1.2 * n * math.log2(n)))) if n > 1 else 0
+
+
+def swiss(contest: Contest) -> Rounds:
+    """A circle, then rounds of the most informative comparisons until `contest.readings` (or the default number) are spent."""
+    n = contest.n
+    cost = 2 if contest.both else 1
+    left = contest.readings or readings_needed(n)
+    duels: list[Duel] = []
+    shown: set[Match] = set()
+    matches = circle_of(n, contest.both)
+    while matches:
+        judgments = yield matches
+        left -= cost * len(matches)
+        for (i, j), judgment in zip(matches, judgments, strict=True):
+            duels += duels_of(i, j, judgment)
+            shown |= {(i, j), (j, i)} if contest.both else {(i, j)}
+        matches = _next_round(n, fit(n, duels), shown, min(left, n) // cost) if left >= cost else []
+
+
+def _next_round(n: int, strengths: Strengths, shown: set[Match], size: int) -> list[Match]:
+    """At most `size` new matches, the most informative first, each contestant in at most two."""
+    lead = [sum(i == first for first, _ in shown) - sum(i == second for _, second in shown) for i in range(n)]
+    played = [0] * n
+    matches: list[Match] = []
+    for i, j in _by_information(n, strengths):
+        if len(matches) == size:
+            break
+        # Who stood first less often stands first now, unless that has been asked.
+        ways = ((i, j), (j, i)) if lead[i] <= lead[j] else ((j, i), (i, j))
+        match = next((way for way in ways if way not in shown), None)
+        if match is None or played[i] == 2 or played[j] == 2:
+            continue
+        matches.append(match)
+        played[i], played[j] = played[i] + 1, played[j] + 1
+        lead[match[0]], lead[match[1]] = lead[match[0]] + 1, lead[match[1]] - 1
+    return matches
+
+
+def _by_information(n: int, strengths: Strengths) -> Iterator[Match]:
+    import numpy as np
+
+    variance = np.diag(strengths.covariance)
+    apart = strengths.theta[:, None] - strengths.theta[None, :]
+    uncertain = variance[:, None] + variance[None, :] - 2.0 * strengths.covariance
+    information = uncertain / (4.0 * np.cosh(apart / 2.0) ** 2)  # p(1 - p) = 1 / (4 cosh^2(d / 2))
+    upper_i, upper_j = np.triu_indices(n, 1)
+    for k in np.argsort(-information[upper_i, upper_j], kind="stable"):
+        yield int(upper_i[k]), int(upper_j[k])

@@ -1,0 +1,354 @@
+"""Groups into rankings: what each method asks, what becomes of the answers, and what is never made up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from reasrm.errors import TooLong
+from reasrm.judging.bradley_terry import Duel, duels_of, fit
+from reasrm.judging.group import Budget, Group, RankOptions, duplicates
+from reasrm.judging.ranking import METHODS, Match, rank, ranking
+from reasrm.judging.swiss import readings_needed
+from reasrm.testing import FixedJudge
+from reasrm.types import Judgment, NoVerdict, Opinion, Options, Order, Pair, Ranking, Reading, Usage, Verdict
+
+ALL = sorted(METHODS)
+
+
+def strength(pair: Pair, side: str) -> float:
+    return float((pair.a if side == "A" else pair.b)[-1].content.split()[-1])
+
+
+def by_number(bias: float = 0.0) -> Callable[[Pair], float | None]:
+    """A judge who knows: response "answer 3" is stronger than "answer 1" by 2 logits; the first place is worth `bias`."""
+
+    def probability(pair: Pair) -> float:
+        return 1.0 / (1.0 + math.exp(strength(pair, "B") - strength(pair, "A") - bias - 1e-9))
+
+    return probability
+
+
+def group(*strengths: float, reference: float | None = None) -> Group:
+    texts = [f"answer {each}" for each in strengths]
+    return Group.model_validate(
+        {"question": "How much?", "responses": texts, "reference": None if reference is None else f"answer {reference}"}
+    )
+
+
+def drive(of: Group, options: RankOptions, answer: Callable[[Match], Judgment], *, reuse: bool = False) -> tuple[Ranking, list]:
+    """Drive the protocol by hand; return the ranking and the waves."""
+    flow, waves = ranking(of, options, reuse=reuse), []
+    try:
+        wave = next(flow)
+        while True:
+            waves.append(wave)
+            wave = flow.send([answer(match) for match in wave])
+    except StopIteration as stop:
+        return stop.value, waves
+
+
+def judged(probability: float, tokens: int = 0, reply: str = "", order: Order = "ab") -> Judgment:
+    outcome = Verdict(winner="A" if probability > 0.5 else "B", probability_a=probability, source="logprobs")
+    usage = Usage(completion_tokens=tokens, requests=1)
+    opinion = Opinion(order=order, outcome=outcome, reading=Reading(), reply=reply, usage=usage)
+    return Judgment(outcome=outcome, opinions=(opinion,), usage=usage)
+
+
+NONE = Judgment(outcome=NoVerdict(reason="engine_failed"))
+
+
+@pytest.mark.parametrize("method", ALL)
+async def test_every_method_finds_the_best_of_eight_and_all_but_the_knockout_their_order(method: str) -> None:
+    strengths = (0.0, 3.0, -2.0, 5.0, 1.0, -4.0, 2.0, -1.0)
+    found = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
+    assert found.order[0] == 3
+    assert found.method == method
+    if method != "knockout":
+        assert [strengths[i] for i in found.order] == sorted(strengths, reverse=True)
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize("orders", ["ab", "both"])
+async def test_any_group_size_ends_with_one_standing_a_response_within_all_pairs(method: str, n: int, orders: str) -> None:
+    judge = FixedJudge(by_number())
+    found = await rank(group(*(i / 4 for i in range(n))), RankOptions(method=method, orders=orders), judge)
+    assert [each.index for each in found.standings] == list(range(n))
+    assert judge.judged == len(found.comparisons) <= n * max(1, n - 1)
+    if n == 1:
+        assert found.rewards == [None]
+        assert found.order == ()
+    else:
+        assert all(reward is not None and -1 < reward < 1 for reward in found.rewards)
+        assert {each.index for each in found.standings if each.comparisons == 0} == set()
+
+
+@pytest.mark.parametrize(("method", "comparisons"), [("all_pairs", 28), ("circle", 8), ("knockout", 7), ("swiss", 28)])
+async def test_the_methods_cost_what_they_say(method: str, comparisons: int) -> None:
+    found = await rank(group(*range(8)), RankOptions(method=method), FixedJudge(by_number()))
+    assert len(found.comparisons) == comparisons
+
+
+def test_a_circle_shows_each_response_once_first_and_once_second() -> None:
+    _, [wave] = drive(group(*range(6)), RankOptions(method="circle"), lambda _: judged(0.6))
+    assert sorted(match.i for match in wave) == sorted(match.j for match in wave) == list(range(6))
+
+
+@pytest.mark.parametrize("method", ["circle", "swiss", "all_pairs"])
+async def test_a_judge_who_prefers_the_first_place_ranks_no_differently(method: str) -> None:
+    strengths = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    fair = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
+    biased = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number(bias=1.5)))
+    assert biased.order == fair.order
+    if method != "circle":  # which leaves the prior more to say
+        assert biased.rewards == pytest.approx(fair.rewards, abs=0.12)
+
+
+async def test_single_readings_take_turns_at_the_first_place() -> None:
+    found = await rank(group(*range(16)), RankOptions(), FixedJudge(by_number()))
+    lead = [sum((each.i == i) - (each.j == i) for each in found.comparisons) for i in range(16)]
+    assert max(map(abs, lead)) <= 2
+    assert {opinion.order for each in found.comparisons for opinion in each.judgment.opinions} == {"ab"}
+
+
+async def test_near_equals_meet_and_far_ones_do_not() -> None:
+    found = await rank(group(*(2.0 * i for i in range(16))), RankOptions(), FixedJudge(by_number()))
+    last_round = found.comparisons[-16:]
+    assert sum(abs(each.i - each.j) for each in last_round) / 16 < 4.0  # 5.7 if they met by chance
+
+
+def test_a_comparison_without_a_verdict_leaves_the_fit_and_who_has_none_gets_none() -> None:
+    def answer(match: Match) -> Judgment:
+        return NONE if 2 in (match.i, match.j) else judged(0.9 if match.i < match.j else 0.1)
+
+    found, _ = drive(group(*range(4)), RankOptions(method="all_pairs"), answer)
+    assert found.rewards[2] is None
+    assert found.standings[2].stderr is None
+    assert found.order == (0, 1, 3)
+    without, _ = drive(group(0, 1, 3), RankOptions(method="all_pairs"), lambda m: judged(0.9 if m.i < m.j else 0.1))
+    assert len(found.comparisons) == 6
+    assert [r for r in found.rewards if r is not None] == pytest.approx(without.rewards, abs=0.15)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_an_engine_that_is_away_gives_no_reward_at_all(method: str) -> None:
+    found, _ = drive(group(*range(6)), RankOptions(method=method), lambda _: NONE)
+    assert found.rewards == [None] * 6
+    assert found.order == ()
+    assert len(found.comparisons) <= 30
+
+
+async def test_responses_equal_up_to_white_space_are_compared_once_and_share_a_reward() -> None:
+    of = Group.model_validate({"question": "q", "responses": ["x 1", "y 2", " x   1\n", "z 0", "x 1"]})
+    found = await rank(of, RankOptions(method="all_pairs"), FixedJudge(by_number()))
+    assert len(found.comparisons) == 3
+    assert [each.duplicate_of for each in found.standings] == [None, None, 0, None, 0]
+    assert found.rewards[0] == found.rewards[2] == found.rewards[4]
+    assert found.order[0] == 1
+
+
+async def test_a_group_of_equal_responses_has_nothing_to_compare() -> None:
+    found = await rank(group(1, 1, 1), RankOptions(), FixedJudge(by_number()))
+    assert found.comparisons == ()
+    assert found.rewards == [None, None, None]
+
+
+def test_near_duplicates_are_folded_only_when_asked() -> None:
+    long = "the quick brown fox jumps over the lazy dog and runs away into the deep dark forest "
+    of = Group.model_validate({"question": "q", "responses": [long * 3, long * 3 + "now", "something else altogether"]})
+    assert duplicates(of.responses, None) == [0, 1, 2]
+    assert duplicates(of.responses, 0.8) == [0, 0, 2]
+
+
+@given(st.lists(st.sampled_from(["a", "a ", "b", " b", "c"]), min_size=1, max_size=12))
+def test_folding_points_to_the_first_of_its_kind(texts: list[str]) -> None:
+    of = Group.model_validate({"question": "q", "responses": texts})
+    folded = [text.strip() for text in texts]
+    assert duplicates(of.responses, None) == [folded.index(text) for text in folded]
+
+
+async def test_a_reference_is_the_zero_of_the_rewards() -> None:
+    found = await rank(group(3, 1, 2, reference=2), RankOptions(method="pivot", scale="raw"), FixedJudge(by_number()))
+    assert found.rewards[0] == pytest.approx(-found.rewards[1])
+    assert 0.5 < found.rewards[0] < 1.0  # one logit, less what the prior holds back of a single reading
+    assert found.rewards[2] == 0.0  # the reference itself
+    assert len(found.comparisons) == 2
+
+
+async def test_a_lone_response_is_judged_against_the_reference_or_not_at_all() -> None:
+    alone = await rank(group(3), RankOptions(), FixedJudge(by_number()))
+    assert alone.rewards == [None]
+    against = await rank(group(3, reference=1), RankOptions(), FixedJudge(by_number()))
+    assert against.rewards[0] is not None
+    assert against.rewards[0] > 0.3
+
+
+@given(st.sampled_from(ALL), st.integers(2, 20), st.integers(1, 60), st.sampled_from(["ab", "both"]))
+@settings(deadline=None, max_examples=60)
+def test_a_budget_of_comparisons_is_held(method: str, n: int, most: int, orders: str) -> None:
+    options = RankOptions(method=method, orders=orders, budget=Budget(comparisons=most))
+    found, _ = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2))
+    assert len(found.comparisons) * (2 if orders == "both" else 1) <= most
+
+
+@given(st.sampled_from(ALL), st.integers(2, 12), st.integers(1, 3000))
+@settings(deadline=None, max_examples=60)
+def test_a_budget_of_tokens_is_held_where_comparisons_cost_the_same(method: str, n: int, most: int) -> None:
+    options = RankOptions(method=method, budget=Budget(tokens=most))
+    found, waves = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2, tokens=100))
+    assert found.usage.completion_tokens <= max(most, 100)
+    assert len(waves[0]) == 1  # nobody knows yet what one costs
+
+
+async def test_a_larger_budget_buys_the_swiss_method_more_comparisons() -> None:
+    found = await rank(group(*range(8)), RankOptions(budget=Budget(comparisons=50)), FixedJudge(by_number()))
+    assert len(found.comparisons) == 50
+
+
+def test_with_reuse_the_first_comparison_goes_alone_and_all_others_continue_its_deliberation() -> None:
+    reply = "<type>Chat</type>\n<rubric>1. short (100%)</rubric>\n<eval>...</eval><answer>[[A]]</answer>"
+    found, waves = drive(group(*range(4)), RankOptions(), lambda _: judged(0.7, reply=reply), reuse=True)
+    assert len(waves[0]) == 1
+    assert waves[0][0].options.deliberation is None
+    later = [match.options.deliberation for wave in waves[1:] for match in wave]
+    assert later == ["<type>Chat</type>\n<rubric>1. short (100%)</rubric>"] * (len(found.comparisons) - 1)
+
+
+def test_reuse_can_be_refused_and_a_given_deliberation_goes_to_all() -> None:
+    _, waves = drive(group(*range(4)), RankOptions(reuse=False), lambda _: judged(0.7, reply="<rubric>r</rubric>"), reuse=True)
+    assert len(waves[0]) > 1
+    _, waves = drive(group(*range(4)), RankOptions(deliberation="<rubric>mine</rubric>"), lambda _: judged(0.7), reuse=True)
+    assert {match.options.deliberation for wave in waves for match in wave} == {"<rubric>mine</rubric>"}
+
+
+async def test_the_options_of_judging_reach_the_judge_as_plain_options() -> None:
+    seen: list[Options] = []
+
+    class Recording(FixedJudge):
+        async def judge(self, pair: Pair, options: Options) -> Judgment:
+            seen.append(options)
+            return await super().judge(pair, options)
+
+    await rank(group(1, 2), RankOptions(votes=3, temperature=0.7, seed=5), Recording(by_number()))
+    assert set(seen) == {Options(orders="ab", votes=3, temperature=0.7, seed=5)}
+    assert type(seen[0]) is Options
+
+
+async def test_a_pair_too_long_for_the_judge_costs_nobody_else_the_reward() -> None:
+    def probability(pair: Pair) -> float | None:
+        if strength(pair, "A") == 9 or strength(pair, "B") == 9:
+            raise TooLong("40016 tokens; the judge's context holds 8192", count=40016, limit=8192)
+        return by_number()(pair)
+
+    found = await rank(group(1, 9, 2, 3), RankOptions(method="all_pairs"), FixedJudge(probability))
+    assert found.rewards[1] is None
+    assert found.order == (3, 2, 0)
+    reasons = {each.judgment.outcome.reason for each in found.comparisons if isinstance(each.judgment.outcome, NoVerdict)}
+    assert reasons == {"too_long"}
+
+
+def test_a_knockout_goes_on_when_some_verdicts_are_missing() -> None:
+    calls = iter(range(100))
+
+    def answer(match: Match) -> Judgment:
+        return NONE if next(calls) % 3 == 0 else judged(0.9 if match.i > match.j else 0.1)
+
+    found, _ = drive(group(*range(8)), RankOptions(method="knockout"), answer)
+    assert found.rewards[7] is not None
+    assert found.order[0] == 7
+
+
+def test_a_pivot_without_reference_is_the_middle_of_a_first_circle() -> None:
+    found, waves = drive(group(*range(9)), RankOptions(method="pivot"), lambda m: judged(1 / (1 + math.exp(m.j - m.i))))
+    assert len(waves) == 2
+    pivots = set.intersection(*({match.i, match.j} for match in waves[1]))
+    assert pivots == {4}
+    assert len(found.comparisons) == 9 + 6
+
+
+# --- the fit ------------------------------------------------------------------------------------------------------------
+
+
+def test_strengths_are_recovered_from_exact_probabilities_and_their_errors_shrink_with_readings() -> None:
+    truth = [-1.0, 0.0, 1.0]
+
+    def duels(times: int) -> list[Duel]:
+        return [Duel(i, j, 1 / (1 + math.exp(truth[j] - truth[i] - 0.5))) for i in range(3) for j in range(3) if i != j] * times
+
+    found = fit(3, duels(100))
+    theta, errors = found.against(None)
+    assert theta == pytest.approx(truth, abs=0.02)
+    assert found.bias == pytest.approx(0.5, abs=0.02)
+    _, few = fit(3, duels(4)).against(None)
+    assert errors[0] == pytest.approx(few[0] / 5, rel=0.1)
+
+
+def test_the_fit_agrees_with_choix_on_votes() -> None:
+    choix = pytest.importorskip("choix")
+    wins = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1), (0, 1), (1, 2), (0, 2), (0, 2)]
+    votes = [Duel(*win, 1.0) for win in wins] + [Duel(loser, winner, 0.0) for winner, loser in wins]
+    theirs = choix.ilsr_pairwise(3, wins + wins, alpha=0.0)
+    ours, _ = fit(3, votes).against(None)
+    assert ours == pytest.approx(list(theirs), abs=0.06)  # apart by the weak prior
+
+
+def test_unanimous_votes_give_finite_strengths() -> None:
+    theta, errors = fit(2, [Duel(0, 1, 1.0)] * 50).against(None)
+    assert theta[0] == -theta[1]
+    assert 1 < theta[0] < 10
+    assert errors[0] > 0.1
+
+
+@pytest.mark.parametrize("scale", ["unit", "raw"])
+async def test_both_scales_order_alike_and_unit_stays_within_one(scale: str) -> None:
+    found = await rank(group(*(5.0 * i for i in range(6))), RankOptions(method="all_pairs", scale=scale), FixedJudge(by_number()))
+    assert found.order == (5, 4, 3, 2, 1, 0)
+    assert (max(found.rewards) < 1) == (scale == "unit")
+    assert all(each.stderr is not None and each.stderr > 0 for each in found.standings)
+    assert sum(found.rewards) == pytest.approx(0, abs=1e-6)
+
+
+def test_both_orders_are_two_readings_and_the_pairs_frame_is_kept() -> None:
+    a, b = judged(0.9), judged(0.6, order="ba")
+    both = a.model_copy(update={"opinions": a.opinions + b.opinions})
+    first, second = duels_of(4, 7, both)
+    assert (first.first, first.second, first.probability) == (4, 7, 0.9)
+    assert (second.first, second.second) == (7, 4)
+    assert second.probability == pytest.approx(0.4)
+    assert duels_of(4, 7, Judgment(outcome=a.outcome)) == [Duel(4, 7, 0.9)]
+    assert duels_of(4, 7, both.model_copy(update={"outcome": NoVerdict(reason="split")})) == []
+
+
+def test_the_default_number_of_readings_grows_slower_than_the_pairs() -> None:
+    shares = [readings_needed(n) / (n * (n - 1)) for n in (4, 8, 16, 32, 64)]
+    assert shares[1] <= 0.5
+    assert shares[2] <= 0.35
+    assert all(later < earlier for earlier, later in pairwise(shares[1:]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"responses": []}, "responses"),
+        ({"responses": ["x"] * 65}, "responses"),
+        ({"responses": ["x", " "]}, "responses"),
+        ({"responses": ["x"], "question": ""}, "question"),
+        ({"responses": ["x"], "references": "y"}, "references"),
+    ],
+)
+def test_a_bad_group_is_refused_by_the_name_of_its_field(fields: dict, named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Group.model_validate({"question": "q"} | fields)
+    assert caught.value.errors()[0]["loc"][0] == named
+
+
+def test_an_empty_budget_is_refused() -> None:
+    with pytest.raises(ValidationError, match="comparisons"):
+        Budget()
