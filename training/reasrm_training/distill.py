@@ -1,0 +1,102 @@
+"""Stage 1: distillation of reasoning chains into the policy by supervised fine-tuning, with the loss on the reply only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reasrm.errors import InputError
+from reasrm_training import policy
+from reasrm_training.config import Recipe
+from reasrm_training.oracle import Chain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from trl import SFTTrainer
+
+
+def train(
+    recipe: Recipe,
+    chains: Sequence[Chain],
+    folder: Path,
+    *,
+    start: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
+    """Train the recipe's model (or `start`) on `chains` and return the folder of the result, `folder`/model.
+
+    Goes on from the newest whole checkpoint in `folder`, and then ends with the same weights as a run that was never broken
+    off. Raises InputError where no chain fits.
+    """
+    trainer = make_trainer(recipe, chains, folder, start=start, callbacks=callbacks)
+    trainer._total_train_tokens = _tokens_before(policy.last_checkpoint(folder))  # TRL would count anew
+    policy.fit(trainer, folder)
+    return policy.save(trainer, trainer.processing_class, folder / "model")  # type: ignore[arg-type]
+
+
+def make_trainer(
+    recipe: Recipe,
+    chains: Sequence[Chain],
+    folder: Path,
+    *,
+    start: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> SFTTrainer:
+    """TRL's trainer for `recipe`, ready to train."""
+    from accelerate import PartialState
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    stage = policy.required(recipe.distill, "distill")
+    settings = policy.arguments(recipe, stage, folder)
+    tokenizer = policy.load_tokenizer(recipe, start)
+    rows = [row for chain in chains if (row := encode(tokenizer, chain, stage.max_length))]
+    if not rows:
+        raise InputError(f"none of the {len(chains)} chains fits into distill.max_length = {stage.max_length} tokens")
+    model = policy.load_policy(recipe, start, trained=True)
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **settings,
+            gradient_accumulation_steps=max(1, stage.batch // (stage.micro_batch * PartialState().num_processes)),
+            num_train_epochs=stage.epochs,
+            max_steps=stage.steps or -1,
+            weight_decay=stage.weight_decay,
+            max_length=stage.max_length,
+            packing=stage.packing,
+            completion_only_loss=True,
+            shuffle_dataset=True,
+            logging_steps=max(1, min(10, stage.save_steps)),
+            save_steps=stage.save_steps,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=None if hasattr(model, "peft_config") else policy.adapters(recipe.model.lora),
+        callbacks=list(callbacks),
+    )
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, chain: Chain, max_length: int) -> dict[str, Any] | None:
+    """One row for TRL: `input_ids`, and `completion_mask` with 1 on the reply and its end token; None if it is too long.
+
+    Prompt and reply are tokenized apart, as they are when the judge writes; a chat template that rewrites earlier turns (some
+    cut out the thinking) never sees the reply.
+    """
+    prompt = policy.prompt_ids(tokenizer, chain.messages)
+    reply = chain.reply
+    if tokenizer.decode(prompt[-8:]).rstrip().endswith("<think>"):  # the template has opened the thought already
+        reply = reply.lstrip().removeprefix("<think>").lstrip("\n")
+    written = [*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]  # type: ignore[misc]
+    if len(prompt) + len(written) > max_length:
+        return None
+    return {"input_ids": prompt + written, "completion_mask": [0] * len(prompt) + [1] * len(written)}
+
+
+def _tokens_before(checkpoint: str | None) -> int:
+    """How many tokens a run had seen at `checkpoint`."""
+    if checkpoint is None:
+        return 0
+    history = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return int(max((row.get("num_tokens", 0) for row in history), default=0))

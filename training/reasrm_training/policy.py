@@ -1,0 +1,210 @@
+"""The model that is trained: loaded for training or use, prompted, and saved. What both stages share and TRL leaves open."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reasrm.errors import RecipeError
+from reasrm.types import Message
+from reasrm_training.config import Distill, Lora, Recipe, Rlvr
+from reasrm_training.tiny import make_model, make_tokenizer
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+#: TRL and the hub client report usage to the hub; a training run is nobody else's business.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+Stage = TypeVar("Stage", Distill, Rlvr)
+COMPLETE = "complete"  # a checkpoint folder holds a file of this name once everything in it is written
+
+
+def required(stage: Stage | None, name: str) -> Stage:
+    """A stage's settings. Raises RecipeError where the recipe does not have that stage."""
+    if stage is None:
+        raise RecipeError(f"the recipe has no [{name}]")
+    return stage
+
+
+def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of `folder`, or of the recipe's model. Raises RecipeError where it has no chat template."""
+    from transformers import AutoTokenizer
+
+    if folder is None and recipe.model.scratch:
+        return make_tokenizer(recipe.model.scratch.vocab_size)
+    source = str(folder or recipe.model.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=None if folder else recipe.model.revision)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model.path: no tokenizer at {source}: {str(error).splitlines()[0]}") from None
+    if not tokenizer.chat_template:
+        raise RecipeError(f"model.path: the tokenizer of {source} has no chat template; a judge needs a chat model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) -> PreTrainedModel:
+    """The model of `folder` (an earlier stage's result), or the recipe's own.
+
+    With `trained`, weights that will be trained come in fp32 and frozen ones in bf16 or NF4, and an adapter in `folder` goes
+    on being trained; without, an adapter is merged.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if folder is None and recipe.model.scratch:
+        return make_model(recipe.model.scratch, make_tokenizer(recipe.model.scratch.vocab_size), recipe.seed)
+    adapter = folder if folder and (folder / "adapter_config.json").is_file() else None
+    source = str(recipe.model.path if adapter or folder is None else folder)
+    settings: dict[str, Any] = {
+        "revision": recipe.model.revision if source == recipe.model.path else None,
+        "attn_implementation": recipe.model.attention,
+        "dtype": torch.bfloat16 if trained and recipe.model.lora else torch.float32,
+    }
+    if trained and recipe.model.lora and recipe.model.lora.four_bit:
+        settings["quantization_config"] = _nf4()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, **settings)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model.path: no model at {source}: {str(error).splitlines()[0]}") from None
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=trained)
+    return wrapped if trained else wrapped.merge_and_unload()
+
+
+def adapters(lora: Lora | None) -> LoraConfig | None:
+    """What TRL is given to wrap a fresh model in adapters, None for full training."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The tokens of a prompt up to where the reply begins."""
+    ids = tokenizer.apply_chat_template(as_chat(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+    return list(ids)  # type: ignore[arg-type]
+
+
+def as_chat(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as chat templates and TRL take them."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def arguments(recipe: Recipe, stage: Distill | Rlvr, folder: Path) -> dict[str, Any]:
+    """The training arguments that both stages share, by their names in transformers."""
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "run_name": f"{recipe.name}-{folder.name}",
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "per_device_train_batch_size": stage.micro_batch,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": stage.schedule,
+        "warmup_steps": stage.warmup,  # transformers reads a number below 1 as a share of all steps
+        "max_grad_norm": stage.max_grad_norm,
+        "bf16": stage.precision == "bf16",
+        "use_cpu": recipe.cluster.gpus == 0,
+        "gradient_checkpointing": recipe.model.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.model.gradient_checkpointing else None,
+        "dataloader_pin_memory": recipe.cluster.gpus > 0,
+        "save_strategy": "steps",
+        "save_total_limit": 2,  # the one before the last is needed while the last is being written
+        "logging_strategy": "steps",
+        "report_to": list(recipe.track.to),
+        "project": recipe.track.project,
+        "disable_tqdm": True,
+    }
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and notices from a run that shows its progress itself."""
+    import datasets
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    for name in ("gradient_checkpointing", "is_gradient_checkpointing"):
+        warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
+
+
+def fit(trainer: Trainer, folder: Path) -> None:
+    """Train from the newest whole checkpoint of `folder`, or from the start, with TensorBoard's curves in `folder`/tensorboard."""
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers import PrinterCallback
+    from transformers.integrations import TensorBoardCallback
+
+    trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a stage; one that a kill left half written does not count and is removed."""
+    found = sorted(folder.glob("checkpoints/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for broken in (path for path in found if not (path / COMPLETE).exists()):
+        shutil.rmtree(broken)
+    whole = [path for path in found if path.exists()]
+    return str(whole[-1]) if whole else None
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
+    """Write what was trained into `folder` as safetensors, whole or not at all; every process must call it."""
+    part = folder.with_name(folder.name + ".part")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(part, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model(str(part))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        (part / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to a model
+        tokenizer.save_pretrained(str(part))
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def weights_digest(folder: Path) -> str:
+    """Twelve hex digits that name the weights of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _nf4() -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

@@ -1,0 +1,163 @@
+"""Who samples the replies during RL: TRL's own generate, TRL's vLLM, or an SGLang server that is given the policy's weights.
+
+TRL knows no SGLang. `SglangTrainer` gives it one through TRL's `rollout_func`, and lets TRL's own code for vLLM measure how far
+the sampler's log-probabilities are from the trainer's and correct for it by truncated importance weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import save_file
+from trl import GRPOTrainer
+
+from reasrm.errors import RecipeError
+from reasrm.types import Message
+from reasrm_training import policy
+from reasrm_training.config import Recipe
+from reasrm_training.sglang import SglangServer, started
+
+SEED_STRIDE = 2**20  # more rollouts than any step has
+
+
+@contextmanager
+def sampler(recipe: Recipe, start: Path | None, folder: Path) -> Iterator[SglangServer | None]:
+    """The SGLang that this run samples with: the recipe's, or one of its own for the length of the `with`; None for others."""
+    rollouts = recipe.rollouts
+    if rollouts.backend != "sglang":
+        yield None
+        return
+    if recipe.model.lora and recipe.model.lora.four_bit:
+        raise RecipeError("rollouts.backend: sglang needs weights in full precision; drop model.lora.four_bit")
+    if rollouts.url:
+        server = SglangServer(rollouts.url)
+        yield server
+        server.leave()
+        return
+    state = PartialState()
+    if not state.is_main_process:
+        url: list[Any] = [None]
+        broadcast_object_list(url)
+        yield SglangServer(url[0])
+        return
+    flags = ("--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction))
+    with started(rollouts.server, str(start or recipe.model.path), folder / "sglang.log", *flags) as server:
+        broadcast_object_list([server.url])
+        yield server
+
+
+def trl_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What GRPOConfig is told about the sampler; the correction's options carry vLLM's name and serve SGLang too."""
+    rollouts = recipe.rollouts
+    told: dict[str, Any] = {
+        "vllm_importance_sampling_correction": rollouts.importance_cap is not None,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": rollouts.importance_cap or 1.0,
+    }
+    if rollouts.backend != "vllm":
+        return told
+    where = {"vllm_mode": "server", "vllm_server_base_url": rollouts.url} if rollouts.url else {"vllm_mode": "colocate"}
+    return told | {
+        "use_vllm": True,
+        "vllm_gpu_memory_utilization": rollouts.memory_fraction,
+        "vllm_tensor_parallel_size": rollouts.tensor_parallel,
+        **where,
+    }
+
+
+class SglangTrainer(GRPOTrainer):
+    """GRPO with replies sampled by SGLang from the policy's current weights."""
+
+    def __init__(self, *args: Any, server: SglangServer, recipe: Recipe, folder: Path, **settings: Any) -> None:
+        super().__init__(*args, rollout_func=self._rollout, **settings)
+        self.server = server
+        self.recipe = recipe
+        self.folder = folder
+        # TRL brings a sampler's weights up to date and corrects for its mismatch where it samples by vLLM. SGLang takes that
+        # place from here on; the replies themselves come from `rollout_func`.
+        self.use_vllm = True
+        self.vllm_generation = self
+        self._last_loaded_step = -1
+
+    @property
+    def weight_version(self) -> str:
+        """What the server calls the weights that the policy has now."""
+        return f"{self.recipe.name}-{self.recipe.digest}-{self.state.global_step}"
+
+    def sync_weights(self) -> None:
+        """Give the server the policy's weights; every process must call it."""
+        weights = full_weights(self)
+        if self.accelerator.is_main_process:
+            if self.recipe.rollouts.weights == "tensors":
+                self.server.load_tensors(weights, self.weight_version)
+            else:
+                self._sync_by_disk(weights)
+        self.accelerator.wait_for_everyone()
+
+    def _sync_by_disk(self, weights: dict[str, torch.Tensor]) -> None:
+        folder = self.folder / "weights" / str(self.state.global_step)
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        self.accelerator.unwrap_model(self.model).config.save_pretrained(folder)
+        self.server.load_folder(folder, self.weight_version)
+
+    def _rollout(self, prompts: Sequence[Sequence[dict[str, str]]], _: GRPOTrainer) -> dict[str, Any]:
+        """TRL's `rollout_func`: one reply to each prompt; a prompt stands in `prompts` once for each of its replies."""
+        tokenizer: Any = self.processing_class
+        ids = [policy.prompt_ids(tokenizer, [Message.model_validate(m) for m in prompt]) for prompt in prompts]
+        params = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_completion_length,
+            "stop_token_ids": self.eos_token_ids,
+        }
+        first = (self.state.global_step * SEED_STRIDE + self.accelerator.process_index * len(ids) + self.args.seed) % 2**31
+        seeds = [(first + index) % 2**31 for index in range(len(ids))]
+        replies = self.server.sample(ids, params, seeds, self.weight_version)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": [reply.ids for reply in replies],
+            "logprobs": [reply.logprobs for reply in replies],
+        }
+
+
+def full_weights(trainer: GRPOTrainer) -> dict[str, torch.Tensor]:
+    """The policy's whole weights by their names in the model's own files, adapters added to what they adapt.
+
+    Every process must call it; where training is sharded, only the main one gets them. The policy is left as it is: merging
+    in place and back would round its frozen weights a little more each time.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
+    dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
+    scaling = _lora_scaling(model)
+    weights: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if ".lora_" in name or "modules_to_save" in name:
+            continue
+        plain = name.removeprefix("module.").removeprefix("base_model.model.")
+        if ".base_layer" in name:
+            part = name.replace(".base_layer.weight", "")
+            up, down = state.get(f"{part}.lora_B.default.weight"), state.get(f"{part}.lora_A.default.weight")
+            if up is not None and down is not None:
+                tensor = tensor.float() + scaling * (up.float() @ down.float())
+            plain = plain.replace(".base_layer", "")
+        weights[plain] = tensor.detach().to(dtype).contiguous()
+    if model.config.get_text_config().tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
+    return weights
+
+
+def _lora_scaling(model: Any) -> float:
+    if not hasattr(model, "peft_config"):
+        return 0.0
+    config = model.peft_config["default"]
+    return config.lora_alpha / config.r
