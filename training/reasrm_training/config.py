@@ -20,9 +20,7 @@ from reasrm.types import Frozen
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Stage = Literal["data", "chains", "distill", "rlvr", "evaluate", "export"]
-DropRule = Literal[
-    "magpie_ultra", "special_tokens", "equal_responses", "duplicate", "near_duplicate", "in_benchmark", "too_long"
-]
+DropRule = Literal["magpie_ultra", "special_tokens", "equal_responses", "duplicate", "near_duplicate", "in_benchmark", "too_long"]
 RewardName = Literal["verdict", "format", "consistency", "margin", "length"]
 #: Of a stage's arithmetic. Weights that are trained are held in fp32 all the same, frozen ones in bf16.
 Precision = Literal["bf16", "fp32"]
@@ -85,7 +83,10 @@ class Source(Frozen):
     schema_: str | None = Field(default=None, alias="schema")  # None: recognised from the columns
     columns: dict[str, str] = Field(default={})  # column map for files of no published schema
     sample: PositiveInt | None = None
-    drop: tuple[DropRule, ...] = ("special_tokens", "equal_responses", "too_long", "duplicate")
+    drop: tuple[DropRule, ...] = (
+        *("special_tokens", "equal_responses", "too_long"),
+        *("duplicate", "near_duplicate", "in_benchmark"),
+    )
 
     @property
     def label(self) -> str:
@@ -231,6 +232,7 @@ class Rollouts(Frozen):
 
     backend: Literal["transformers", "sglang", "vllm"] = "transformers"
     url: str = ""
+    server: str = "python -m sglang.launch_server"  # starts an SGLang: name the Python of the environment that has it
     gpus: Count = 0  # set aside for sampling; 0: it shares the trainer's
     weights: Literal["disk", "tensors"] = "disk"  # how SGLang gets the policy's
     tensor_parallel: PositiveInt = 1
@@ -320,6 +322,11 @@ class Recipe(Frozen):
         """Sixteen hex digits that name what decides the outcome; where it is written or tracked does not."""
         content = self.model_dump(mode="json", exclude={"output", "track"}, by_alias=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def fence_key(self) -> bytes:
+        """The secret behind the fences of training prompts. Any will do: a judge must read fences that it has never seen."""
+        return hashlib.sha256(f"{self.name} {self.seed}".encode()).digest()
 
     def folder(self, stage: Stage) -> Path:
         """Where `stage` writes."""
