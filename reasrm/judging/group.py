@@ -65,7 +65,7 @@ class RankOptions(Options):
     budget: Budget | None = None
     near_duplicates: float | None = Field(default=None, gt=0.0, le=1.0)
 
-    def options(self, deliberation: str | None) -> Options:
+    def one(self, deliberation: str | None) -> Options:
         """The part that says how to judge one comparison, continued from `deliberation` where there is one."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in Options.model_fields}
         return Options.model_validate(fields | {"deliberation": deliberation})

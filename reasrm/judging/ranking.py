@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from reasrm.errors import TooLong
+from reasrm.errors import EngineError, EngineTimeout, TooLong
 from reasrm.judging.all_pairs import all_pairs
 from reasrm.judging.bradley_terry import duels_of, fit
 from reasrm.judging.circle import circle
@@ -95,7 +95,7 @@ def ranking(group: Group, options: RankOptions, *, reuse: bool = False) -> RankF
             if size == 0:
                 return _standings(group, options, first_like, ledger)
             ahead = [(unique[i], unique[j]) for i, j in wanted[len(judged) : len(judged) + size]]
-            wave = [Match(i, j, group.pair(i, j), options.options(ledger.deliberation)) for i, j in ahead]
+            wave = [Match(i, j, group.pair(i, j), options.one(ledger.deliberation)) for i, j in ahead]
             got = yield wave
             ledger.enter(wave, got, keep_deliberation=alone)
             judged += got
@@ -146,21 +146,38 @@ def _scaled(strength: float, stderr: float, scale: str) -> tuple[float, float]:
     return reward, stderr * (1.0 - reward * reward) / 2.0
 
 
-async def rank(group: Group, options: RankOptions, judge: PairJudge, *, reuse: bool = False) -> Ranking:
-    """Rank `group` by `judge`, each wave's comparisons at once. A pair too long for the judge has no verdict, the others go on."""
+async def rank(
+    group: Group, options: RankOptions, judge: PairJudge, *, reuse: bool = False, deadline: float | None = None
+) -> Ranking:
+    """Rank `group` by `judge`, each wave's comparisons at once. What fails has no verdict, and the rest goes on.
+
+    `deadline` is a time of the running loop's clock: what is not judged by then has no verdict, and what was is the ranking.
+    Raises `InputError` where the judge refuses a pair for another reason than its length.
+    """
     flow = ranking(group, options, reuse=reuse)
     try:
         wave = next(flow)
         while True:
-            async with asyncio.TaskGroup() as tasks:
-                judging = [tasks.create_task(_judged(match, judge)) for match in wave]
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    judging = [tasks.create_task(_judged(match, judge, deadline)) for match in wave]
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
             wave = flow.send([task.result() for task in judging])
     except StopIteration as stop:
         return stop.value
 
 
-async def _judged(match: Match, judge: PairJudge) -> Judgment:
+async def _judged(match: Match, judge: PairJudge, deadline: float | None) -> Judgment:
+    late = NoVerdict(reason="deadline", detail="there was no judgment in time")
+    if deadline is not None and deadline <= asyncio.get_running_loop().time():
+        return Judgment(outcome=late)
     try:
-        return await judge.judge(match.pair, match.options)
+        async with asyncio.timeout_at(deadline):
+            return await judge.judge(match.pair, match.options)
+    except (TimeoutError, EngineTimeout):
+        return Judgment(outcome=late)
     except TooLong as error:
         return Judgment(outcome=NoVerdict(reason="too_long", detail=str(error)))
+    except EngineError as error:
+        return Judgment(outcome=NoVerdict(reason="engine_failed", detail=str(error)))

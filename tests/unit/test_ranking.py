@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from reasrm.errors import TooLong
+from reasrm.errors import EngineUnreachable, InputError, TooLong
 from reasrm.judging.bradley_terry import Duel, duels_of, fit
 from reasrm.judging.group import Budget, Group, RankOptions, duplicates
 from reasrm.judging.ranking import METHODS, Match, rank, ranking
@@ -252,6 +253,40 @@ async def test_a_pair_too_long_for_the_judge_costs_nobody_else_the_reward() -> N
     assert found.order == (3, 2, 0)
     reasons = {each.judgment.outcome.reason for each in found.comparisons if isinstance(each.judgment.outcome, NoVerdict)}
     assert reasons == {"too_long"}
+
+
+async def test_at_the_deadline_what_was_judged_is_the_ranking_and_nothing_more_is_started() -> None:
+    hanging = 0
+
+    class Slow(FixedJudge):
+        async def judge(self, pair: Pair, options: Options) -> Judgment:
+            nonlocal hanging
+            if self.judged >= 12:
+                hanging += 1
+                await asyncio.Event().wait()
+            return await super().judge(pair, options)
+
+    deadline = asyncio.get_running_loop().time() + 0.05
+    found = await rank(group(*range(8)), RankOptions(), Slow(by_number()), deadline=deadline)
+    assert hanging == 4
+    assert all(reward is not None for reward in found.rewards)
+    late = [each for each in found.comparisons if isinstance(each.judgment.outcome, NoVerdict)]
+    assert {each.judgment.outcome.reason for each in late} == {"deadline"}
+    assert len(found.comparisons) - len(late) == 12
+
+
+async def test_an_engine_that_fails_gives_no_verdict_and_a_refused_pair_says_why() -> None:
+    def down(_: Pair) -> float:
+        raise EngineUnreachable("nothing answers")
+
+    found = await rank(group(1, 2, 3), RankOptions(), FixedJudge(down))
+    assert found.rewards == [None] * 3
+
+    def refuse(_: Pair) -> float:
+        raise InputError("no", field="a")
+
+    with pytest.raises(InputError, match="no"):
+        await rank(group(1, 2, 3), RankOptions(), FixedJudge(refuse))
 
 
 def test_a_knockout_goes_on_when_some_verdicts_are_missing() -> None:
