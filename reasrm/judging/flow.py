@@ -29,8 +29,11 @@ async def run(flow: Flow, completer: Completer) -> Judgment:
             if len(asks) == 1:
                 answers = [await _answer(asks[0], completer)]
             else:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(_answer(ask, completer)) for ask in asks]
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        tasks = [group.create_task(_answer(ask, completer)) for ask in asks]
+                except ExceptionGroup as several:  # bad input is bad in every order: one error says it
+                    raise several.exceptions[0] from None
                 answers = [task.result() for task in tasks]
             asks = flow.send(answers)
     except StopIteration as stop:
