@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -68,6 +69,12 @@ class Server:
                 self.kill()
                 pytest.fail(f"{self.command[0]} did not start; the end of {self.log}:\n{self.tail()}", pytrace=False)
             time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:

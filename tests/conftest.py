@@ -78,7 +78,7 @@ def judge_model(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def sglang_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sglang]]:
-    """`sglang_factory(model, *flags)` starts another SGLang, to kill or to give flags; it takes about 15 s and 1.5 GB."""
+    """`with sglang_factory(model, *flags) as server:` starts another SGLang, to kill or to give flags (15 s, 1.8 GB)."""
     yield from _factory(tmp_path_factory, "sglang", lambda log, model, *flags: Sglang(model, log, *flags))
 
 
@@ -90,7 +90,7 @@ def sglang(sglang_factory: Callable[..., Sglang], judge_model: Path) -> Sglang:
 
 @pytest.fixture(scope="session")
 def redis_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Redis]]:
-    """`redis_factory(*flags)` starts another Redis, to kill or to give flags."""
+    """`with redis_factory(*flags) as server:` starts another Redis, to kill or to give flags."""
     yield from _factory(tmp_path_factory, "redis", Redis)
 
 
