@@ -119,6 +119,16 @@ class Sglang(Server):
         super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=180)
 
 
+class Gateway(Server):
+    """A real gateway: `reasrm serve` with `flags`, such as "--engine", sglang.url, "--cache", redis_server.url."""
+
+    def __init__(self, log: Path, *flags: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [str(Path(sys.executable).parent / "reasrm"), "serve", "--port", str(port), *flags]
+        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/healthz"), start_s=60)
+
+
 class Redis(Server):
     """A real Redis that keeps nothing on disk. `url` is what clients take."""
 

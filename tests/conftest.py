@@ -16,7 +16,7 @@ import pytest
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tests.components import JUDGE, ROOT, Redis, Server, Sglang
+from tests.components import JUDGE, ROOT, Gateway, Redis, Server, Sglang
 from tests.tiny_model import make_tiny_model
 
 LOCAL_NAMES = {None, "", "localhost", "testserver", socket.gethostname()}
@@ -104,6 +104,18 @@ def redis_server(_shared_redis: Redis) -> Redis:
     """The Redis that the whole run shares, emptied for this test."""
     _shared_redis.flush()
     return _shared_redis
+
+
+@pytest.fixture(scope="session")
+def gateway_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Gateway]]:
+    """`with gateway_factory("--engine", sglang.url, ...) as gateway:` starts `reasrm serve` with these flags."""
+    yield from _factory(tmp_path_factory, "gateway", Gateway)
+
+
+@pytest.fixture(scope="session")
+def gateway(gateway_factory: Callable[..., Gateway]) -> Gateway:
+    """The gateway that the whole run shares, as `reasrm serve` starts it without flags: with the embedded judge."""
+    return gateway_factory()
 
 
 def _factory(folders: pytest.TempPathFactory, name: str, start: Callable[..., Server]) -> Iterator[Callable[..., Server]]:

@@ -86,7 +86,7 @@ def test_a_command_of_the_documents_exists_with_its_flags(document: str, command
     CHECKS[words[0]](words[1:])
 
 
-@pytest.mark.parametrize(("document", "text"), blocks("python"))
+@pytest.mark.parametrize(("document", "text"), [*blocks("python"), *blocks("py")])
 def test_a_python_block_of_the_documents_compiles_and_its_imports_resolve(document: str, text: str) -> None:
     tree = compile(text, document, "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
