@@ -1,0 +1,98 @@
+"""The named rules by which rows are dropped, from the cheapest to the dearest. A recipe names those that hold for a source."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Sequence
+
+from reasrm.prompts import Pack
+from reasrm.types import Message
+from reasrm_training.config import Data, DropRule
+from reasrm_training.data.examples import Example, folded, text_of
+from reasrm_training.data.near import NearDuplicates
+from reasrm_training.data.sources import read_questions
+
+#: Tokens of a prompt, as the model's chat template writes it.
+TokenCounter = Callable[[Sequence[Message]], int]
+
+#: Control tokens of chat templates that were left in a text: <|im_start|>, <im_start>, [INST], <<SYS>>, <start_of_turn>, <eos>.
+_SPECIAL = re.compile(
+    r"<[|｜][^<>\n]{1,48}[|｜]>|</?im_(?:start|end|sep)>|\[/?INST\]|<</?SYS>>|<(?:start_of_turn|end_of_turn|bos|eos|pad|unk)>"
+)
+
+
+def magpie_ultra(example: Example) -> bool:
+    """Skywork's part of that name: its rejected responses hold `<im_start>`, by which they are told without reading."""
+    return example.subset.startswith("magpie_ultra")
+
+
+def special_tokens(example: Example) -> bool:
+    """A response holds a chat template's control tokens."""
+    return any(_SPECIAL.search(text_of(response)) for response in (example.a, example.b))
+
+
+def equal_responses(example: Example) -> bool:
+    """The responses differ in white space and case at most."""
+    return folded(text_of(example.a)) == folded(text_of(example.b))
+
+
+class Drops:
+    """The rules, with what they remember: rows seen so far, over all sources, and the benchmarks' questions."""
+
+    def __init__(self, data: Data, pack: Pack, key: bytes, count_tokens: TokenCounter | None) -> None:
+        self._pack = pack
+        self._key = key
+        self._count_tokens = count_tokens
+        self._max_prompt_tokens = data.max_prompt_tokens
+        self._seen: set[bytes] = set()
+        self._near = NearDuplicates(data.near_duplicate)
+        self._benchmark = {folded(question) for path in data.benchmarks for question in read_questions(path)}
+        self._near_benchmark = NearDuplicates(data.near_duplicate)
+        for question in sorted(self._benchmark):
+            self._near_benchmark.add(question)
+        self._rules: dict[DropRule, Callable[[Example], bool]] = {
+            "magpie_ultra": magpie_ultra,
+            "special_tokens": special_tokens,
+            "equal_responses": equal_responses,
+            "duplicate": self._duplicate,
+            "in_benchmark": self._in_benchmark,
+            "too_long": self._too_long,
+            # Last, as it remembers what passes: a row that another rule drops must not drop its like.
+            "near_duplicate": self._near_duplicate,
+        }
+
+    def rule_against(self, example: Example, rules: Collection[DropRule]) -> DropRule | None:
+        """The first of `rules` that drops `example`; None keeps it, and remembers it."""
+        for rule, drops in self._rules.items():
+            if rule in rules and drops(example):
+                return rule
+        self._seen.add(_fingerprint(example))
+        return None
+
+    def _duplicate(self, example: Example) -> bool:
+        return _fingerprint(example) in self._seen
+
+    def _near_duplicate(self, example: Example) -> bool:
+        """Question and both responses together are much like an earlier row's."""
+        return not self._near.is_new("\n".join(_texts(example)))
+
+    def _in_benchmark(self, example: Example) -> bool:
+        """Its question, or one much like it, stands in a benchmark."""
+        question = folded(text_of(example.question))
+        return question in self._benchmark or (bool(self._benchmark) and self._near_benchmark.holds(question))
+
+    def _too_long(self, example: Example) -> bool:
+        if self._count_tokens is None:
+            return False
+        return self._count_tokens(self._pack.render(example.pair, self._key)) > self._max_prompt_tokens
+
+
+def _texts(example: Example) -> tuple[str, str, str]:
+    """Question and responses, the same for both orders."""
+    first, second = sorted((folded(text_of(example.a)), folded(text_of(example.b))))
+    return folded(text_of(example.question)), first, second
+
+
+def _fingerprint(example: Example) -> bytes:
+    return hashlib.blake2b("\x1e".join(_texts(example)).encode("utf-8", "surrogatepass"), digest_size=16).digest()

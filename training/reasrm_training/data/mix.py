@@ -1,0 +1,232 @@
+"""The data of a run: sources read, sampled, cleaned and mixed, or tasks generated; either way the same folder.
+
+    distill.jsonl   examples that are to get a chain
+    rlvr.jsonl      examples with a label only
+    heldout.jsonl   examples to measure by; no question of theirs stands in the other two
+    manifest.json   where the rows come from, how many each rule dropped, digests, seed
+
+The same recipe over the same sources gives the same bytes. Whatever is random is the order of a hash of the seed, so it
+depends on no library's generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from reasrm.errors import RecipeError
+from reasrm.prompts import load_pack
+from reasrm.types import Frozen
+from reasrm_training.config import Recipe, Source
+from reasrm_training.data.drops import Drops, TokenCounter
+from reasrm_training.data.examples import PARTS, Example, Part, folded, text_of, write_examples, write_whole
+from reasrm_training.data.sources import Progress, read_source
+from reasrm_training.generated import generated_examples
+
+
+class SourceReport(Frozen):
+    """What became of a source's rows. `dropped` counts by rule or by the reason why a row could not be used."""
+
+    name: str
+    path: str
+    schema_: str = Field(alias="schema")
+    rows: int
+    looked_at: int
+    dropped: dict[str, int]
+    kept: int
+    winner_a: int
+    sha256: str
+
+
+class PartReport(Frozen):
+    """One file of the folder."""
+
+    rows: int
+    winner_a: int
+    sha256: str
+
+
+class Manifest(Frozen):
+    """How a data folder came to be. `made_from` names everything that decided it except the sources' rows, which have digests."""
+
+    made_from: str
+    seed: int
+    prompts: str
+    sources: tuple[SourceReport, ...]
+    parts: dict[Part, PartReport]
+
+
+def make_data(
+    recipe: Recipe, folder: Path, *, count_tokens: TokenCounter | None = None, progress: Progress | None = None
+) -> Manifest:
+    """Write the data folder of `recipe`, or find it there, made and whole.
+
+    `count_tokens` is by default the recipe's own tokenizer. Raises RecipeError (a source, a column or a part is wrong or
+    empty, the disk is too small) and SchemaError before anything is written.
+    """
+    if manifest := finished(recipe, folder):
+        return manifest
+    if recipe.world:
+        return _write(recipe, folder, {part: generated_examples(recipe, part) for part in PARTS}, [])
+    return _write(recipe, folder, *_mixed(recipe, count_tokens, progress or (lambda *_: None)))
+
+
+def made_from(recipe: Recipe) -> str:
+    """Sixteen hex digits that name what decides the data: change the learning rate, and they stay."""
+    model = recipe.model.model_dump(mode="json", include={"path", "revision"})
+    source = (recipe.data or recipe.world or recipe).model_dump(mode="json", by_alias=True)
+    content = [source, recipe.seed, load_pack(recipe.prompts).digest, model]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def finished(recipe: Recipe, folder: Path) -> Manifest | None:
+    """The manifest of `folder` if it is this recipe's and every file is as it was written."""
+    try:
+        manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
+        whole = all(
+            hashlib.sha256((folder / f"{part}.jsonl").read_bytes()).hexdigest() == report.sha256
+            for part, report in manifest.parts.items()
+        )
+    except (FileNotFoundError, ValidationError):
+        return None
+    return manifest if whole and manifest.made_from == made_from(recipe) else None
+
+
+def seeded(seed: int, name: str, items: Sequence[Any]) -> list[Any]:
+    """`items` in the order of a hash of seed, name and position: a shuffle that is the same everywhere."""
+
+    def rank(index: int) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{name}\0{index}".encode(), digest_size=16).digest()
+
+    return [items[index] for index in sorted(range(len(items)), key=rank)]
+
+
+def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sources: list[SourceReport]) -> Manifest:
+    for part, examples in parts.items():
+        if not examples and wants(recipe, part):
+            raise RecipeError(f"data: nothing is left for the {part} part; sample more rows or drop fewer")
+    (folder / "manifest.json").unlink(missing_ok=True)  # it comes last and says that the rest is whole
+    written: dict[Part, PartReport] = {}
+    for part, examples in parts.items():
+        sha256 = write_examples(folder / f"{part}.jsonl", examples)
+        written[part] = PartReport(rows=len(examples), winner_a=_on_a(examples), sha256=sha256)
+    everything = [example for examples in parts.values() for example in examples]
+    manifest = Manifest(
+        made_from=made_from(recipe),
+        seed=recipe.seed,
+        prompts=load_pack(recipe.prompts).digest,
+        sources=tuple(
+            report.model_copy(update={"winner_a": _on_a([e for e in everything if e.source == report.name])}) for report in sources
+        ),
+        parts=written,
+    )
+    write_whole(folder / "manifest.json", (manifest.model_dump_json(indent=2, by_alias=True) + "\n").encode())
+    return manifest
+
+
+def _on_a(examples: Iterable[Example]) -> int:
+    return sum(example.winner == "A" for example in examples)
+
+
+def wants(recipe: Recipe, part: Part) -> bool:
+    """Whether a stage of `recipe` needs rows in `part`."""
+    stages = {"distill": recipe.distill, "rlvr": recipe.rlvr, "heldout": recipe.evaluate}
+    return stages[part] is not None
+
+
+def _mixed(
+    recipe: Recipe, count_tokens: TokenCounter | None, progress: Progress
+) -> tuple[dict[Part, list[Example]], list[SourceReport]]:
+    data = recipe.data
+    if data is None:
+        raise RecipeError(f"{recipe.name}: has no [data]")
+    if count_tokens is None and any("too_long" in source.drop for source in data.sources):
+        count_tokens = tokenizer_of(recipe)
+    drops = Drops(data, load_pack(recipe.prompts), recipe.fence_key, count_tokens)
+    kept: list[Example] = []
+    reports: list[SourceReport] = []
+    for source in data.sources:
+        examples, report = _from_source(source, recipe.seed, drops, progress)
+        kept.extend(examples)
+        reports.append(report)
+    parts = _parted(seeded(recipe.seed, "mix", kept), data.heldout, data.distill)
+    return _balanced(parts), reports
+
+
+def _from_source(source: Source, seed: int, drops: Drops, progress: Progress) -> tuple[list[Example], SourceReport]:
+    """The first `sample` rows, in seeded order, that no rule of the source drops."""
+    rows = read_source(source, progress)
+    dropped: Counter[str] = Counter(rows.unusable)
+    kept: list[Example] = []
+    looked_at = 0
+    wanted = source.sample or len(rows.examples)
+    for example in seeded(seed, source.label, rows.examples):
+        if len(kept) == wanted:
+            break
+        looked_at += 1
+        rule = drops.rule_against(example, source.drop)
+        if rule is None:
+            kept.append(example)
+        else:
+            dropped[rule] += 1
+        if looked_at % 200 == 0:
+            progress(f"{source.label}: cleaning", looked_at, len(rows.examples))
+    if not kept:
+        raise RecipeError(f"{source.path}: no row is left of {rows.count}; dropped: {_counts(dropped) or 'none'}")
+    report = SourceReport(
+        name=source.label,
+        path=source.path,
+        schema=rows.schema,
+        rows=rows.count,
+        looked_at=looked_at,
+        dropped=dict(sorted(dropped.items())),
+        kept=len(kept),
+        winner_a=0,
+        sha256=rows.sha256,
+    )
+    return kept, report
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counter.most_common())
+
+
+def _parted(examples: list[Example], heldout: int, distill: int) -> dict[Part, list[Example]]:
+    """Held-out rows first; the rest shares no question with them."""
+    if len(examples) < heldout + distill:
+        raise RecipeError(f"data: {len(examples)} rows are left, fewer than heldout ({heldout}) and distill ({distill}) ask for")
+    measured, rest = examples[:heldout], examples[heldout:]
+    questions = {question_key(example) for example in measured}
+    rest = [example for example in rest if question_key(example) not in questions]
+    return {"distill": rest[:distill], "rlvr": rest[distill:], "heldout": measured}
+
+
+def question_key(example: Example) -> str:
+    """What makes two examples ask the same."""
+    return folded(text_of(example.question))
+
+
+def _balanced(parts: dict[Part, list[Example]]) -> dict[Part, list[Example]]:
+    """The better response stands alternately on side A and B, source by source: exact in the whole and in each part."""
+    seen: Counter[str] = Counter()
+    out: dict[Part, list[Example]] = {}
+    for part in PARTS:
+        out[part] = []
+        for example in parts[part]:
+            out[part].append(example.with_winner("A" if seen[example.source] % 2 == 0 else "B"))
+            seen[example.source] += 1
+    return out
+
+
+def tokenizer_of(recipe: Recipe) -> TokenCounter:
+    """Count tokens with the recipe's own tokenizer. Raises RecipeError where it has no chat template or cannot be had."""
+    from reasrm_training import policy
+
+    tokenizer = policy.load_tokenizer(recipe)
+    return lambda messages: len(policy.prompt_ids(tokenizer, messages))

@@ -1,0 +1,186 @@
+"""Getting the chains: examples go to the oracles, many at once, within a budget; every reply is journaled as it comes.
+
+journal.jsonl    every reply, durable one by one: what a run goes on from
+chains.jsonl     the kept chains, in the order of the examples
+manifest.json    how many were kept, by which oracle, why the rest was not, and what it cost
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from reasrm.errors import EngineUnreachable, RecipeError, Refused
+from reasrm.prompts import load_pack
+from reasrm.types import Completer, Frozen
+from reasrm_training.config import Endpoint, Oracle, Recipe
+from reasrm_training.data.examples import Example, read_examples, write_whole
+from reasrm_training.generated import generated_chains
+from reasrm_training.oracle.asking import Asking, Tally, Watch
+from reasrm_training.oracle.examiner import CORRECTION, Chain, Examiner, Pass
+from reasrm_training.oracle.journal import Journal, Spend
+
+
+class ChainReport(Frozen):
+    """What became of the examples. `problems` counts the replies that cannot be learnt from, by pass and reason."""
+
+    made_from: str
+    examples: int
+    kept: dict[str, int]
+    both_orders: int | None
+    problems: dict[str, dict[str, int]]
+    spend: Spend
+    sha256: str
+
+
+def make_chains(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    *,
+    environ: Mapping[str, str],
+    watch: Watch | None = None,
+    restart: bool = False,
+) -> ChainReport:
+    """Write the chains of the examples in `data` into `folder`, going on from what its journal holds.
+
+    `environ` holds the keys of the endpoints under the names that the recipe gives. Raises RecipeError; Refused where the
+    budget is spent or the journal is another recipe's; EngineUnreachable where an oracle is gone. What was answered stays.
+    """
+    if recipe.world:
+        chains, failed = generated_chains(recipe, recipe.fence_key)
+        return _write(folder, recipe.digest, recipe.world.chains, chains, {"first": failed} if failed else {}, Spend())
+    oracle = _oracle(recipe)
+    examples = list(read_examples(data / "distill.jsonl"))
+    examiner = examiner_of(recipe)
+    with open_journal(recipe, data, folder, restart=restart) as journal:
+        tally = asyncio.run(_ask_oracles(oracle, examiner, examples, journal, environ, watch or (lambda _: None)))
+        report = finish(recipe, data, folder, journal)
+    if tally.capped:
+        raise Refused(
+            f"oracle: the budget is spent ({journal.spend.tokens:,} tokens, ${journal.spend.usd:,.2f}) with "
+            f"{tally.unfinished} of {len(examples)} examples open; raise oracle.max_usd or max_tokens_total and run again"
+        )
+    if tally.unfinished:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in tally.failures.most_common())
+        raise EngineUnreachable(f"oracle: {tally.unfinished} examples got no answer ({kinds}); run again to ask for them")
+    return report
+
+
+def _oracle(recipe: Recipe) -> Oracle:
+    if recipe.oracle is None:
+        raise RecipeError(f"{recipe.name}: [oracle] is missing: it says who writes the chains")
+    return recipe.oracle
+
+
+def examiner_of(recipe: Recipe) -> Examiner:
+    """What asks and examines for `recipe`."""
+    return Examiner(_oracle(recipe), load_pack(recipe.prompts), recipe.fence_key, recipe.seed)
+
+
+def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = False) -> Journal:
+    """The journal of `recipe`'s oracles in `folder`; `restart` throws away what it holds. Raises Refused."""
+    path = folder / "journal.jsonl"
+    if restart:
+        path.unlink(missing_ok=True)
+    return Journal(path, made_from(recipe, data), _oracle(recipe))
+
+
+def made_from(recipe: Recipe, data: Path) -> str:
+    """Names what the replies depend on: examples, prompts, models and sampling. Prices, budgets and addresses may change."""
+    oracle = _oracle(recipe)
+    try:
+        examples = hashlib.sha256((data / "distill.jsonl").read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise RecipeError(f"{data / 'distill.jsonl'}: there is no such data; make it by `reasrm data mix`") from None
+    models = [endpoint.model for endpoint in (oracle.first, oracle.second) if endpoint]
+    sampling = [oracle.temperature, oracle.max_tokens, recipe.seed]
+    content = [examples, load_pack(recipe.prompts).digest, CORRECTION, models, sampling]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def finish(recipe: Recipe, data: Path, folder: Path, journal: Journal) -> ChainReport:
+    """Write what can be learnt from the journal's replies, and the report."""
+    examiner = examiner_of(recipe)
+    chains: list[Chain] = []
+    problems: dict[str, Counter[str]] = {"first": Counter(), "second": Counter()}
+    count = 0
+    for example in read_examples(data / "distill.jsonl"):
+        count += 1
+        if chain := examiner.chain(example, journal.replies):
+            chains.append(chain)
+        for request in examiner.every_request(example):
+            reply = journal.replies.get(request.key)
+            if reply and (problem := examiner.problem(request, reply)):
+                problems[request.step][problem] += 1
+    told = {step: dict(sorted(counts.items())) for step, counts in problems.items() if counts}
+    return _write(folder, made_from(recipe, data), count, chains, told, journal.spend)
+
+
+def _write(
+    folder: Path, origin: str, examples: int, chains: Sequence[Chain], problems: dict[str, dict[str, int]], spend: Spend
+) -> ChainReport:
+    lines = "".join(chain.model_dump_json(exclude_defaults=True) + "\n" for chain in chains)
+    rated = [chain.both_orders for chain in chains if chain.both_orders is not None]
+    report = ChainReport(
+        made_from=origin,
+        examples=examples,
+        kept=dict(Counter(chain.oracle for chain in chains)),
+        both_orders=sum(rated) if rated else None,
+        problems=problems,
+        spend=spend,
+        sha256=write_whole(folder / "chains.jsonl", lines.encode()),
+    )
+    write_whole(folder / "manifest.json", (report.model_dump_json(indent=2) + "\n").encode())
+    return report
+
+
+def read_chains(path: Path) -> Iterator[Chain]:
+    """Read a file of chains. Raises RecipeError where there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (Chain.model_validate_json(line) for line in file)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there are no such chains; make them by `reasrm data distill`") from None
+
+
+async def _ask_oracles(
+    oracle: Oracle,
+    examiner: Examiner,
+    examples: Sequence[Example],
+    journal: Journal,
+    environ: Mapping[str, str],
+    watch: Watch,
+) -> Tally:
+    from reasrm.engine import HttpEngine
+
+    async with AsyncExitStack() as stack:
+        engines: dict[Pass, Completer] = {}
+        passes: tuple[tuple[Pass, Endpoint | None], ...] = (("first", oracle.first), ("second", oracle.second))
+        for step, endpoint in passes:
+            if endpoint is None or not any(examiner.wanted(example, journal.replies) for example in examples):
+                continue
+            engine = HttpEngine(
+                endpoint.url,
+                model=endpoint.model,
+                api_key=_api_key(endpoint, environ),
+                timeout_s=endpoint.timeout_s,
+                retries=0,  # they are made, counted and bounded here
+                logprobs=False,
+                connections=endpoint.concurrency,
+            )
+            await stack.enter_async_context(engine)
+            await engine.info()  # a wrong address, key or model is told before the first example
+            engines[step] = engine
+        return await Asking(examiner, journal, engines, watch).all_of(examples)
+
+
+def _api_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:
+    if endpoint.api_key_env and not environ.get(endpoint.api_key_env):
+        raise RecipeError(f"oracle: the environment variable {endpoint.api_key_env} is not set; it holds {endpoint.url}'s key")
+    return environ.get(endpoint.api_key_env) or None

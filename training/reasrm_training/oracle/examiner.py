@@ -1,0 +1,176 @@
+"""Oracle chains: what is asked, what is kept. Two passes as in RM-R1 (arXiv 2505.02387, section 3.2), or rejection sampling.
+
+The first oracle judges a pair without its label. What fails goes to the second one, with the label and the failed chain. A
+chain is kept only if it decides for the label, has the whole form, and does not speak of having been told.
+Everything here is a pure function of examples and replies, so that a journal of replies is all there is to resume from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from reasrm.parsing import ReplyKind, parse
+from reasrm.prompts import Pack
+from reasrm.types import Ask, Frozen, Message, Order, Side
+from reasrm_training.config import Oracle
+from reasrm_training.data.examples import Example
+from reasrm_training.oracle.told import speaks_of_being_told
+from reasrm_training.rewards import well_formed
+
+Pass = Literal["first", "second"]
+
+CORRECTION = (Path(__file__).parent / "correct.txt").read_text(encoding="utf-8").strip()
+
+
+class Reply(Frozen):
+    """What an oracle wrote for one request; `truncated` where it hit its token limit."""
+
+    text: str
+    truncated: bool = False
+
+
+class Chain(Frozen):
+    """A kept chain: the prompt that the student will see, and the reply to learn. `both_orders`: also right the other way round."""
+
+    id: str
+    source: str
+    subset: str = ""
+    winner: Side
+    messages: tuple[Message, ...]
+    reply: str
+    oracle: Pass
+    both_orders: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One reply that is wanted. `order` "ba" shows the example the other way round."""
+
+    example: Example
+    step: Pass
+    sample: int = 0
+    order: Order = "ab"
+
+    @property
+    def key(self) -> str:
+        """Its name in journals and batch files, unique within a data set."""
+        return f"{self.step}:{self.sample}:{self.order}:{self.example.id}"
+
+    @property
+    def shown(self) -> Example:
+        """The example as the oracle sees it."""
+        return self.example if self.order == "ab" else self.example.swapped()
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Asks and examines for one recipe. `key` is the secret behind the prompt's fences."""
+
+    oracle: Oracle
+    pack: Pack
+    key: bytes
+    seed: int = 0
+
+    def wanted(self, example: Example, replies: Mapping[str, Reply], *, at_once: bool = False) -> list[Request]:
+        """What is to be asked next, given the replies so far; nothing when the example is done with.
+
+        Samples come one after the other and end with the first that is right in both orders; `at_once` asks for all of them.
+        """
+        orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
+        missing: list[Request] = []
+        for sample in range(self.oracle.samples):
+            requests = [Request(example, "first", sample, order) for order in orders]
+            if self._right_in_all(requests, replies):
+                return []
+            missing += [request for request in requests if request.key not in replies]
+            if missing and not at_once:
+                return missing
+        if missing or self.chain(example, replies) or self.oracle.second is None:
+            return missing
+        second = Request(example, "second")
+        return [] if second.key in replies else [second]
+
+    def every_request(self, example: Example) -> list[Request]:
+        """All that may ever be asked about `example`."""
+        orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
+        firsts = [Request(example, "first", sample, order) for sample in range(self.oracle.samples) for order in orders]
+        return [*firsts, Request(example, "second")]
+
+    def ask(self, request: Request, replies: Mapping[str, Reply]) -> Ask:
+        """The prompt of `request`; that of a second pass goes on from the failed chain."""
+        messages = self.pack.render(request.shown.pair, self.key)
+        if request.step == "second":
+            failed = learnable(replies[Request(request.example, "first").key].text, self.pack.kind)
+            told = CORRECTION.replace("{{winner}}", request.example.winner)
+            messages += (Message(role="assistant", content=failed or "(nothing)"),)
+            messages += (Message(role="user", content=told),)
+        return Ask(
+            messages=messages,
+            temperature=self.oracle.temperature,
+            max_tokens=self.oracle.max_tokens,
+            seed=None if self.oracle.temperature == 0.0 else self.seed + request.sample,
+        )
+
+    def problem(self, request: Request, reply: Reply) -> str | None:
+        """Why a reply cannot be learnt from, None where it can."""
+        text = learnable(reply.text, self.pack.kind)
+        return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated)
+
+    def chain(self, example: Example, replies: Mapping[str, Reply]) -> Chain | None:
+        """The chain to learn, if there is one: right in both orders before right in one, an early sample before a late one."""
+        good: list[tuple[bool, Request]] = []
+        for sample in range(self.oracle.samples):
+            requests = [Request(example, "first", sample, order) for order in ("ab", "ba")]
+            right = [self._right(request, replies) for request in requests]
+            good += [(all(right), request) for request, is_right in zip(requests, right, strict=True) if is_right]
+        second = Request(example, "second")
+        if not good and self._right(second, replies):
+            good.append((False, second))
+        if not good:
+            return None
+        both, request = max(good, key=lambda candidate: candidate[0])  # the first of the best
+        messages = self.pack.render(request.shown.pair, self.key)
+        reply = learnable(replies[request.key].text, self.pack.kind)
+        return chain_of(request.shown, messages, reply, request.step, both if self.oracle.samples > 1 else None)
+
+    def _right(self, request: Request, replies: Mapping[str, Reply]) -> bool:
+        reply = replies.get(request.key)
+        return reply is not None and self.problem(request, reply) is None
+
+    def _right_in_all(self, requests: Sequence[Request], replies: Mapping[str, Reply]) -> bool:
+        return all(self._right(request, replies) for request in requests)
+
+
+def chain_of(example: Example, messages: Sequence[Message], reply: str, oracle: Pass, both_orders: bool | None = None) -> Chain:
+    """The chain `reply` to `example` as it is shown in `messages`."""
+    return Chain(
+        id=example.id,
+        source=example.source,
+        subset=example.subset,
+        winner=example.winner,
+        messages=tuple(messages),
+        reply=reply,
+        oracle=oracle,
+        both_orders=both_orders,
+    )
+
+
+def learnable(text: str, kind: ReplyKind) -> str:
+    """What of an oracle's text the student is to write: all of it, but a reasoning oracle's thoughts only in packs that think."""
+    return (text if kind == "free" else text.rpartition("</think>")[2]).strip()
+
+
+def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False) -> str | None:
+    """Why `reply` may not be learnt from: a reason for no verdict, "wrong", "malformed", "told:NAME"; None where it may."""
+    reading = parse(reply, kind=kind, truncated=truncated)
+    if reading.no_verdict:
+        return reading.no_verdict.reason
+    if reading.answer != label:
+        return "wrong"
+    if not well_formed(reply.strip(), kind):
+        return "malformed"
+    told = speaks_of_being_told(reply)
+    return f"told:{told}" if told else None

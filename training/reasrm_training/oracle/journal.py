@@ -1,0 +1,139 @@
+"""What the oracles have answered so far: an append-only file, durable reply by reply, and the cost of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from reasrm.errors import Refused
+from reasrm.types import Frozen, Usage
+from reasrm_training.config import Endpoint, Oracle
+from reasrm_training.oracle.examiner import Pass, Reply
+
+
+class Entry(Frozen):
+    """One reply: `key` names its request. Tokens are as the server counts them."""
+
+    key: str
+    text: str
+    truncated: bool = False
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+
+    @property
+    def step(self) -> Pass:
+        """The pass that it belongs to."""
+        return "second" if self.key.startswith("second:") else "first"
+
+
+class Spend(Frozen):
+    """Requests answered, tokens, and their price in US dollars by the recipe's prices."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, more: Spend) -> Spend:
+        return Spend(
+            requests=self.requests + more.requests,
+            prompt_tokens=self.prompt_tokens + more.prompt_tokens,
+            completion_tokens=self.completion_tokens + more.completion_tokens,
+            usd=self.usd + more.usd,
+        )
+
+    def __sub__(self, less: Spend) -> Spend:
+        return Spend(
+            requests=self.requests - less.requests,
+            prompt_tokens=self.prompt_tokens - less.prompt_tokens,
+            completion_tokens=self.completion_tokens - less.completion_tokens,
+            usd=self.usd - less.usd,
+        )
+
+
+def price(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> Spend:
+    """The cost of one request."""
+    micros = prompt_tokens * endpoint.usd_per_million_input + completion_tokens * endpoint.usd_per_million_output
+    return Spend(requests=1, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, usd=micros / 1e6)
+
+
+class Journal:
+    """The replies in the file at `path`. `belongs_to` names what they answer: another run's journal is refused."""
+
+    def __init__(self, path: Path, belongs_to: str, oracle: Oracle) -> None:
+        self._path = path
+        self._oracle = oracle
+        self.replies: dict[str, Reply] = {}
+        self.spend = Spend()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._load(belongs_to) if path.exists() else 0
+        self._file = path.open("ab")
+        self._file.truncate(whole)  # a line that a crash cut short is asked for again
+        if not whole:
+            self._append({"belongs_to": belongs_to})
+
+    def add(self, key: str, reply: Reply, usage: Usage) -> None:
+        """Keep a reply for good. A second reply of the same key is ignored."""
+        if key in self.replies:
+            return
+        entry = Entry(
+            key=key,
+            text=reply.text,
+            truncated=reply.truncated,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+        self._append(entry.model_dump(exclude_defaults=True))
+        self._count(entry)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, line: dict[str, object]) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _count(self, entry: Entry) -> None:
+        self.replies[entry.key] = Reply(text=entry.text, truncated=entry.truncated)
+        endpoint = self._oracle.second if entry.step == "second" and self._oracle.second else self._oracle.first
+        self.spend += price(endpoint, entry.prompt_tokens, entry.completion_tokens)
+
+    def _load(self, belongs_to: str) -> int:
+        """Read the file; return how many of its bytes are whole lines."""
+        whole = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    if number == 1:
+                        self._check(json.loads(line), belongs_to)
+                    else:
+                        self._count(Entry.model_validate_json(line))
+                except (ValueError, ValidationError):
+                    raise Refused(f"{self._path}, line {number}: not a journal of oracle replies; move it away") from None
+                whole += len(line)
+        return whole
+
+    def _check(self, header: dict[str, str], belongs_to: str) -> None:
+        if header.get("belongs_to") != belongs_to:
+            raise Refused(
+                f"{self._path} holds replies to other data, prompts or oracles than this recipe's; "
+                "--restart begins anew (the old replies are lost), or choose another output"
+            )
