@@ -6,18 +6,22 @@ import ipaddress
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Before anything imports torch or a Hugging Face library.
-os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from tests.components import JUDGE, ROOT, Gateway, Redis, Server, Sglang
 from tests.tiny_model import make_tiny_model
+
+# Before anything imports torch or a Hugging Face library; the two modules above do so when they are called.
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing that a test starts reads or writes the home of whoever runs it.
+_home = tempfile.TemporaryDirectory(prefix="reasrm-home-", ignore_cleanup_errors=True)
+os.environ["HOME"] = _home.name
 
 LOCAL_NAMES = {None, "", "localhost", "testserver", socket.gethostname()}
 
