@@ -276,8 +276,10 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
         after = response.headers.get("retry-after", "")
         return EngineBusy(f"the engine at {url} is busy ({status})", retry_after_s=float(after) if after.isdigit() else None)
     if status in (400, 413, 422) and ("context length" in said or "maximum allowed length" in said):
+        # "The input (N tokens) is longer than the ... context length (N tokens)", or "... of N tokens. You requested N tokens"
         counts = [int(found) for found in re.findall(r"(\d+) tokens", said)]
-        count, limit = (max(counts), _limit(counts)) if counts else (0, 0)
+        stated = re.search(r"(?:context|allowed) length\D{0,12}(\d+)", said)
+        count, limit = max(counts, default=0), int(stated.group(1)) if stated else 0
         return TooLong(
             f"the prompt and its reply take {count} tokens; the judge's context holds {limit}",
             field="max_tokens",
@@ -287,11 +289,6 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
     if status in (401, 403):
         return EngineError(f"the engine at {url} refused the key ({status})")
     return EngineError(f"the engine at {url} refused the request ({status})")
-
-
-def _limit(counts: list[int]) -> int:
-    """The context's length among the numbers of a refusal: the largest one below what was asked for."""
-    return max((count for count in counts if count < max(counts)), default=0)
 
 
 def _completion(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float) -> Completion:

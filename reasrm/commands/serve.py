@@ -1,0 +1,70 @@
+"""`reasrm serve`: the gateway."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """Examples:
+
+  reasrm serve                                        (the embedded judge, on this machine)
+
+  reasrm serve --engine http://127.0.0.1:30000        (a judge that SGLang serves)
+
+  reasrm serve --engine http://sglang:30000 --prompts free --cache redis://redis:6379/0 --host 0.0.0.0
+
+Then: curl -s localhost:8900/v1/judge -d '{"question": "Is 7 prime?", "a": "Yes.", "b": "No."}'
+The API's description: http://localhost:8900/docs"""
+
+
+def serve(
+    engine: Annotated[str, typer.Option(help="An http(s) address, or local.", envvar="REASRM_ENGINE")] = "local",
+    engine_key: Annotated[str | None, typer.Option(help="The engine's API key.", envvar="REASRM_ENGINE_KEY")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model's name at the engine; with local, its folder.", envvar="REASRM_MODEL")
+    ] = None,
+    device: Annotated[str, typer.Option(help="With local: cpu, cuda, cuda:1 or auto.", envvar="REASRM_DEVICE")] = "auto",
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Prompt pack: a name or a folder. [default: the model's own, or rubric]", envvar="REASRM_PROMPTS"),
+    ] = None,
+    cache: Annotated[str, typer.Option(help="memory, none, or redis://HOST:PORT/DB.", envvar="REASRM_CACHE")] = "memory",
+    cache_ttl: Annotated[float, typer.Option(help="Seconds that a judgment is kept.", envvar="REASRM_CACHE_TTL")] = 604800.0,
+    cache_mb: Annotated[float, typer.Option(help="Memory for judgments in this process.", envvar="REASRM_CACHE_MB")] = 128.0,
+    fence_secret: Annotated[
+        str | None,
+        typer.Option(help="The secret behind the prompts' fences; made and kept if not given.", envvar="REASRM_FENCE_SECRET"),
+    ] = None,
+    state_dir: Annotated[str | None, typer.Option(help="Where it is kept.", envvar="REASRM_STATE_DIR", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="REASRM_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="REASRM_PORT")] = 8900,
+    max_in_flight: Annotated[int, typer.Option(help="Judgments under way; more get 429.", envvar="REASRM_MAX_IN_FLIGHT")] = 256,
+    max_body_mb: Annotated[float, typer.Option(help="Largest request.", envvar="REASRM_MAX_BODY_MB")] = 16.0,
+    timeout: Annotated[float, typer.Option(help="Seconds that a request may take.", envvar="REASRM_TIMEOUT")] = 300.0,
+) -> None:
+    """Serve judgments over HTTP."""
+    from reasrm.errors import ReasrmError
+
+    try:
+        from reasrm_serving.main import main
+        from reasrm_serving.settings import Settings
+    except ImportError as error:
+        raise ReasrmError(f'the gateway is not installed ({error.name} is missing): pip install "reasrm[serve,local]"') from error
+    given = {
+        "engine": engine,
+        "engine_key": engine_key,
+        "model": model,
+        "device": device,
+        "prompts": prompts,
+        "cache": cache,
+        "cache_ttl_s": cache_ttl,
+        "cache_mb": cache_mb,
+        "fence_secret": fence_secret,
+        "host": host,
+        "port": port,
+        "max_in_flight": max_in_flight,
+        "max_body_mb": max_body_mb,
+        "timeout_s": timeout,
+    }
+    main(Settings.of(**given, **({"state_dir": state_dir} if state_dir else {})))

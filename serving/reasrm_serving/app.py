@@ -1,0 +1,56 @@
+"""The gateway as an ASGI app: its routes, its errors and its services, put together from lists."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reasrm import __version__
+from reasrm_serving import problems
+from reasrm_serving.routes import batch, health, judge, stream
+from reasrm_serving.services import open_services
+from reasrm_serving.settings import Settings
+
+ROUTERS = (judge.router, batch.router, stream.router, health.router)
+ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app for `settings`; what it needs is opened when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan)
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(CountRequests)
+    return app
+
+
+class CountRequests:
+    """ASGI middleware that counts answers by route and status."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on; see the status go by."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "unknown")  # never the path as asked: anybody could invent labels
+                scope["app"].state.services.metrics.requests.labels(route, str(message["status"])).inc()
+            await send(message)
+
+        await self.app(scope, receive, watch)

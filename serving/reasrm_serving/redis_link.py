@@ -1,0 +1,71 @@
+"""The connection to Redis, which may go away and come back: never an error, never a wait, always said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from reasrm.errors import InputError
+
+T = TypeVar("T")
+TIMEOUT_S = 0.5  # of one command: a verdict that Redis does not give by then is judged anew
+PROBE_S = 0.5
+
+
+class RedisLink:
+    """A Redis behind a circuit: after one failure nothing is asked until a ping gets through, so a dead Redis costs no time.
+
+    `up` says which it is now; `on_error` is called for every failed command.
+    """
+
+    def __init__(self, url: str, on_error: Callable[[], None] = lambda: None) -> None:
+        try:
+            self.redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=256,
+            )
+        except ValueError as error:
+            raise InputError(f"--cache: {error}", field="cache") from error
+        self.up = True
+        self._on_error = on_error
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> RedisLink:
+        await self.ask(lambda redis: cast("Awaitable[Any]", redis.ping()))  # pyright: ignore[reportUnknownMemberType]
+        self._watch = asyncio.create_task(self._watched())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self.redis.aclose()
+
+    async def ask(self, command: Callable[[Redis], Awaitable[T]]) -> T | None:
+        """The answer to `command`; None while Redis is away (callers store no None)."""
+        if not self.up:
+            return None
+        try:
+            return await command(self.redis)
+        except (RedisError, OSError):
+            self.up = False
+            self._on_error()
+            return None
+
+    async def _watched(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if not self.up:
+                try:
+                    await cast("Awaitable[Any]", self.redis.ping())  # pyright: ignore[reportUnknownMemberType]
+                    self.up = True
+                except (RedisError, OSError):
+                    continue

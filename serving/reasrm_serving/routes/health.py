@@ -1,0 +1,59 @@
+"""How the gateway is: `/healthz`, `/readyz`, `/metrics`, and what it serves: `/v1/models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from reasrm import __version__
+from reasrm_serving.services import services_of
+
+router = APIRouter(tags=["operating"])
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """Whether the process lives: always 200."""
+    return _json({"status": "alive", "version": __version__})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """200 "ready" or "degraded" (judging goes on, uncached), 503 "not ready" while the engine does not answer."""
+    services = services_of(request)
+    link, engine = services.link, services.served.error
+    status = "not ready" if engine else "degraded" if link is not None and not link.up else "ready"
+    parts = {
+        "engine": engine or "ok",
+        "cache": services.settings.cache.split("://")[0] if link is None or link.up else "redis is away: judging uncached",
+    }
+    return _json({"status": status, **parts}, 503 if engine else 200)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Everything counted, for Prometheus."""
+    return Response(generate_latest(services_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """The judge that is served: model, weight version, prompt digest, and the longest context in tokens."""
+    services = services_of(request)
+    info = await services.served.now()
+    judge = {
+        "id": info.model,
+        "object": "model",
+        "owned_by": "reasrm",
+        "weight_version": info.weight_version,
+        "prompt_digest": services.pack.digest,
+        "max_context": info.max_context,
+    }
+    return _json({"object": "list", "data": [judge]})
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

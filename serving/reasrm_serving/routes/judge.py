@@ -1,0 +1,40 @@
+"""`POST /v1/judge`: one pair."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from reasrm_serving.openapi import JUDGED, asks
+from reasrm_serving.problems import failure_of
+from reasrm_serving.reply import Reply
+from reasrm_serving.routes.reading import read, unless_gone
+from reasrm_serving.services import services_of
+from reasrm_serving.wire import JUDGE_EXAMPLES, JudgeRequest
+
+router = APIRouter(tags=["judging"])
+
+
+@router.post("/v1/judge", responses=JUDGED, openapi_extra=asks(JudgeRequest, JUDGE_EXAMPLES))
+async def judge(request: Request) -> Response:
+    """Judge two responses to a question: the verdict with its probability, and the whole reasoning behind it."""
+    started = time.perf_counter()
+    services = services_of(request)
+    asked = await read(request, JudgeRequest)
+    info = await services.served.now()
+    pair, options = asked.pair, asked.options(info.max_context)
+    key = await services.judge.key(pair, options)
+    reply = found = await services.judge.cached(key)
+    if reply is None:
+        async with services.slots.now(), asyncio.timeout(asked.within(services.settings.timeout_s)):
+            reply = await unless_gone(request, services.judge.reply(key, pair, options))
+    services.metrics.gave(reply, time.perf_counter() - started, cached=found is not None)
+    return respond(reply)
+
+
+def respond(reply: Reply) -> Response:
+    """The HTTP response of a single judgment: an engine's failure is an error here."""
+    problem = failure_of(reply)
+    return problem.response() if problem else Response(reply.body(), media_type="application/json")

@@ -1,0 +1,70 @@
+"""Reading requests: the body within its limit, the model out of it, and whether its sender is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from reasrm_serving.problems import Problem
+from reasrm_serving.services import services_of
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+async def read(request: Request, model: type[M]) -> M:
+    """The request's JSON as a `model`. Raises `Problem`: 413 too large, 400 no JSON, 422 with the field that is wrong."""
+    body = await _body(request, int(services_of(request).settings.max_body_mb * 2**20))
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise _no_json(body, first["msg"]) from None
+        field = ".".join(str(part) for part in first["loc"]) or None
+        message = first["msg"].removeprefix("Value error, ")
+        raise Problem(422, "invalid", f"{field}: {message}" if field else message, field) from None
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    left = limit
+    async for chunk in request.stream():
+        left -= len(chunk)
+        if left < 0:
+            raise Problem(413, "too_large", f"the body is larger than {limit} bytes, which is the gateway's limit")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _no_json(body: bytes, why: str) -> Problem:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return Problem(400, "not_utf8", f"the body is not UTF-8 (byte {error.start})")
+    return Problem(400, "not_json", why[0].lower() + why[1:])
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request.receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Problem(499, "gone", "the client hung up")  # nobody reads it, but the count of requests does
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

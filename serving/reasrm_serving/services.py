@@ -1,0 +1,73 @@
+"""What the routes work with: opened when the gateway starts, closed when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from reasrm.engine import HttpEngine
+from reasrm.prompts import Pack, load_pack
+from reasrm_serving.cache import Cache
+from reasrm_serving.claims import Claims
+from reasrm_serving.fences import fence_key
+from reasrm_serving.fresh import Domain, FreshJudge
+from reasrm_serving.limits import Slots
+from reasrm_serving.metrics import Metrics
+from reasrm_serving.redis_link import RedisLink
+from reasrm_serving.served import Engine, Served
+from reasrm_serving.settings import LOCAL, Settings, secret
+from reasrm_serving.shared import SharedJudge
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`judge` is the `PairJudge` behind every route; `link` the Redis, if there is one."""
+
+    settings: Settings
+    pack: Pack
+    served: Served
+    judge: SharedJudge
+    slots: Slots
+    metrics: Metrics
+    link: RedisLink | None
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that `request` came to."""
+    return cast(Services, request.app.state.services)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncGenerator[Services]:
+    """Everything that `settings` ask for. Raises `InputError` where they cannot work; an engine or Redis may come later."""
+    metrics, slots = Metrics(), Slots(settings.max_in_flight)
+    async with AsyncExitStack() as stack:
+        link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
+        if link is not None:
+            await stack.enter_async_context(link)
+        engine, pack, domain = _open_engine(settings)
+        stack.push_async_callback(engine.aclose)
+        served = await stack.enter_async_context(Served(engine, settings.refresh_s))
+        megabytes = 0.0 if settings.cache == "none" else settings.cache_mb
+        cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
+        key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
+        fresh = FreshJudge(engine, pack, key, domain)
+        judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics)
+        metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
+        metrics.gauge("reasrm_engine_up", "Whether the engine answers", lambda: served.error is None)
+        if link is not None:
+            metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
+        yield Services(settings, pack, served, judge, slots, metrics, link)
+
+
+def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:
+    if settings.engine == LOCAL:
+        from reasrm_serving.local import open_local  # torch and transformers: only where they are wanted
+
+        return open_local(settings)
+    engine = HttpEngine(settings.engine, model=settings.model, api_key=secret(settings.engine_key), timeout_s=settings.timeout_s)
+    return engine, load_pack(settings.prompts or "rubric"), None

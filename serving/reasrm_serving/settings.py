@@ -1,0 +1,82 @@
+"""What decides how a gateway runs. Only `reasrm serve` reads flags and the environment; everything else is given a `Settings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from reasrm.errors import InputError
+
+LOCAL = "local"
+
+
+def _engine(value: str) -> str:
+    if value != LOCAL and not value.startswith(("http://", "https://")):
+        raise ValueError(f"must be {LOCAL!r} or start with http:// or https://, not {value!r}")
+    return value
+
+
+def _cache(value: str) -> str:
+    if value not in ("memory", "none") and not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError(f"must be memory, none or redis://HOST:PORT/DB, not {value!r}")
+    return value
+
+
+class Settings(BaseModel):
+    """The gateway's settings; times in seconds, sizes in MiB."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Annotated[str, AfterValidator(_engine)] = LOCAL
+    engine_key: SecretStr | None = None
+    #: The name that an engine with several models serves the judge by; for "local", the model's folder.
+    model: str | None = None
+    device: str = "auto"
+    #: A prompt pack by name or folder; None is the embedded judge's own with "local", else "rubric".
+    prompts: str | None = None
+    cache: Annotated[str, AfterValidator(_cache)] = "memory"
+    cache_ttl_s: float = Field(default=7 * 86400.0, gt=0)
+    cache_mb: float = Field(default=128.0, gt=0)
+    #: The secret behind the prompts' fences; None makes one and keeps it (in Redis, or a file of this user's).
+    fence_secret: SecretStr | None = None
+    state_dir: Path = Path("~/.local/state/reasrm")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8900, ge=0, le=65535)
+    max_in_flight: int = Field(default=256, ge=1)
+    max_body_mb: float = Field(default=16.0, gt=0)
+    max_batch: int = Field(default=1024, ge=1)
+    #: The longest that a request may take, and how long it may take where it does not say.
+    timeout_s: float = Field(default=300.0, gt=0)
+    #: How often the engine is asked which weights it serves.
+    refresh_s: float = Field(default=2.0, gt=0)
+
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """Settings out of `values`; raises `InputError` in one line that names the flag."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            flag = str(first["loc"][0]).removesuffix("_s").replace("_", "-")
+            raise InputError(f"--{flag}: {first['msg'].removeprefix('Value error, ')}", field=flag) from None
+
+    @property
+    def redis_url(self) -> str | None:
+        """The Redis that holds the cache, if one does."""
+        return self.cache if "://" in self.cache else None
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the model that "local" loads."""
+        return Path(self.model) if self.model else EMBEDDED
+
+
+#: The judge that comes with the package.
+EMBEDDED = Path(__file__).parent / "judge"
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """The text of a secret, if there is one."""
+    return value.get_secret_value() if value else None

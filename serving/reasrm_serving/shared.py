@@ -1,0 +1,91 @@
+"""The judge that every route asks: from the cache, from equal work in flight, or fresh."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+
+from reasrm.errors import EngineError, InputError
+from reasrm.types import Judgment, Options, Pair
+from reasrm_serving.cache import Cache, judgment_key, stored_name
+from reasrm_serving.claims import Claims, new_token
+from reasrm_serving.fresh import Emit, Fresh, FreshJudge
+from reasrm_serving.inflight import Flights
+from reasrm_serving.limits import Slots
+from reasrm_serving.metrics import Metrics
+from reasrm_serving.reply import Reply
+from reasrm_serving.served import Served
+
+
+class SharedJudge:
+    """A `PairJudge` whose judgments are made once: across callers, processes and time.
+
+    Routes that need bytes use `key`, `cached` and `reply`; whoever needs judgments (a ranking) uses `judge`.
+    """
+
+    def __init__(
+        self, fresh: FreshJudge, served: Served, cache: Cache, claims: Claims | None, slots: Slots, metrics: Metrics
+    ) -> None:
+        self._fresh, self._served, self._cache, self._claims = fresh, served, cache, claims
+        self._slots, self._metrics = slots, metrics
+        self._flights: Flights[Reply] = Flights(metrics.coalesced.labels("process").inc)
+        secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
+        self._decided_by = (fresh.pack.digest, secret_id)
+
+    async def judge(self, pair: Pair, options: Options) -> Judgment:
+        """Judge `pair`; waits for its turn. Raises `InputError`, or `EngineError` before an engine ever answered."""
+        key = await self.key(pair, options)
+        reply = await self.cached(key)
+        if reply is None:
+            async with self._slots.in_turn():
+                reply = await self.reply(key, pair, options)
+        return reply.read()
+
+    async def key(self, pair: Pair, options: Options) -> str:
+        """The cache key of `pair` judged by `options` with the weights that are served now. Raises `EngineError`."""
+        info = await self._served.now()
+        return self._key(pair, options, info.model, info.weight_version)
+
+    async def cached(self, key: str) -> Reply | None:
+        """The stored reply, from this process or from Redis."""
+        found, where = self._cache.near(key), "memory"
+        if found is None:
+            found, where = await self._cache.far(key), "redis"
+        self._metrics.cache.labels(where if found else "miss").inc()
+        return found
+
+    async def reply(self, key: str, pair: Pair, options: Options, emit: Emit | None = None) -> Reply:
+        """A new judgment, or that of equal work in flight. Cancelling it stops the engine unless others wait for the same."""
+        return await self._flights.join(key, partial(self._fly, key, pair, options, emit))
+
+    async def _fly(self, key: str, pair: Pair, options: Options, emit: Emit | None) -> Reply:
+        if self._claims is None:
+            return await self._make(pair, options, emit)
+        token = new_token()
+        packed = await self._claims.wait_or_take(key, stored_name(key), token)
+        if (found := self._cache.found(key, packed)) is not None:
+            self._metrics.coalesced.labels("cluster").inc()
+            return found
+        async with self._claims.held(key, token):
+            return await self._make(pair, options, emit)
+
+    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> Reply:
+        fresh = await self._fresh.judge(pair, options, emit)
+        self._metrics.made(fresh.judgment)
+        if fresh.keeps and (key_now := await self._key_now(fresh, pair, options)):
+            await self._cache.put(key_now, Reply.of(fresh.judgment.model_copy(update={"cached": True})))
+        return Reply.of(fresh.judgment)
+
+    async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
+        """The key to store under: that of the weights that judged, which may have moved since the request came."""
+        try:
+            info = await self._served.now()
+            if fresh.weight_version != info.weight_version:
+                info = await self._served.refresh()
+        except (EngineError, InputError):
+            return None
+        same = fresh.weight_version == info.weight_version
+        return self._key(pair, options, info.model, info.weight_version) if same else None
+
+    def _key(self, pair: Pair, options: Options, model: str, version: str) -> str:
+        return judgment_key(pair, options, (model, version, *self._decided_by))
