@@ -1,0 +1,211 @@
+"""Rows out of files, streamed: JSON lines, JSON, CSV, Parquet and Arrow, plain or compressed; folders; Hugging Face data sets.
+
+Everything but JSON and CSV needs `reasrm[data]`, which is imported when it is called for.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from reasrm.datasets.values import Row
+from reasrm.errors import InputError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_BATCH = 256  # rows of a columnar file that are in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row as it stands in its file: `number` counts from 1. A row that cannot be read has an `error` instead."""
+
+    file: str
+    number: int
+    row: Row | None
+    error: str = ""
+
+
+def rows(source: str | Path, split: str | None = None) -> Iterator[Record]:
+    """The rows of a file, a folder, a data set saved by `datasets`, or a hub id, in a fixed order (files by name).
+
+    Raises InputError for what is not there, is cut short or cannot be read at all; it names file and row.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+            yield from _records(str(path), _saved(path, split))
+            return
+        files = sorted(file for file in path.rglob("*") if file.is_file() and _kind(file) in _READERS)
+        if not files:
+            raise InputError(f"{path} holds no data file ({', '.join(sorted(_READERS))}; each also with .gz or .zst)")
+        for file in files:
+            yield from read_file(file, str(file.relative_to(path)))
+    elif path.exists():
+        yield from read_file(path, str(path))
+    elif _HUB_ID.fullmatch(str(source)):
+        yield from _records(str(source), _hub(str(source), split))
+    else:
+        raise InputError(f"{source}: there is no such file or folder")
+
+
+def read_file(path: Path, name: str) -> Iterator[Record]:
+    """The rows of one file, called `name` in what is said of them."""
+    reader = _READERS.get(_kind(path))
+    if reader is None:
+        raise InputError(f"{path}: no reader for {path.suffix or 'a file without suffix'}; there are {', '.join(sorted(_READERS))}")
+    number = 0
+    try:
+        for number, found in enumerate(reader(path), 1):
+            yield Record(name, number, None, found) if isinstance(found, str) else Record(name, number, found)
+    except InputError as error:
+        raise InputError(f"{name}, row {number + 1}: {error}") from error
+    except EOFError as error:
+        raise InputError(f"{name}, after row {number}: the file is cut short; fetch or write it again") from error
+    except (OSError, *_decoding_errors()) as error:
+        raise InputError(f"{name}, after row {number}: cannot be read: {error}") from error
+
+
+def _records(name: str, found: Iterable[Row]) -> Iterator[Record]:
+    return (Record(name, number, row) for number, row in enumerate(found, 1))
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in (".gz", ".zst"):
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _open(path: Path) -> IO[bytes]:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if suffix == ".zst":
+        zstandard = needed("zstandard")
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True))
+    return path.open("rb")
+
+
+def _json_lines(path: Path) -> Iterator[Row | str]:
+    with _open(path) as file:
+        for number, line in enumerate(file):
+            if not line.strip():
+                continue
+            try:
+                row: Any = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
+            except ValueError as error:
+                if not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError):
+                    raise InputError("the file ends inside this row: it is cut short") from error
+                yield f"this line is no JSON: {error}"
+                continue
+            yield cast(Row, row) if isinstance(row, dict) else "this line is no JSON object"
+
+
+def _json(path: Path) -> Iterator[Row | str]:
+    """An array of objects, streamed; a file that only calls itself .json and holds lines is read as lines."""
+    with _open(path) as file:
+        while (first := file.read(1)).isspace():
+            pass
+    if first == b"{":
+        yield from _json_lines(path)
+        return
+    ijson = needed("ijson")
+    with _open(path) as file:
+        try:
+            for row in ijson.items(file, "item", use_float=True):
+                yield row if isinstance(row, dict) else "this item is no JSON object"
+        except ijson.IncompleteJSONError as error:
+            raise InputError(f"the file is cut short or no JSON: {str(error).splitlines()[0]}") from error
+
+
+def _csv(path: Path) -> Iterator[Row | str]:
+    csv.field_size_limit(sys.maxsize)
+    delimiter = "\t" if _kind(path) == ".tsv" else ","
+    with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as file:
+        try:
+            for row in csv.DictReader(file, delimiter=delimiter, strict=True):
+                yield "this line has more cells than the header" if None in row else row
+        except csv.Error as error:
+            raise InputError(f"no CSV from here on: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Row | str]:
+    parquet = needed("pyarrow.parquet", "pyarrow")
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+
+
+def _arrow(path: Path) -> Iterator[Row | str]:
+    pyarrow = needed("pyarrow")
+    with pyarrow.memory_map(str(path)) as source:
+        try:
+            reader = pyarrow.ipc.open_stream(source)
+        except pyarrow.ArrowInvalid:  # the other of the two Arrow formats
+            file = pyarrow.ipc.open_file(source)
+            reader = (file.get_batch(i) for i in range(file.num_record_batches))
+        for batch in reader:
+            for start in range(0, batch.num_rows, _BATCH):
+                yield from batch.slice(start, _BATCH).to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row | str]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}
+
+
+def _saved(path: Path, split: str | None) -> Iterable[Row]:
+    datasets = needed("datasets")
+    found = datasets.load_from_disk(str(path))
+    return _one_split(cast(dict[str, Any], found), split, str(path)) if isinstance(found, dict) else cast(Iterable[Row], found)
+
+
+def _hub(name: str, split: str | None) -> Generator[Row]:
+    datasets = needed("datasets")
+    try:
+        found = datasets.load_dataset(name, streaming=True, split=split)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: no such file, and the hub gives no such data set: {str(error).splitlines()[0]}") from error
+    yield from _one_split(cast(dict[str, Any], found), split, name) if isinstance(found, dict) else found
+
+
+def _one_split(found: dict[str, Any], split: str | None, name: str) -> Iterable[Row]:
+    if split is None and len(found) == 1:
+        return next(iter(found.values()))
+    if split not in found:
+        raise InputError(f"{name} has the splits {', '.join(found)}; choose one with --split", field="split")
+    return found[split]
+
+
+def needed(module: str, package: str = "") -> Any:
+    """Import an extra's module now. Raises InputError with the line that installs it."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(f"{package or module} is needed for this; install it with: pip install 'reasrm[data]'") from error
+
+
+def _decoding_errors() -> tuple[type[Exception], ...]:
+    """What broken input raises in the decoders that are loaded by then."""
+    errors: list[type[Exception]] = [UnicodeDecodeError, gzip.zlib.error]  # type: ignore[attr-defined]
+    if "zstandard" in sys.modules:
+        errors.append(sys.modules["zstandard"].ZstdError)
+    if "pyarrow" in sys.modules:
+        errors.append(sys.modules["pyarrow"].ArrowException)
+    return tuple(errors)

@@ -1,0 +1,103 @@
+"""A data set from end to end: rows found, their schema recognised, each read into an `Example` or into the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reasrm.datasets.example import Example
+from reasrm.datasets.files import Record, rows
+from reasrm.datasets.schema import Schema, recognise, renamed, schema_named
+from reasrm.datasets.values import Row
+from reasrm.errors import InputError, SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of a data set: its place in the whole (from 0), in its file (from 1), and the example or the `error`."""
+
+    index: int
+    file: str
+    number: int
+    row: Row
+    example: Example | None
+    error: str = ""
+
+    @property
+    def where(self) -> str:
+        """File and row, for messages."""
+        return f"{self.file}, row {self.number}"
+
+    @property
+    def id(self) -> str:
+        """The row's own id, or its place in its file."""
+        return self.example.id if self.example is not None and self.example.id else str(self.number)
+
+
+@dataclass(slots=True)
+class DataSet:
+    """A file, folder or hub id as examples. `schema`: a name, or None to recognise it; `mapping`: {column: known name}.
+
+    `recognised` is the schema once the first row was read.
+    """
+
+    source: str | Path
+    schema: str | None = None
+    mapping: Mapping[str, str] | None = None
+    split: str | None = None
+    recognised: Schema | None = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Every row in order. Raises SchemaError where files are of different schemas, InputError where one cannot be read."""
+        self.recognised = schema_named(self.schema) if self.schema else None
+        first: dict[str, str] = {}
+        for index, record in enumerate(rows(self.source, self.split)):
+            if record.row is not None and not first:
+                self._check_mapping(record)
+            row = renamed(record.row, self.mapping or {}) if record.row is not None else None
+            if row is not None and record.file not in first:
+                first[record.file] = self.schema or self._recognise(record, row, first)
+            yield self._entry(index, record, row)
+        if not first:
+            raise SchemaError(f"{self.source}: holds no row that can be read")
+
+    def _check_mapping(self, record: Record) -> None:
+        columns = (record.row or {}).keys()
+        for column in self.mapping or {}:
+            if column not in columns:
+                raise SchemaError(f"{record.file}: has no column {column!r} to map; it has {', '.join(columns)}", field="map")
+
+    def _recognise(self, record: Record, row: Row, first: Mapping[str, str]) -> str:
+        try:
+            schema = recognise(row.keys(), row)
+        except SchemaError as error:
+            raise SchemaError(f"{record.file}: {error}") from error
+        if self.recognised is not None and schema != self.recognised:
+            file, name = next(iter(first.items()))
+            raise SchemaError(
+                f"mixed schemas: {file} is {name}, {record.file} is {schema.name}; give them apart, or --schema for all"
+            )
+        self.recognised = schema
+        return schema.name
+
+    def _entry(self, index: int, record: Record, row: Row | None) -> Entry:
+        if row is None or self.recognised is None:
+            return Entry(
+                index, record.file, record.number, row or {}, None, record.error or "this row came before any readable one"
+            )
+        try:
+            example = self.recognised.read(row, record.file)
+        except InputError as error:
+            return Entry(index, record.file, record.number, row, None, str(error))
+        return Entry(index, record.file, record.number, row, example)
+
+
+def read_examples(
+    source: str | Path, *, schema: str | None = None, mapping: Mapping[str, str] | None = None, split: str | None = None
+) -> Iterator[Example]:
+    """The examples of a data set whose every row must be good. Raises InputError, which names file and row."""
+    for entry in DataSet(source, schema, mapping, split):
+        if entry.example is None:
+            raise InputError(f"{entry.where}: {entry.error}")
+        yield entry.example
