@@ -10,7 +10,7 @@ import sys
 import typer
 
 from reasrm import __version__
-from reasrm.commands import judge, prompts
+from reasrm.commands import judge, prompts, rank
 
 app = typer.Typer(
     name="reasrm",
@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Reasoning reward models: train a judge, serve it, ask it.",
 )
 app.command("judge", epilog=judge.EPILOG)(judge.judge)
+app.command("rank", epilog=rank.EPILOG)(rank.rank)
 app.add_typer(prompts.app, name="prompts")
 
 

@@ -50,7 +50,7 @@ def judge(
 
     fields = _pair_fields(question, a, b, pair)
     if rubric is not None:
-        fields["rubric"] = _text(rubric)
+        fields["rubric"] = text_of(rubric)
     judged = checked(Pair, **fields)
     heat = temperature if temperature is not None else float(votes > 1)
     orders = "ab" if one_order else "both"
@@ -88,7 +88,7 @@ def _pair_fields(question: str | None, a: str | None, b: str | None, pair: Path 
     from reasrm.errors import InputError
 
     if pair is not None:
-        raw = sys.stdin.read() if str(pair) == "-" else _read(pair)
+        raw = sys.stdin.read() if str(pair) == "-" else read(pair)
         try:
             fields = json.loads(raw)
         except ValueError as error:
@@ -98,14 +98,14 @@ def _pair_fields(question: str | None, a: str | None, b: str | None, pair: Path 
         return cast(dict[str, Any], fields)
     if question is None or a is None or b is None:
         raise InputError("give QUESTION A B, or --pair FILE; see reasrm judge --help")
-    return {"question": _text(question), "a": _text(a), "b": _text(b)}
+    return {"question": text_of(question), "a": text_of(a), "b": text_of(b)}
 
 
-def _text(value: str) -> str:
-    return _read(Path(value[1:])) if value.startswith("@") else value
+def text_of(value: str) -> str:
+    return read(Path(value[1:])) if value.startswith("@") else value
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     from reasrm.errors import InputError
 
     try:

@@ -9,4 +9,4 @@ from reasrm.judging.group import Contest, Rounds
 
 def all_pairs(contest: Contest) -> Rounds:
     """One round of all pairs. The dearest method and the yardstick of the others."""
-    yield [(i, j) if (i + j) % 2 else (j, i) for i, j in combinations(range(contest.n), 2)]
+    yield [contest.fair(i, j) for i, j in combinations(range(contest.n), 2)]

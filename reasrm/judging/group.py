@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,12 +74,26 @@ class RankOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What a method knows: how many take part, whether comparisons read both orders, which is the reference, the most readings."""
+    """What a method knows: how many take part, whether comparisons read both orders, which is the reference, the most readings.
+
+    `keys` are numbers drawn from the contestants' texts.
+    """
 
     n: int
     both: bool = False
     reference: int | None = None
     readings: int | None = None
+    keys: tuple[int, ...] = ()
+
+    def fair(self, i: int, j: int) -> tuple[int, int]:
+        """`i` and `j` with the one to be shown first in front: drawn by their texts alone, whatever else is in the group.
+
+        So the same two responses are read the same way in every group, and a group's rewards do not depend on its order.
+        """
+        if not self.keys:
+            return (i, j) if (i + j) % 2 else (j, i)
+        low, high = sorted((i, j), key=lambda each: self.keys[each])
+        return (low, high) if (self.keys[i] ^ self.keys[j]) & 1 else (high, low)
 
 
 #: A ranking method: yields rounds of (shown first, shown second), is sent their judgments, and returns when it knows enough.
@@ -92,10 +107,10 @@ def circle_of(n: int, both: bool) -> list[tuple[int, int]]:
     return [(0, 1)] if n == 2 and both else [(i, (i + 1) % n) for i in range(n)]
 
 
-def alternating(n: int, opponent: int) -> Iterator[tuple[int, int]]:
-    """All contestants against `opponent`, who is shown first every second time."""
-    for turn, i in enumerate(each for each in range(n) if each != opponent):
-        yield (i, opponent) if turn % 2 == 0 else (opponent, i)
+def key_of(text: Response) -> int:
+    """A 64-bit number drawn from a text."""
+    whole = "\0".join(message.model_dump_json() for message in text)
+    return int.from_bytes(hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 def duplicates(texts: tuple[Response, ...], near: float | None) -> list[int]:

@@ -11,7 +11,7 @@ from reasrm.errors import EngineError, EngineTimeout, TooLong
 from reasrm.judging.all_pairs import all_pairs
 from reasrm.judging.bradley_terry import duels_of, fit
 from reasrm.judging.circle import circle
-from reasrm.judging.group import Budget, Contest, Group, MethodName, RankOptions, Rounds, duplicates
+from reasrm.judging.group import Budget, Contest, Group, MethodName, RankOptions, Rounds, duplicates, key_of
 from reasrm.judging.knockout import knockout
 from reasrm.judging.pivot import pivot
 from reasrm.judging.swiss import swiss
@@ -86,7 +86,9 @@ def ranking(group: Group, options: RankOptions, *, reuse: bool = False) -> RankF
     reference = None if group.reference is None else unique.index(first_like[-1])
     ledger = _Ledger(budget=budget, cost=2 if both else 1, deliberation=options.deliberation)
     alone = options.deliberation is None and (reuse if options.reuse is None else options.reuse)
-    rounds = METHODS[options.method](Contest(n=len(unique), both=both, reference=reference, readings=budget.comparisons))
+    keys = tuple(key_of(group.contestants[i]) for i in unique)
+    contest = Contest(n=len(unique), both=both, reference=reference, readings=budget.comparisons, keys=keys)
+    rounds = METHODS[options.method](contest)
     judged: list[Judgment] | None = None
     while wanted := _next_round(rounds, judged):
         judged = []
