@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, Field
 
-from reasrm.types import Judgment, Side
+from reasrm.types import Judgment, Ranking, Side
 
 
 class JudgmentResponse(BaseModel):
@@ -63,6 +63,12 @@ def _judgment_schema() -> dict[str, Any]:
     return judgment | {"properties": derived["properties"] | judgment["properties"], "additionalProperties": False}
 
 
+def _ranking_schema() -> dict[str, Any]:
+    ranking = _schema(Ranking)
+    rewards = {"type": "array", "items": {"type": ["number", "null"]}, "description": "One a response; null: not judged."}
+    return ranking | {"properties": {"rewards": rewards} | ranking["properties"], "additionalProperties": False}
+
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": why}
     for status, why in {
@@ -82,6 +88,9 @@ BATCHED = ERRORS | {
         "description": "Lines of JSON: judgments with the `index` of their pair.",
         "content": {"application/x-ndjson": {"schema": _judgment_schema()}},
     }
+}
+RANKED = ERRORS | {
+    200: {"description": "The ranking.", "content": {"application/json": {"schema": _ranking_schema()}}},
 }
 STREAMED = ERRORS | {
     200: {

@@ -17,6 +17,7 @@ from reasrm_serving.fences import fence_key
 from reasrm_serving.fresh import Domain, FreshJudge
 from reasrm_serving.limits import Slots
 from reasrm_serving.metrics import Metrics
+from reasrm_serving.ranker import Ranker
 from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.served import Engine, Served
 from reasrm_serving.settings import LOCAL, Settings, secret
@@ -31,6 +32,7 @@ class Services:
     pack: Pack
     served: Served
     judge: SharedJudge
+    ranker: Ranker
     slots: Slots
     metrics: Metrics
     link: RedisLink | None
@@ -61,7 +63,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         metrics.gauge("reasrm_engine_up", "Whether the engine answers", lambda: served.error is None)
         if link is not None:
             metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
-        yield Services(settings, pack, served, judge, slots, metrics, link)
+        ranker = Ranker(judge, served, pack.reuse)
+        yield Services(settings, pack, served, judge, ranker, slots, metrics, link)
 
 
 def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:
