@@ -1,0 +1,73 @@
+// A judgment to take along: as a link, as curl, as Python, as JSON.
+
+const LONGEST_LINK = 16000; // what chats and mail programs still leave whole
+
+async function through(bytes, transform) {
+  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(transform)).arrayBuffer());
+}
+
+/** The request itself, compressed into the link's fragment: the gateway need not have kept it, and no log sees it. */
+export async function pack(state) {
+  const bytes = await through(new TextEncoder().encode(JSON.stringify(state)), new CompressionStream("deflate-raw"));
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** What `pack` packed; throws for anything else. */
+export async function unpack(text) {
+  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  const bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream("deflate-raw"));
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+const page = () => location.href.split("#")[0];
+
+/** A link to the judgment of `request`; `id` names it in the gateway's memory, for texts too long for a link. */
+export async function link(request, id) {
+  const whole = `${page()}#/r/${await pack(request)}`;
+  return whole.length > LONGEST_LINK && id ? `${page()}#/j/${id}` : whole;
+}
+
+const route = (request) => (request.responses ? "v1/rank" : "v1/judge");
+
+export function asCurl(request) {
+  const body = JSON.stringify(request, null, 2).replaceAll("'", "'\\''");
+  return `curl -s ${new URL(route(request), page())} -H 'content-type: application/json' -d '${body}'`;
+}
+
+export function asPython(request) {
+  const { question, a, b, responses, ...options } = request;
+  const first = responses ? { question, responses } : { question, a, b };
+  const lines = Object.entries({ ...first, ...options }).map(([name, value]) => `        ${name}=${python(value)},`);
+  return [
+    "from reasrm import SyncJudge",
+    "",
+    `with SyncJudge(${python(page().replace(/\/$/, ""))}) as judge:`,
+    `    ${responses ? "ranking" : "judgment"} = judge.${responses ? "rank" : "pair"}(`,
+    ...lines,
+    "    )",
+    responses ? "print(ranking.rewards)" : "print(judgment.winner, judgment.probability_a)",
+  ].join("\n");
+}
+
+function python(value) {
+  if (value === null) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([k, v]) => `${python(k)}: ${python(v)}`).join(", ")}}`;
+  return JSON.stringify(value); // texts and numbers are written alike in both languages
+}
+
+/** Put `text` on the clipboard; where the browser forbids it (plain http on another host), by way of a selection. */
+export async function copy(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "offstage";
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

@@ -1,0 +1,76 @@
+// A reply, whole or half written, taken apart for showing. The gateway's own reading replaces this one when it is there;
+// until then the same rules hold as in reasrm/parsing.py.
+
+const NAMES = { A: "B", B: "A" };
+
+/** {thinking, type, rubric, solution, evaluation, answer, stage} of what is written so far. */
+export function structure(reply) {
+  const { thinking, open, body } = splitThinking(reply);
+  if (open) return { thinking, stage: "thinking" };
+  const text = body.replace(/<\/?[a-z_]*$/i, ""); // half a tag at the end
+  const rubric = block(text, "rubric", ["eval", "answer"]);
+  const parts = {
+    thinking,
+    type: /<type>\s*(chat|reasoning)\s*<\/type>/i.exec(text)?.[1].toLowerCase(),
+    rubric: rubric === undefined ? undefined : readRubric(rubric),
+    solution: block(text, "solution", ["eval", "answer"]),
+    evaluation: block(text, "eval", ["answer"]),
+    answer: /<answer>\s*\[\[\s*([AB])\s*\]\]/i.exec(text)?.[1].toUpperCase(),
+    rest: text,
+  };
+  const stages = [["answer", "done"], ["evaluation", "comparing"], ["solution", "solving"], ["rubric", "choosing criteria"], ["type", "reading"]];
+  return { ...parts, stage: stages.find(([name]) => parts[name] !== undefined)?.[1] ?? "reading" };
+}
+
+function splitThinking(reply) {
+  const end = reply.lastIndexOf("</think>");
+  if (end >= 0) return { thinking: reply.slice(0, end).trim().replace(/^<think>/, "").trim(), body: reply.slice(end + 8) };
+  if (/^\s*<think>/i.test(reply)) return { thinking: reply.replace(/^\s*<think>/i, ""), open: true, body: "" };
+  return { body: reply };
+}
+
+function block(text, tag, before) {
+  const opening = text.search(new RegExp(`<${tag}>`, "i"));
+  if (opening < 0) return undefined;
+  let region = text.slice(opening + tag.length + 2);
+  const next = region.search(new RegExp(before.map((name) => `<${name}>`).join("|"), "i"));
+  if (next >= 0) region = region.slice(0, next);
+  const closing = region.toLowerCase().lastIndexOf(`</${tag}>`);
+  if (closing >= 0) region = region.slice(0, closing);
+  return region.replace(new RegExp(`</?${tag}>`, "gi"), "").trim();
+}
+
+function readRubric(text) {
+  const justification = block(text, "justify", ["eval"]);
+  const criteria = text.replace(/<justify>[\s\S]*/i, "").trim();
+  const start = /^\s*(?:\d+\s*[.)]|[-*•])\s+/;
+  const items = criteria.split("\n").filter((line) => start.test(line)).map((line) => readItem(line.replace(start, "")));
+  return { items, justification, text: criteria };
+}
+
+function readItem(line) {
+  const plain = line.replaceAll("**", "").trim();
+  const weight = /\s*[([]?\s*(?:weight\s*[:=]?\s*)?(\d+(?:\.\d+)?)\s*%\s*[)\]]?\s*/.exec(plain);
+  if (!weight) return { text: plain, weight: null };
+  const trim = (part) => part.replace(/^[\s:–-]+|[\s:–-]+$/g, "");
+  const parts = [plain.slice(0, weight.index), plain.slice(weight.index + weight[0].length)].map(trim).filter(Boolean);
+  return { text: parts.join(": "), weight: Number(weight[1]) / 100 };
+}
+
+/**
+ * An evaluation as pieces: {text} or {kind: "quote" | "summary", side, text}.
+ * Sides are the pair's: where the judge was shown B first, its "A" is the pair's B.
+ */
+export function pieces(evaluation, order) {
+  const found = [];
+  const quote = /<(quote|summary)_([AB])>([\s\S]*?)(?:<\/\1_\2>|(?=<(?:quote|summary)_[AB]>)|$)/gi;
+  let at = 0;
+  for (const match of evaluation.matchAll(quote)) {
+    if (match.index > at) found.push({ text: evaluation.slice(at, match.index) });
+    const side = match[2].toUpperCase();
+    found.push({ kind: match[1].toLowerCase(), side: order === "ba" ? NAMES[side] : side, text: match[3].trim() });
+    at = match.index + match[0].length;
+  }
+  if (at < evaluation.length) found.push({ text: evaluation.slice(at) });
+  return found;
+}
