@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up themselves; `make help` lists the rest.
 #
-#   PYTHON       the interpreter to make environments with (default python3; 3.11 or newer, SGLang's needs 3.11)
+#   PYTHON       the interpreter to make environments with (default: python3.11, else python3; SGLang's needs 3.11)
 #   VENV         an environment made by `make venv`, possibly of another checkout: one outside this folder is used as it is
 #   SGLANG_VENV  the same for SGLang's
 #   TORCH_INDEX  where torch comes from. PyPI's Linux wheels carry CUDA (some GB);
@@ -11,7 +11,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-PYTHON ?= python3
+ifndef PYTHON
+PYTHON := $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || echo python3)
+endif
 VENV ?= .venv
 SGLANG_VENV ?= .venv-sglang
 export PYTHON TORCH_INDEX
