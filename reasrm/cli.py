@@ -10,7 +10,7 @@ import sys
 import typer
 
 from reasrm import __version__
-from reasrm.commands import judge, prompts, rank
+from reasrm.commands import judge, prompts, rank, serve
 
 app = typer.Typer(
     name="reasrm",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("rank", epilog=rank.EPILOG)(rank.rank)
+app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.add_typer(prompts.app, name="prompts")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 
@@ -40,7 +41,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}; another --port?", field="port") from None
+        raise InputError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; another --port?", field="port") from None
 
 
 def _shown(host: str) -> str:
