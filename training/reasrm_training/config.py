@@ -76,12 +76,10 @@ class Source(Frozen):
     """One preference data set: a file, a data set folder or a hub id, of which `sample` rows are drawn (None: all)."""
 
     path: str
-    revision: str | None = None  # of a hub data set
     name: str = ""  # in manifests; the path's last part where empty
-    split: str = "train"
-    config: str | None = None  # of a hub data set
+    split: str | None = None  # where there are several
     schema_: str | None = Field(default=None, alias="schema")  # None: recognised from the columns
-    columns: dict[str, str] = Field(default={})  # column map for files of no published schema
+    columns: dict[str, str] = Field(default={})  # known name -> column here, for files of no published schema
     sample: PositiveInt | None = None
     drop: tuple[DropRule, ...] = (
         *("special_tokens", "equal_responses", "too_long"),
@@ -103,6 +101,13 @@ class Data(Frozen):
     max_prompt_tokens: PositiveInt = 4096  # of the rendered prompt, in the model's tokens
     near_duplicate: Share = 0.8  # Jaccard similarity of word 5-grams from which two rows count as the same
     benchmarks: tuple[str, ...] = ()  # files or folders whose rows may not be trained on
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        labels = [source.label for source in self.sources]
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise ValueError(f"two sources are called {twice!r}; give one of them a name")
+        return self
 
 
 class World(Frozen):
@@ -211,6 +216,7 @@ class Rlvr(Frozen):
     max_completion_tokens: PositiveInt = 8192
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "bf16"
+    orders: Literal["both", "one"] = "both"  # each pair both ways round in one batch, or only as given
     reward: dict[RewardName, float] = Field(default={"verdict": 1.0}, min_length=1)  # name -> weight
     guard: Guard = Guard()
     save_steps: PositiveInt = 10
@@ -219,6 +225,10 @@ class Rlvr(Frozen):
     def _batches_fit(self) -> Self:
         if self.prompts % self.mini_batch:
             raise ValueError(f"prompts ({self.prompts}) must be a multiple of mini_batch ({self.mini_batch})")
+        if self.orders == "both" and self.prompts % 2:
+            raise ValueError(f'prompts ({self.prompts}) must be even with orders = "both": a pair takes two')
+        if self.orders == "one" and "consistency" in self.reward:
+            raise ValueError('the consistency reward needs orders = "both"')
         return self
 
     @property
@@ -245,6 +255,7 @@ class Evaluate(Frozen):
 
     pairs: PositiveInt = 1000
     votes: tuple[PositiveInt, ...] = (4, 16)
+    sampled_pairs: PositiveInt = 200  # of the pairs, for T 1 and voting: they cost a reply a vote
     batch: PositiveInt = 64
     max_tokens: PositiveInt | None = None  # None: rlvr.max_completion_tokens
     benchmarks: tuple[str, ...] = ()

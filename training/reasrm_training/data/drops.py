@@ -18,7 +18,7 @@ TokenCounter = Callable[[Sequence[Message]], int]
 
 #: Control tokens of chat templates that were left in a text: <|im_start|>, <im_start>, [INST], <<SYS>>, <start_of_turn>, <eos>.
 _SPECIAL = re.compile(
-    r"<[|｜][^<>\n]{1,48}[|｜]>|</?im_(?:start|end|sep)>|\[/?INST\]|<</?SYS>>|<(?:start_of_turn|end_of_turn|bos|eos|pad|unk)>"
+    r"<[|｜][^<>\s]{1,48}[|｜]>|</?im_(?:start|end|sep)>|\[/?INST\]|<</?SYS>>|<(?:start_of_turn|end_of_turn|bos|eos|pad|unk)>"
 )
 
 

@@ -53,11 +53,12 @@ class PartReport(Frozen):
 
 
 class Manifest(Frozen):
-    """How a data folder came to be. `made_from` names everything that decided it except the sources' rows, which have digests."""
+    """How a data folder came to be. `made_from` names everything that decided it, the rows of hub sources excepted."""
 
     made_from: str
     seed: int
     prompts: str
+    question_in_heldout: int = 0  # rows left out of training because one that is measured asks the same
     sources: tuple[SourceReport, ...]
     parts: dict[Part, PartReport]
 
@@ -78,11 +79,23 @@ def make_data(
 
 
 def made_from(recipe: Recipe) -> str:
-    """Sixteen hex digits that name what decides the data: change the learning rate, and they stay."""
+    """Sixteen hex digits that name what decides the data, local files' contents included; the learning rate does not."""
     model = recipe.model.model_dump(mode="json", include={"path", "revision"})
     source = (recipe.data or recipe.world or recipe).model_dump(mode="json", by_alias=True)
-    content = [source, recipe.seed, load_pack(recipe.prompts).digest, model]
+    paths = [source.path for source in recipe.data.sources] + list(recipe.data.benchmarks) if recipe.data else []
+    files = {path: _contents(Path(path)) for path in paths}
+    content = [source, recipe.seed, load_pack(recipe.prompts).digest, model, files]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _contents(path: Path) -> list[str]:
+    """The digests of a file or of a folder's files; nothing for a hub id."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path] if path.is_file() else []
+    digests: list[str] = []
+    for name in files:
+        with name.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests
 
 
 def finished(recipe: Recipe, folder: Path) -> Manifest | None:
@@ -117,10 +130,12 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sourc
         sha256 = write_examples(folder / f"{part}.jsonl", examples)
         written[part] = PartReport(rows=len(examples), winner_a=_on_a(examples), sha256=sha256)
     everything = [example for examples in parts.values() for example in examples]
+    kept = sum(report.kept for report in sources) or len(everything)
     manifest = Manifest(
         made_from=made_from(recipe),
         seed=recipe.seed,
         prompts=load_pack(recipe.prompts).digest,
+        question_in_heldout=kept - len(everything),
         sources=tuple(
             report.model_copy(update={"winner_a": _on_a([e for e in everything if e.source == report.name])}) for report in sources
         ),
@@ -178,7 +193,8 @@ def _from_source(source: Source, seed: int, drops: Drops, progress: Progress) ->
         if looked_at % 200 == 0:
             progress(f"{source.label}: cleaning", looked_at, len(rows.examples))
     if not kept:
-        raise RecipeError(f"{source.path}: no row is left of {rows.count}; dropped: {_counts(dropped) or 'none'}")
+        example = f" ({rows.first_error})" if rows.first_error else ""
+        raise RecipeError(f"{source.path}: no row is left of {rows.count}; dropped: {_counts(dropped)}{example}")
     report = SourceReport(
         name=source.label,
         path=source.path,
