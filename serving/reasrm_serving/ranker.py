@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -42,6 +43,11 @@ class Ranker:
     judge: PairJudge
     served: Served
     reuse: bool
+
+    @classmethod
+    def warm(cls) -> asyncio.Task[object]:
+        """Import what the first fit needs, beside the event loop: scipy takes seconds on a busy machine."""
+        return asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.optimize"))
 
     async def rank(self, group: Group, options: RankOptions, within_s: float) -> Ranking:
         """Rank `group` within so many seconds; a comparison that failed for a passing reason is asked again until then."""

@@ -64,6 +64,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         if link is not None:
             metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
         ranker = Ranker(judge, served, pack.reuse)
+        warming = Ranker.warm()
+        stack.callback(warming.cancel)
         yield Services(settings, pack, served, judge, ranker, slots, metrics, link)
 
 

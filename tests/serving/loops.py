@@ -1,0 +1,114 @@
+"""A gateway in this process before an engine that answers at once: what an RL loop sees, without a model behind it.
+
+The engine is scripted because these tests are about groups, cohorts and contracts; its verdict is a function of the two texts,
+"answer 3" being two logits better than "answer 1".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from reasrm_serving.app import create_app
+from reasrm_serving.settings import Settings
+from tests.components import free_port
+
+NUMBER = re.compile(r"answer (-?\d+(?:\.\d+)?)")
+
+
+class ScriptedEngine:
+    """Speaks OpenAI's chat completions. `down` makes it answer 503, `pause_s` slow; `asked` counts completions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.down = False
+        self.pause_s = 0.0
+        self.version = "v1"
+        self.loaded: list[str] = []
+        self.app = FastAPI()
+        self.app.add_api_route("/v1/models", self._models)
+        self.app.add_api_route("/model_info", self._info)
+        self.app.add_api_route("/v1/chat/completions", self._complete, methods=["POST"])
+        self.app.add_api_route("/update_weights_from_disk", self._load, methods=["POST"])
+        self.url = ""
+
+    async def _models(self) -> Any:
+        return {"data": [{"id": "scripted", "max_model_len": 8192}]}
+
+    async def _info(self) -> Any:
+        return {"model_path": "scripted", "weight_version": self.version}
+
+    async def _load(self, request: Request) -> Any:
+        body = await request.json()
+        self.loaded.append(body["model_path"])
+        self.version = body["weight_version"]
+        return {"success": True, "message": "ok"}
+
+    async def _complete(self, request: Request) -> Response:
+        body = await request.json()
+        if self.pause_s:
+            await asyncio.sleep(self.pause_s)
+        if self.down:
+            return JSONResponse({"message": "down"}, 503)
+        self.asked += 1
+        first, second = (float(found) for found in NUMBER.findall(body["messages"][-1]["content"])[-2:])
+        probability = 1 / (1 + math.exp(second - first - 0.3))
+        letter, twin = ("A", "B") if probability > 0.5 else ("B", "A")
+        top = [{"token": letter, "logprob": math.log(max(probability, 1 - probability))},
+               {"token": twin, "logprob": math.log(min(probability, 1 - probability))}]  # fmt: skip
+        text = f"<type>Chat</type><rubric>1. larger (100%)</rubric><eval>seen</eval><answer>[[{letter}]]</answer>"
+        tokens = [{"token": text.partition("[[")[0] + "[[", "logprob": 0.0, "top_logprobs": []},
+                  {"token": letter, "logprob": top[0]["logprob"], "top_logprobs": top},
+                  {"token": "]]</answer>", "logprob": 0.0, "top_logprobs": []}]  # fmt: skip
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+            "logprobs": {"content": tokens},
+        }
+        usage = {"prompt_tokens": 100, "completion_tokens": 20}
+        return JSONResponse({"choices": [choice], "usage": usage, "metadata": {"weight_version": self.version}})
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve `app` in a thread of its own; yields its address."""
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    )
+    started = threading.Event()
+
+    async def run() -> None:
+        serve = asyncio.create_task(server.serve())
+        while not server.started and not serve.done():
+            await asyncio.sleep(0.01)
+        started.set()
+        await serve
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    assert started.wait(20)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(15)
+
+
+@contextmanager
+def gateway(engine: ScriptedEngine, folder: Path, **settings: Any) -> Iterator[str]:
+    """A gateway before `engine`; yields its address."""
+    values = {"engine": engine.url, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
+    with serving(create_app(Settings.of(**values))) as url:
+        yield url
