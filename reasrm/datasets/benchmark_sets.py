@@ -18,9 +18,9 @@ def rewardbench(row: Row) -> dict[str, Any]:
 
 
 def rewardbench2(row: Row) -> dict[str, Any]:
-    """RewardBench 2 (arXiv 2506.01937): correct responses first, every correct one against every incorrect one."""
-    found = {"id": name(row, "id"), "question": content(row, "prompt"), "subset": text(row, "subset")}
-    return found | _every_chosen_against_every_rejected(row)
+    """RewardBench 2 (arXiv 2506.01937): correct responses first; all are ranked, since its scores are of all at once."""
+    fields = _every_chosen_against_every_rejected(row) | {"comparisons": ()}
+    return fields | {"id": name(row, "id"), "question": content(row, "prompt"), "subset": text(row, "subset")}
 
 
 def rm_bench(row: Row) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _every_chosen_against_every_rejected(row: Row) -> dict[str, Any]:
 
 
 def rmb_pairwise(row: Row) -> dict[str, Any]:
-    """RMB, pairwise (arXiv 2410.09893). The subset is its category, such as Helpfulness/Chat/Discussion."""
+    """RMB, pairwise (arXiv 2410.09893). The subset is its category, such as Pairwise_set/Helpfulness/Chat/Discussion."""
     responses = [_answer(cell(row, "chosen"), "chosen"), _answer(cell(row, "reject"), "reject")]
     return _rmb(row, "pair_uid") | {"responses": responses, "labels": (1.0, 0.0)}
 
@@ -63,8 +63,7 @@ def rmb_best_of_n(row: Row) -> dict[str, Any]:
 
 
 def _rmb(row: Row, uid: str) -> dict[str, Any]:
-    subset = name(row, "category_path").partition("/")[2]
-    return {"id": name(row, uid), "question": turns(row, "conversation_input"), "subset": subset}
+    return {"id": name(row, uid), "question": turns(row, "conversation_input"), "subset": name(row, "category_path")}
 
 
 def _answer(value: Any, column: str) -> str:

@@ -104,7 +104,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "reject": answered("n", "nine"),
             "category_path": "Pairwise_set/Helpfulness/Chat/Discussion",
         },
-        {"winner": "A", "subset": "Helpfulness/Chat/Discussion", "id": "7"},
+        {"winner": "A", "subset": "Pairwise_set/Helpfulness/Chat/Discussion", "id": "7"},
     ),
     "judgebench": (
         {
@@ -147,7 +147,7 @@ GROUPS: dict[str, tuple[dict[str, Any], list[float] | None, list[tuple[int, int]
             "subset": "Ties",
         },
         [1.0, 1.0, 0.0],
-        [(0, 2), (1, 2)],
+        [],
     ),
     "rm-bench": (
         {"id": 8, "prompt": "Name a prime.", "chosen": ["7", "It is 7.", "**7**"], "rejected": ["9", "It is 9.", "**9**"]},

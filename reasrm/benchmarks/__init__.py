@@ -1,0 +1,10 @@
+"""The benchmarks of reward models, one file each: judged rows in, the published table out. Pure."""
+
+from reasrm.benchmarks import judgebench, ppe, rewardbench, rewardbench2, rm_bench, rmb
+from reasrm.benchmarks.common import BOTH, RM_R1, Benchmark, Protocol, Score
+
+BENCHMARKS: dict[str, Benchmark] = {
+    each.BENCHMARK.name: each.BENCHMARK for each in (rewardbench, rewardbench2, rm_bench, rmb, judgebench, ppe)
+}
+
+__all__ = ["BENCHMARKS", "BOTH", "RM_R1", "Benchmark", "Protocol", "Score"]
