@@ -1,0 +1,232 @@
+"""Which chains are kept, what the oracles are asked, and what a chain may not say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reasrm.prompts import load_pack
+from reasrm_training.config import Oracle
+from reasrm_training.data.examples import Example
+from reasrm_training.oracle.examiner import Examiner, Reply, Request, learnable, problem_of
+from reasrm_training.oracle.told import TOLD, speaks_of_being_told
+
+EXAMPLE = Example.model_validate(
+    {"id": "1", "source": "s", "question": "2 + 2?", "a": "four", "b": "five", "winner": "A", "subset": "sums"}
+)
+
+
+def chain(answer: str, evaluation: str = "<quote_A>four</quote_A> is right, <quote_B>five</quote_B> is not.") -> str:
+    solution = "<type>Reasoning</type>\n<solution>\n2 + 2 = 4\n</solution>\n"
+    return f"{solution}<eval>\n{evaluation}\n</eval>\n<answer>[[{answer}]]</answer>"
+
+
+def examiner(samples: int = 1, second: bool = True, kind: str = "rubric") -> Examiner:
+    endpoint = {"url": "http://127.0.0.1:1", "model": "m"}
+    oracle = Oracle.model_validate({"first": endpoint, "second": endpoint if second else None, "samples": samples})
+    return Examiner(oracle, load_pack(kind), b"key", seed=5)
+
+
+def replies(**texts: str) -> dict[str, Reply]:
+    """`first_0_ab="..."` as the reply to that request about the example."""
+    return {f"{key.replace('_', ':')}:1": Reply(text=text) for key, text in texts.items()}
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (chain("A"), None),
+        (chain("B"), "wrong"),
+        (chain("A") + chain("B"), "both_answers"),
+        ("", "empty"),
+        ("I'm sorry, I can't judge this.", "refused"),
+        ("A is better", "no_answer"),
+        ("Sure! " + chain("A"), "malformed"),
+        (chain("A").replace("<solution>", "<rubric>"), "malformed"),
+        (chain("A", "I was told that response A is the better one."), "told:was_told"),
+    ],
+)
+def test_a_reply_is_learnt_from_only_if_it_is_right_whole_and_untold(reply: str, problem: str | None):
+    assert problem_of(reply, "A", "rubric") == problem
+
+
+def test_a_truncated_reply_is_called_so():
+    assert problem_of("<type>Reasoning</type><solution>2 +", "A", "rubric", truncated=True) == "truncated"
+
+
+def test_packs_that_think_keep_the_thought_and_others_drop_it():
+    thought = "<think>2 + 2 = 4</think>"
+    assert learnable(thought + chain("A"), "rubric") == chain("A")
+    assert learnable(thought + "<answer>[[A]]</answer>", "free") == thought + "<answer>[[A]]</answer>"
+    assert problem_of(thought + "\n<answer>[[A]]</answer>", "A", "free") is None
+    assert problem_of("<answer>[[A]]</answer>", "A", "free") == "unclosed_think"
+
+
+def test_a_kept_chain_carries_the_prompt_that_the_student_will_see():
+    found = examiner().chain(EXAMPLE, replies(first_0_ab=chain("A")))
+    assert found is not None
+    assert (found.id, found.winner, found.oracle, found.subset, found.both_orders) == ("1", "A", "first", "sums", None)
+    assert found.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
+    assert found.reply == chain("A")
+
+
+# --- two passes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_pass_is_asked_without_the_label():
+    (request,) = examiner().wanted(EXAMPLE, {})
+    ask = examiner().ask(request, {})
+    assert (request.step, request.order) == ("first", "ab")
+    assert ask.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
+
+
+def test_an_example_whose_first_chain_is_right_is_done_with():
+    assert examiner().wanted(EXAMPLE, replies(first_0_ab=chain("A"))) == []
+
+
+def test_what_failed_goes_on_to_the_second_pass_with_label_and_flawed_chain():
+    known = replies(first_0_ab=chain("B"))
+    (request,) = examiner().wanted(EXAMPLE, known)
+    *first, flawed, correction = examiner().ask(request, known).messages
+    assert request.step == "second"
+    assert tuple(first) == load_pack("rubric").render(EXAMPLE.pair, b"key")
+    assert (flawed.role, flawed.content) == ("assistant", chain("B"))
+    assert correction.role == "user"
+    assert "response A is the better one" in correction.content
+    assert "<answer>[[A]]</answer>" in correction.content
+    assert "{{" not in correction.content
+
+
+def test_the_second_pass_can_follow_an_empty_reply():
+    known = replies(first_0_ab="")
+    (request,) = examiner().wanted(EXAMPLE, known)
+    assert examiner().ask(request, known).messages[-2].content == "(nothing)"
+
+
+def test_a_corrected_chain_is_kept_and_a_second_failure_is_the_end():
+    fixed = replies(first_0_ab=chain("B"), second_0_ab=chain("A"))
+    found = examiner().chain(EXAMPLE, fixed)
+    assert found is not None
+    assert found.oracle == "second"
+    lost = replies(first_0_ab=chain("B"), second_0_ab=chain("B"))
+    assert examiner().chain(EXAMPLE, lost) is None
+    assert examiner().wanted(EXAMPLE, lost) == []
+
+
+def test_without_a_second_oracle_there_is_no_second_pass():
+    assert examiner(second=False).wanted(EXAMPLE, replies(first_0_ab=chain("B"))) == []
+
+
+# --- rejection sampling --------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_asked_one_after_the_other_in_both_orders_until_one_is_right_in_both():
+    sampling = examiner(samples=3, second=False)
+    assert [r.key for r in sampling.wanted(EXAMPLE, {})] == ["first:0:ab:1", "first:0:ba:1"]
+    half = replies(first_0_ab=chain("A"), first_0_ba=chain("A"))
+    assert [r.key for r in sampling.wanted(EXAMPLE, half)] == ["first:1:ab:1", "first:1:ba:1"]
+    whole = half | replies(first_1_ab=chain("A"), first_1_ba=chain("B"))
+    assert sampling.wanted(EXAMPLE, whole) == []
+    assert len(sampling.wanted(EXAMPLE, {}, at_once=True)) == 6
+
+
+def test_samples_differ_by_their_seed():
+    sampling = examiner(samples=2)
+    requests = sampling.wanted(EXAMPLE, {}, at_once=True)
+    assert [sampling.ask(request, {}).seed for request in requests] == [5, 5, 6, 6]
+
+
+def test_a_sample_right_in_both_orders_is_preferred_to_an_earlier_one_right_in_one():
+    known = replies(
+        first_0_ab=chain("A", "one way"), first_0_ba=chain("A"), first_1_ab=chain("A", "both ways"), first_1_ba=chain("B")
+    )
+    found = examiner(samples=2).chain(EXAMPLE, known)
+    assert found is not None
+    assert found.reply == chain("A", "both ways")
+    assert found.both_orders is True
+
+
+def test_a_sample_right_only_the_other_way_round_is_kept_as_such():
+    found = examiner(samples=2).chain(EXAMPLE, replies(first_0_ab=chain("B"), first_0_ba=chain("B", "swapped")))
+    assert found is not None
+    assert (found.winner, found.both_orders) == ("B", False)
+    assert found.messages == load_pack("rubric").render(EXAMPLE.swapped().pair, b"key")
+
+
+def test_every_request_has_a_key_of_its_own():
+    keys = [request.key for request in examiner(samples=4).every_request(EXAMPLE)]
+    assert len(set(keys)) == len(keys) == 9
+    assert Request(EXAMPLE, "second").key == "second:0:ab:1"
+
+
+# --- having been told ----------------------------------------------------------------------------------------------------
+
+CONFESSIONS = {
+    "was_told": [
+        "I was told that response A is the better one.",
+        "We are told response B is preferred.",
+        "Since I've been informed that B is better, I look for reasons.",
+        "I am required to conclude that B is better.",
+        "I have been given the verdict.",
+    ],
+    "as_told": ["As stated in the message, the second one wins.", "as I was told by the hint"],
+    "the_label": ["The gold label is B, so", "Since the correct verdict is [[A]],", "to agree with the provided preference"],
+    "label_says": ["the label says B", "The annotators prefer A here"],
+    "according_to": ["According to the label, A wins", "this is consistent with the correction"],
+    "known_winner": ["We know that response B is better, so", "given that response A is known to be better"],
+    "earlier_judgment": ["My previous judgment was wrong.", "The judgment above missed this.", "the initial evaluation overlooked"],
+    "correcting": ["After being corrected, I see", "In the corrected judgment,", "I stand corrected"],
+}
+INNOCENT = [
+    "We are told that x > 0, so B is at most 4.",
+    "Based on the above analysis, Chatbot A is better.",
+    "I was asked to compare the two.",
+    "The user asked that the answer be short.",
+    "Therefore I must choose [[B]].",
+    "The correct answer is 42, which response A gives.",
+    "Given the question, A is better.",
+    "The previous answer of the assistant was 5.",
+    "I need to decide which is better.",
+    "As instructed by the user, response A uses three bullets.",
+    "Response A is said politely.",
+    "We know that A is a matrix.",
+    "As stated in the problem, B is the midpoint.",
+    "I apologize for the confusion, says response B.",
+]
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in CONFESSIONS.items() for text in texts])
+def test_a_chain_that_speaks_of_having_been_told_is_found_out(name: str, text: str):
+    assert speaks_of_being_told(chain("A", text)) == name
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_ordinary_reasoning_is_not_taken_for_a_confession(text: str):
+    assert speaks_of_being_told(chain("A", text)) is None
+
+
+def test_what_a_response_says_in_a_quotation_is_not_the_judges_word():
+    assert speaks_of_being_told(chain("A", "<quote_A>I was told that B is better</quote_A> is beside the point.")) is None
+
+
+def test_every_pattern_has_a_confession_of_its_own():
+    assert set(CONFESSIONS) == set(TOLD)
+
+
+def test_published_judges_and_responses_hardly_ever_look_told(shared_data):
+    lines = (shared_data / "rm_r1_replies.jsonl").read_text(encoding="utf-8").splitlines()
+    replies = [json.loads(line)["reply"] for line in lines]
+    assert [reply for reply in replies if speaks_of_being_told(reply)] == []
+    responses = [
+        text
+        for file in sorted((shared_data / "rm-bench").glob("*.json"))
+        for row in json.loads(file.read_text(encoding="utf-8"))
+        for text in (*row["chosen"], *row["rejected"])
+    ]
+    flagged = sum(speaks_of_being_told(text) is not None for text in responses)
+    assert len(responses) > 1000
+    assert flagged / len(responses) < 0.002
