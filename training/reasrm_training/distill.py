@@ -45,7 +45,6 @@ def make_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> SFTTrainer:
     """TRL's trainer for `recipe`, ready to train."""
-    from accelerate import PartialState
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -60,7 +59,7 @@ def make_trainer(
         model=model,
         args=SFTConfig(
             **settings,
-            gradient_accumulation_steps=max(1, stage.batch // (stage.micro_batch * PartialState().num_processes)),
+            gradient_accumulation_steps=max(1, stage.batch // (stage.micro_batch * policy.processes(recipe).num_processes)),
             num_train_epochs=stage.epochs,
             max_steps=stage.steps or -1,
             weight_decay=stage.weight_decay,
@@ -86,7 +85,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, chain: Chain, max_length: int) ->
     """
     prompt = policy.prompt_ids(tokenizer, chain.messages)
     reply = chain.reply
-    if tokenizer.decode(prompt[-8:]).rstrip().endswith("<think>"):  # the template has opened the thought already
+    if str(tokenizer.decode(prompt[-8:])).rstrip().endswith("<think>"):  # the template has opened the thought already
         reply = reply.lstrip().removeprefix("<think>").lstrip("\n")
     written = [*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]  # type: ignore[misc]
     if len(prompt) + len(written) > max_length:

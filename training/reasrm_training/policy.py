@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,8 @@ from reasrm_training.config import Distill, Lora, Recipe, Rlvr
 from reasrm_training.tiny import make_model, make_tokenizer
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from accelerate import PartialState
+    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 #: TRL and the hub client report usage to the hub; a training run is nobody else's business.
@@ -31,6 +33,22 @@ def required(stage: Stage | None, name: str) -> Stage:
     if stage is None:
         raise RecipeError(f"the recipe has no [{name}]")
     return stage
+
+
+def processes(recipe: Recipe) -> PartialState:
+    """The processes that train together, joined by their first call of this; one alone where nothing launched more."""
+    from accelerate import PartialState
+
+    on_cpu = recipe.cluster.gpus == 0
+    if not launched():
+        return PartialState(cpu=on_cpu)
+    # Those that wait for the main one to make data or to measure must not take its silence for death.
+    return PartialState(cpu=on_cpu, backend="gloo" if on_cpu else None, timeout=timedelta(days=7))
+
+
+def launched() -> bool:
+    """Whether a launcher (accelerate, torchrun) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedTokenizerBase:
@@ -52,7 +70,7 @@ def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedToke
     return tokenizer
 
 
-def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) -> PreTrainedModel:
+def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) -> PreTrainedModel | PeftModel:
     """The model of `folder` (an earlier stage's result), or the recipe's own.
 
     With `trained`, weights that will be trained come in fp32 and frozen ones in bf16 or NF4, and an adapter in `folder` goes
@@ -82,6 +100,22 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
 
     wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=trained)
     return wrapped if trained else wrapped.merge_and_unload()
+
+
+def parameter_count(recipe: Recipe) -> int:
+    """The weights that the recipe's model has, counted without loading any. Raises RecipeError where there is no such model."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+
+    try:
+        if recipe.model.scratch:
+            config: Any = LlamaConfig(**recipe.model.scratch.model_dump(exclude={"rope_theta"}, exclude_none=True))
+        else:
+            config = AutoConfig.from_pretrained(str(recipe.model.path), revision=recipe.model.revision)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config).num_parameters()
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model.path: no model at {recipe.model.path}: {str(error).splitlines()[0]}") from None
 
 
 def adapters(lora: Lora | None) -> LoraConfig | None:
@@ -177,7 +211,8 @@ def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> 
         shutil.rmtree(part, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_fsdp_enabled:
-        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        plugin: Any = trainer.accelerator.state.fsdp_plugin
+        plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model(str(part))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():

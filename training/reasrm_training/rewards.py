@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reasrm.types import Order, Side, other
+from reasrm_training.config import RewardName
 
 VERDICT_WINDOW = 80  # characters at a reply's end in which RM-R1's rule looks for the answer
 PRICE_STARTS_AT = 0.5  # share of the token limit below which length costs nothing
@@ -80,7 +81,7 @@ def length(rollout: Rollout) -> float:
 
 
 #: The rewards by their names in a recipe.
-REWARDS: Mapping[str, Callable[[Rollout], float | None]] = {
+REWARDS: Mapping[RewardName, Callable[[Rollout], float | None]] = {
     "verdict": verdict,
     "format": format_,
     "consistency": consistency,
@@ -89,13 +90,13 @@ REWARDS: Mapping[str, Callable[[Rollout], float | None]] = {
 }
 
 
-def total(parts: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
+def total(parts: Mapping[RewardName, float | None], weights: Mapping[RewardName, float]) -> float | None:
     """The weighted sum of the parts that apply; None if none does."""
     terms = [weights[name] * value for name, value in parts.items() if value is not None]
     return sum(terms) if terms else None
 
 
-def score(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, float | None]:
+def score(rollout: Rollout, weights: Mapping[RewardName, float]) -> dict[RewardName, float | None]:
     """The value of each reward that `weights` names, before weighting."""
     return {name: REWARDS[name](rollout) for name in weights}
 

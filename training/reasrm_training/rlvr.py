@@ -13,7 +13,7 @@ from reasrm.errors import InputError, Refused
 from reasrm.parsing import parse
 from reasrm.types import Message, NoVerdict, Order, Reading, Side
 from reasrm_training import policy, rewards
-from reasrm_training.config import Recipe, Rlvr
+from reasrm_training.config import Recipe, RewardName, Rlvr
 from reasrm_training.monitor import Brake, Journal
 from reasrm_training.rewards import Rollout
 
@@ -57,7 +57,7 @@ def train(
 
     stage = policy.required(recipe.rlvr, "rlvr")
     brake = Brake(stage)
-    with rollouts.sampler(recipe, start, folder) as server:
+    with rollouts.serving(recipe, start, folder) as server:
         trainer = make_trainer(recipe, tasks, folder, kind=kind, start=start, callbacks=[*callbacks, brake], server=server)
         policy.fit(trainer, folder)
     if brake.reason:
@@ -105,12 +105,11 @@ def make_trainer(
 
 def grpo_config(recipe: Recipe, stage: Rlvr, folder: Path) -> GRPOConfig:
     """TRL's arguments. A step of the recipe is one round of sampling and `updates_per_step` optimizer updates."""
-    from accelerate import PartialState
     from trl import GRPOConfig
 
     from reasrm_training.rollouts import trl_arguments
 
-    updates, processes = stage.updates_per_step, PartialState().num_processes
+    updates, processes = stage.updates_per_step, policy.processes(recipe).num_processes
     held = stage.micro_batch * processes
     accumulate = max(1, stage.mini_batch * stage.generations // held)
     return GRPOConfig(
@@ -192,7 +191,7 @@ class Reward:
                 len(ids) >= self.stage.max_completion_tokens and ids[-1] != self.tokenizer.eos_token_id,
             )
             for reply, ids, side, name, way, much in zip(
-                self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True),
+                self.tokenizer.batch_decode(list(map(list, completion_ids)), skip_special_tokens=True),
                 *(completion_ids, gold, pair, order, strength),
                 strict=True,
             )
@@ -255,7 +254,7 @@ def step_metrics(batch: Sequence[Rollout], readings: Sequence[Reading], found: S
     return metrics
 
 
-def _means(parts: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+def _means(parts: Sequence[Mapping[RewardName, float | None]]) -> dict[str, float]:
     values = {name: [part[name] for part in parts if part[name] is not None] for name in parts[0]}
     return {f"rewards/{name}": sum(known) / len(known) for name, known in values.items() if known}  # type: ignore[arg-type]
 

@@ -7,13 +7,12 @@ the sampler's log-probabilities are from the trainer's and correct for it by tru
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
 from trl import GRPOTrainer
@@ -28,8 +27,11 @@ SEED_STRIDE = 2**20  # more rollouts than any step has
 
 
 @contextmanager
-def sampler(recipe: Recipe, start: Path | None, folder: Path) -> Iterator[SglangServer | None]:
-    """The SGLang that this run samples with: the recipe's, or one of its own for the length of the `with`; None for others."""
+def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[SglangServer | None]:
+    """The SGLang that this run samples with: the recipe's, or one of its own for the length of the `with`; None for others.
+
+    One of its own starts with the weights of `model` (None: the recipe's) and writes its log into `folder`.
+    """
     rollouts = recipe.rollouts
     if rollouts.backend != "sglang":
         yield None
@@ -41,14 +43,13 @@ def sampler(recipe: Recipe, start: Path | None, folder: Path) -> Iterator[Sglang
         yield server
         server.leave()
         return
-    state = PartialState()
+    state = policy.processes(recipe)
     if not state.is_main_process:
-        url: list[Any] = [None]
-        broadcast_object_list(url)
-        yield SglangServer(url[0])
+        told: list[Any] = broadcast_object_list([None])
+        yield SglangServer(told[0])
         return
     flags = ("--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction))
-    with started(rollouts.server, str(start or recipe.model.path), folder / "sglang.log", *flags) as server:
+    with started(rollouts.server, str(model or recipe.model.path), folder / "sglang.log", *flags) as server:
         broadcast_object_list([server.url])
         yield server
 
@@ -109,7 +110,7 @@ class SglangTrainer(GRPOTrainer):
         self.accelerator.unwrap_model(self.model).config.save_pretrained(folder)
         self.server.load_folder(folder, self.weight_version)
 
-    def _rollout(self, prompts: Sequence[Sequence[dict[str, str]]], _: GRPOTrainer) -> dict[str, Any]:
+    def _rollout(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
         """TRL's `rollout_func`: one reply to each prompt; a prompt stands in `prompts` once for each of its replies."""
         tokenizer: Any = self.processing_class
         ids = [policy.prompt_ids(tokenizer, [Message.model_validate(m) for m in prompt]) for prompt in prompts]
@@ -135,8 +136,8 @@ def full_weights(trainer: GRPOTrainer) -> dict[str, torch.Tensor]:
     Every process must call it; where training is sharded, only the main one gets them. The policy is left as it is: merging
     in place and back would round its frozen weights a little more each time.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    state: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
     dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
     scaling = _lora_scaling(model)
     weights: dict[str, torch.Tensor] = {}

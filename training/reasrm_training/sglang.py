@@ -134,7 +134,7 @@ class SglangServer:
             nested: Any = store
             for prefix in (self._group_name, f"{self._group_name}/", f"{device.type}/"):
                 nested = dist.PrefixStore(prefix, nested)
-            make = dist.ProcessGroupNCCL if backend == "nccl" else dist.ProcessGroupGloo
+            make: Any = dist.ProcessGroupNCCL if backend == "nccl" else dist.ProcessGroupGloo
             group = make(nested, 0, size, timedelta(seconds=300))
             answer.result()
         return group
