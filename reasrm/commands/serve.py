@@ -42,6 +42,14 @@ def serve(
     max_in_flight: Annotated[int, typer.Option(help="Judgments under way; more get 429.", envvar="REASRM_MAX_IN_FLIGHT")] = 256,
     max_body_mb: Annotated[float, typer.Option(help="Largest request.", envvar="REASRM_MAX_BODY_MB")] = 16.0,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.", envvar="REASRM_TIMEOUT")] = 300.0,
+    recent: Annotated[
+        int | None,
+        typer.Option(
+            help="Let people look at that many of the latest judgments, texts included. [default: 0; the embedded judge on loopback: 1000]",
+            envvar="REASRM_RECENT",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve judgments over HTTP."""
     from reasrm.errors import ReasrmError
@@ -66,5 +74,6 @@ def serve(
         "max_in_flight": max_in_flight,
         "max_body_mb": max_body_mb,
         "timeout_s": timeout,
+        "recent": recent,
     }
     main(Settings.of(**given, **({"state_dir": state_dir} if state_dir else {})))

@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm import __version__
 from reasrm_serving import problems
-from reasrm_serving.routes import batch, health, judge, rank, stream
+from reasrm_serving.routes import batch, health, judge, pages, rank, recent, stream
 from reasrm_serving.services import open_services
 from reasrm_serving.settings import Settings
 
-ROUTERS = (judge.router, batch.router, stream.router, rank.router, health.router)
+ROUTERS = (judge.router, batch.router, stream.router, rank.router, recent.router, health.router, pages.router)
 ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
 
 

@@ -18,6 +18,7 @@ from reasrm_serving.fresh import Domain, FreshJudge
 from reasrm_serving.limits import Slots
 from reasrm_serving.metrics import Metrics
 from reasrm_serving.ranker import Ranker
+from reasrm_serving.recent import Recent
 from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.served import Engine, Served
 from reasrm_serving.settings import LOCAL, Settings, secret
@@ -35,6 +36,7 @@ class Services:
     ranker: Ranker
     slots: Slots
     metrics: Metrics
+    recent: Recent
     link: RedisLink | None
 
 
@@ -58,7 +60,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
         key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
         fresh = FreshJudge(engine, pack, key, domain)
-        judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics)
+        recent = Recent(settings.keeps_recent)
+        judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics, recent)
         metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
         metrics.gauge("reasrm_engine_up", "Whether the engine answers", lambda: served.error is None)
         if link is not None:
@@ -66,7 +69,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         ranker = Ranker(judge, served, pack.reuse)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
-        yield Services(settings, pack, served, judge, ranker, slots, metrics, link)
+        yield Services(settings, pack, served, judge, ranker, slots, metrics, recent, link)
 
 
 def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:

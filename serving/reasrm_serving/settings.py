@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from reasrm.errors import InputError
 
 LOCAL = "local"
+DEMO_RECENT = 1000
 
 
 def _engine(value: str) -> str:
@@ -49,6 +50,9 @@ class Settings(BaseModel):
     max_batch: int = Field(default=1024, ge=1)
     #: The longest that a request may take, and how long it may take where it does not say.
     timeout_s: float = Field(default=300.0, gt=0)
+    #: How many of the latest judgments people may look at on the page; None is `DEMO_RECENT` for a demo, which is the embedded
+    #: judge on loopback, else 0.
+    recent: int | None = Field(default=None, ge=0, le=100_000)
     #: How often the engine is asked which weights it serves.
     refresh_s: float = Field(default=2.0, gt=0)
 
@@ -61,6 +65,18 @@ class Settings(BaseModel):
             first = error.errors()[0]
             flag = str(first["loc"][0]).removesuffix("_s").replace("_", "-")
             raise InputError(f"--{flag}: {first['msg'].removeprefix('Value error, ')}", field=flag) from None
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def keeps_recent(self) -> int:
+        """How many of the latest judgments are kept for people to look at."""
+        if self.recent is None:
+            return DEMO_RECENT if self.engine == LOCAL and self.on_loopback else 0
+        return self.recent
 
     @property
     def redis_url(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from functools import partial
 
 from reasrm.errors import EngineError, InputError
@@ -13,6 +14,7 @@ from reasrm_serving.fresh import Emit, Fresh, FreshJudge
 from reasrm_serving.inflight import Flights
 from reasrm_serving.limits import Slots
 from reasrm_serving.metrics import Metrics
+from reasrm_serving.recent import Recent
 from reasrm_serving.reply import Reply
 from reasrm_serving.served import Served
 
@@ -24,22 +26,36 @@ class SharedJudge:
     """
 
     def __init__(
-        self, fresh: FreshJudge, served: Served, cache: Cache, claims: Claims | None, slots: Slots, metrics: Metrics
+        self,
+        fresh: FreshJudge,
+        served: Served,
+        cache: Cache,
+        claims: Claims | None,
+        slots: Slots,
+        metrics: Metrics,
+        recent: Recent,
     ) -> None:
         self._fresh, self._served, self._cache, self._claims = fresh, served, cache, claims
-        self._slots, self._metrics = slots, metrics
+        self._slots, self._metrics, self._recent = slots, metrics, recent
         self._flights: Flights[Reply] = Flights(metrics.coalesced.labels("process").inc)
         secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
         self._decided_by = (fresh.pack.digest, secret_id)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair`; waits for its turn. Raises `InputError`, or `EngineError` before an engine ever answered."""
+        started = time.perf_counter()
         key = await self.key(pair, options)
-        reply = await self.cached(key)
+        reply = found = await self.cached(key)
         if reply is None:
             async with self._slots.in_turn():
                 reply = await self.reply(key, pair, options)
+        self._recent.note(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
         return reply.read()
+
+    def gave(self, key: str, pair: Pair, options: Options, reply: Reply, seconds: float, *, cached: bool) -> None:
+        """Count a judgment given to a caller after `seconds`, and note it for people to look at."""
+        self._metrics.gave(reply, seconds, cached=cached)
+        self._recent.note(key, pair, options, reply, seconds, cached=cached)
 
     async def key(self, pair: Pair, options: Options) -> str:
         """The cache key of `pair` judged by `options` with the weights that are served now. Raises `EngineError`."""

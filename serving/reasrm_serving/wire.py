@@ -13,10 +13,14 @@ REPLY_SHARE = 2
 
 
 class Asked(Options):
-    """The envelope of every request: how to judge, `timeout_s` in seconds, and `run`, which names the training run or study."""
+    """The envelope of every request: how to judge, `timeout_s` in seconds, and who asks.
+
+    `run` names the training run or study, `subset` a part of it.
+    """
 
     timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = None
     run: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    subset: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     def options(self, max_context: int) -> Options:
         """The options proper, for an engine whose context holds `max_context` tokens (0 = unknown)."""

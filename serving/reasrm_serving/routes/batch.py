@@ -58,7 +58,7 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
 async def _judged(services: Services, pair: Pair, options: Options, deadline: float) -> Reply:
     """One pair of a batch; whatever goes wrong is its outcome."""
     started = time.perf_counter()
-    cached = False
+    key, cached = "", False
     try:
         async with asyncio.timeout_at(deadline):
             key = await services.judge.key(pair, options)
@@ -76,7 +76,7 @@ async def _judged(services: Services, pair: Pair, options: Options, deadline: fl
     except Exception:
         log.exception("a pair of a batch failed")
         reply = _none(NoVerdict(reason="engine_failed", detail="the gateway failed; its log says why"))
-    services.metrics.gave(reply, time.perf_counter() - started, cached=cached)
+    services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=cached)
     return reply
 
 

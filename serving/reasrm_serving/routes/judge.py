@@ -8,7 +8,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from reasrm_serving.openapi import JUDGED, asks
-from reasrm_serving.problems import failure_of
+from reasrm_serving.problems import Problem, failure_of
 from reasrm_serving.reply import Reply
 from reasrm_serving.routes.reading import read, unless_gone
 from reasrm_serving.services import services_of
@@ -28,13 +28,15 @@ async def judge(request: Request) -> Response:
     key = await services.judge.key(pair, options)
     reply = found = await services.judge.cached(key)
     if reply is None:
+        if request.headers.get("cache-control") == "only-if-cached":  # RFC 9111, 5.2.1.7
+            raise Problem(504, "not_cached", "the gateway has no such judgment, and was asked not to make one")
         async with services.slots.now(), asyncio.timeout(asked.within(services.settings.timeout_s)):
             reply = await unless_gone(request, services.judge.reply(key, pair, options))
-    services.metrics.gave(reply, time.perf_counter() - started, cached=found is not None)
-    return respond(reply)
+    services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
+    return respond(reply, {"x-judgment-id": key})
 
 
-def respond(reply: Reply) -> Response:
+def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
     """The HTTP response of a single judgment: an engine's failure is an error here."""
     problem = failure_of(reply)
-    return problem.response() if problem else Response(reply.body(), media_type="application/json")
+    return problem.response() if problem else Response(reply.body(), headers=headers, media_type="application/json")

@@ -10,7 +10,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from reasrm_serving.problems import Problem
+from reasrm_serving.recent import Caller, caller
 from reasrm_serving.services import services_of
+from reasrm_serving.wire import Asked
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -20,7 +22,7 @@ async def read(request: Request, model: type[M]) -> M:
     """The request's JSON as a `model`. Raises `Problem`: 413 too large, 400 no JSON, 422 with the field that is wrong."""
     body = await _body(request, int(services_of(request).settings.max_body_mb * 2**20))
     try:
-        return model.model_validate_json(body)
+        asked = model.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
@@ -28,6 +30,9 @@ async def read(request: Request, model: type[M]) -> M:
         field = ".".join(str(part) for part in first["loc"]) or None
         message = first["msg"].removeprefix("Value error, ")
         raise Problem(422, "invalid", f"{field}: {message}" if field else message, field) from None
+    if isinstance(asked, Asked):
+        caller.set(Caller(asked.run, asked.subset))
+    return asked
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -34,14 +34,15 @@ async def stream(request: Request) -> Response:
     key = await services.judge.key(pair, options)
     services.slots.check()
     within = asked.within(services.settings.timeout_s)
-    return StreamingResponse(_events(services, key, pair, options, within), media_type="text/event-stream", headers=NOT_BUFFERED)
+    headers = NOT_BUFFERED | {"x-judgment-id": key}
+    return StreamingResponse(_events(services, key, pair, options, within), media_type="text/event-stream", headers=headers)
 
 
 async def _events(services: Services, key: str, pair: Pair, options: Options, within_s: float) -> AsyncIterator[bytes]:
     started = time.perf_counter()
     found = await services.judge.cached(key)
     if found is not None:
-        services.metrics.gave(found, time.perf_counter() - started, cached=True)
+        services.judge.gave(key, pair, options, found, time.perf_counter() - started, cached=True)
         for event in _replayed(found):
             yield event
         return
@@ -56,7 +57,7 @@ async def _events(services: Services, key: str, pair: Pair, options: Options, wi
         if (error := task.exception()) is not None:
             yield _event("error", problem_of(error).body())
             return
-        services.metrics.gave(task.result(), time.perf_counter() - started, cached=False)
+        services.judge.gave(key, pair, options, task.result(), time.perf_counter() - started, cached=False)
         for event in _replayed(task.result(), spoken=spoken):
             yield event
     finally:  # also when the client hangs up

@@ -38,11 +38,12 @@ export async function kept(body) {
   }
 }
 
-/** Judge `body`; yields ["delta", {order, reply, text}] as the reply is written, then ["judgment", …]. */
+/** Judge `body`; yields ["delta", {order, reply, text}] as the reply is written, then ["judgment", …] with its `id`. */
 export async function* judged(body, signal) {
   const response = await ask("v1/judge/stream", { body, signal });
   for await (const [event, data] of events(response.body)) {
     if (event === "error") throw new ApiError(response.status, data);
+    if (event === "judgment") data.id = response.headers.get("x-judgment-id");
     yield [event, data];
   }
 }

@@ -1,0 +1,83 @@
+"""The playground: `/` and its files, which travel in the package and load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+
+from reasrm_serving.problems import Problem
+from reasrm_serving.services import services_of
+
+STATIC = Path(__file__).parent.parent / "static"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+#: Nothing but the page's own files may be loaded, and nobody may frame it.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",  # asked for again each time, and answered 304
+}
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it is sent."""
+
+    body: bytes
+    media_type: str
+    etag: str
+
+    @classmethod
+    def of(cls, body: bytes, suffix: str) -> File:
+        """A file of that kind."""
+        return cls(body, TYPES[suffix], f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+    def answer(self, request: Request) -> Response:
+        """The whole file, or word that the browser has it already."""
+        headers = SAFE | {"etag": self.etag}
+        if request.headers.get("if-none-match") == self.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(self.body, headers=headers, media_type=self.media_type)
+
+
+@cache
+def _files() -> dict[str, File]:
+    return {path.name: File.of(path.read_bytes(), path.suffix) for path in STATIC.iterdir() if path.suffix in TYPES}
+
+
+@cache
+def _index(recent: bool) -> File:
+    body = _files()["index.html"].body
+    return File.of(body.replace(b'data-recent="off"', b'data-recent="on"') if recent else body, ".html")
+
+
+@router.get("/")
+async def index(request: Request) -> Response:
+    """The page."""
+    return _index(services_of(request).settings.keeps_recent).answer(request)
+
+
+@router.get("/static/{name}")
+async def static(request: Request, name: str) -> Response:
+    """A file of the page."""
+    found = _files().get(name)
+    if found is None:
+        raise Problem(404, "not_found", f"the page has no file {name}")
+    return found.answer(request)

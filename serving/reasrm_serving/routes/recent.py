@@ -1,0 +1,65 @@
+"""`GET /v1/recent` and `GET /v1/judgments/{id}`: what this gateway judged lately, where its operator lets people see it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from reasrm_serving.problems import Problem
+from reasrm_serving.recent import Wanted
+from reasrm_serving.services import services_of
+
+MOST = 1000  # lines in one answer
+
+
+def allowed(request: Request) -> None:
+    """Raise `Problem` unless judgments are kept and the request is none that a foreign page had its visitor's browser send."""
+    settings = services_of(request).settings
+    if not settings.keeps_recent:
+        raise Problem(404, "not_kept", "this gateway keeps no recent judgments; its operator can: reasrm serve --recent 2000")
+    if settings.on_loopback and not _is_local(request.url.hostname or ""):
+        raise Problem(403, "foreign_host", "this gateway listens on loopback: call it by localhost or its address")
+
+
+router = APIRouter(tags=["looking"], dependencies=[Depends(allowed)])
+
+
+@router.get("/v1/recent")
+async def recent(
+    request: Request,
+    q: str = "",
+    run: str = "",
+    subset: str = "",
+    outcome: Annotated[str, Query(description="`A`, `B`, or a reason why there is no verdict.")] = "",
+    disagree: Annotated[bool, Query(description="Only pairs on which the two orders disagree.")] = False,
+    limit: Annotated[int, Query(ge=0, le=MOST)] = 50,
+) -> Response:
+    """The newest judgments that match, and all that match in numbers: rate, histogram of P(A), trend of order consistency."""
+    return _json(services_of(request).recent.search(Wanted(q, run, subset, outcome, disagree), limit))
+
+
+@router.get("/v1/judgments/{key}")
+async def kept(request: Request, key: str) -> Response:
+    """A judgment with the request that asked for it."""
+    noted = services_of(request).recent.find(key)
+    if noted is None:
+        raise Problem(404, "not_found", "this gateway does not keep that judgment any more")
+    asked = orjson.dumps(noted.request())
+    body = noted.reply.body(b'{"id":' + orjson.dumps(key) + b",")
+    return Response(b'{"request":' + asked + b',"judgment":' + body + b"}", media_type="application/json")
+
+
+def _is_local(host: str) -> bool:
+    """Whether a browser's address line can say so only of this machine: names of others may be pointed here."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

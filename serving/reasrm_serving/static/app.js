@@ -1,0 +1,209 @@
+// The page: which view is shown, and what Judge does.
+
+import * as api from "./api.js";
+import { Composer } from "./composer.js";
+import { $, h, say, toast } from "./dom.js";
+import { JudgmentView } from "./judgment.js";
+import { LETTERS } from "./words.js";
+
+const composer = new Composer();
+let running = null; // the AbortController of the judging under way
+let recent = null; // the module of the other page, once it was wanted
+
+// --- judging --------------------------------------------------------------------------------------------------------------
+
+async function judge() {
+  let request;
+  try {
+    request = composer.request();
+  } catch (error) {
+    return complain(error);
+  }
+  running?.abort();
+  const mine = (running = new AbortController());
+  busy(true);
+  try {
+    await (request.responses ? rank(request, mine.signal) : stream(request, mine.signal));
+  } catch (error) {
+    if (error.name !== "AbortError") complain(error);
+    else if (running === mine) $("result").replaceChildren();
+  } finally {
+    if (running === mine) {
+      running = null;
+      busy(false);
+    }
+  }
+}
+
+function viewPair() {
+  composer.read(true);
+  return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]));
+}
+
+async function stream(request, signal) {
+  const view = viewPair();
+  comeIntoSight($("result"));
+  for await (const [event, data] of api.judged(request, signal)) {
+    if (event === "delta") view.delta(data);
+    else show(view, request, data);
+  }
+  if (!view.judgment) throw new Error("The connection broke before the verdict.");
+}
+
+function show(view, request, judgment) {
+  view.finish(judgment, actions(request, judgment));
+  composer.crown({ A: 0, B: 1 }[judgment.winner] ?? null);
+}
+
+async function rank(request, signal) {
+  const { RankingView } = await import("./ranking.js");
+  composer.read(true);
+  const view = new RankingView($("result"), request.responses.length, (quotes) => composer.mark(quotes));
+  comeIntoSight($("result"));
+  const ranking = await api.rank(request, signal);
+  view.finish(ranking, actions(request, ranking));
+  composer.crown(ranking.order[0] ?? null);
+}
+
+function busy(on) {
+  $("judge").hidden = on;
+  $("stop").hidden = !on;
+  if (on) $("stop").focus({ preventScroll: true });
+}
+
+function complain(error) {
+  composer.read(false);
+  const help = {
+    401: ["This gateway wants an API key. ", key()],
+    429: ["Too much is under way; try again in a moment."],
+  }[error.status];
+  const network = error instanceof TypeError ? "The gateway does not answer. Is it still running?" : error.message;
+  $("result").replaceChildren(h("div", { class: "card error", role: "alert" }, help ?? network));
+}
+
+function key() {
+  const field = h("input", { type: "password", "aria-label": "API key", autocomplete: "off" });
+  const use = (event) => {
+    event.preventDefault();
+    api.setToken(field.value);
+    judge();
+  };
+  return h("form", { class: "key", onsubmit: use }, field, h("button", { type: "submit" }, "Use for this tab"));
+}
+
+function actions(request, result) {
+  const taking = (name, what, make) => h("button", { type: "button", onclick: async () => {
+    const share = await import("./share.js");
+    await share.copy(await make(share));
+    toast(`${what} copied`);
+  } }, name);
+  return [
+    taking("Copy link", "Link", (share) => share.link(request, result.id)),
+    taking("curl", "curl command", (share) => share.asCurl(request)),
+    taking("Python", "Python", (share) => share.asPython(request)),
+    taking("JSON", "JSON", () => JSON.stringify(result, null, 2)),
+  ];
+}
+
+function comeIntoSight(node) {
+  if (node.getBoundingClientRect().top > innerHeight * 0.7) {
+    node.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  }
+}
+
+// --- where in the page we are: #/, #/recent, #/j/ID (kept by the gateway), #/r/REQUEST (the request itself) ---------------------
+
+async function route() {
+  const [, place = "", rest = ""] = /^#\/(\w*)\/?(.*)$/.exec(location.hash) ?? [];
+  const atRecent = place === "recent";
+  $("view-judge").hidden = atRecent;
+  $("view-recent").hidden = !atRecent;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === (atRecent ? "#/recent" : "#/")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  recent?.leave();
+  if (atRecent) (recent ??= await import("./recent.js")).enter();
+  else if (place === "j") await openKept(rest);
+  else if (place === "r") await openRequest(rest);
+}
+
+async function openKept(id) {
+  try {
+    const { request, judgment } = await api.get(`v1/judgments/${encodeURIComponent(id)}`);
+    composer.load(request);
+    show(viewPair(), request, judgment);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+async function openRequest(packed) {
+  let request;
+  try {
+    request = await (await import("./share.js")).unpack(packed);
+    composer.load(request);
+  } catch {
+    return complain(new Error("This link is damaged: part of it is missing."));
+  }
+  try {
+    const judgment = request.responses ? null : await api.kept(request);
+    if (judgment) show(viewPair(), request, judgment);
+    else toast(`Press ${request.responses ? "Rank" : "Judge"} to judge this again`);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// --- the rest of the page -------------------------------------------------------------------------------------------------
+
+async function examples() {
+  const all = await api.get("static/examples.json");
+  $("examples").replaceChildren(...all.map(({ name, request }) =>
+    h("button", { type: "button", class: "example", onclick: () => {
+      running?.abort();
+      composer.load(request);
+      $("result").replaceChildren();
+      history.replaceState(null, "", "#/");
+      say(`Example ${name}`);
+      $("judge").focus({ preventScroll: true });
+    } }, name)));
+  if (location.hash.length < 3) composer.load(all[0].request);
+}
+
+async function model() {
+  const { data } = await api.get("v1/models");
+  $("model").textContent = data[0].id;
+  $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens`;
+  $("model").hidden = false;
+}
+
+function theme() {
+  const wants = localStorage.getItem("reasrm-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const set = (name) => {
+    document.documentElement.dataset.theme = name;
+    $("theme").setAttribute("aria-pressed", String(name === "dark"));
+  };
+  set(wants);
+  $("theme").onclick = () => {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    localStorage.setItem("reasrm-theme", next);
+    set(next);
+  };
+}
+
+theme();
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  judge();
+});
+$("stop").onclick = () => running?.abort();
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !$("view-judge").hidden && !running) judge();
+  if (event.key === "Escape") running?.abort();
+});
+addEventListener("hashchange", route);
+$("add").title = `up to ${LETTERS.length} responses`;
+route();
+examples().catch(() => {});
+model().catch(() => {});

@@ -1,0 +1,128 @@
+// A group's ranking: rewards with their standard errors, and every comparison that they come from.
+
+import { rewards } from "./charts.js";
+import { h, say } from "./dom.js";
+import { JudgmentView } from "./judgment.js";
+import { LETTERS, count, percent, plural, seconds } from "./words.js";
+
+const nameOf = (index, responses) => (index < responses ? LETTERS[index] : "reference");
+
+export class RankingView {
+  /** `onquotes` is told what the chosen comparison quotes, as one list a response. */
+  constructor(root, responses, onquotes) {
+    Object.assign(this, { root, responses, onquotes });
+    this.started = performance.now();
+    const verdict = h("section", { class: "card verdict waiting" },
+      h("p", { class: "eyebrow" }, "Ranking"),
+      h("p", { class: "headline" }, `Comparing ${responses} responses`, h("span", { class: "dots", "aria-hidden": "true" })));
+    root.replaceChildren(verdict);
+    say("Ranking");
+  }
+
+  finish(ranking, actions) {
+    for (const { judgment } of ranking.comparisons) derive(judgment);
+    this.ranking = ranking;
+    const best = ranking.order[0];
+    const { usage } = ranking;
+    const readings = ranking.comparisons.reduce((sum, { judgment }) => sum + judgment.opinions.length, 0);
+    const disagreeing = ranking.comparisons.filter(({ judgment }) => judgment.order_consistent === false).length;
+    this.chosen = h("div", { class: "chosen", "aria-live": "off" });
+    this.root.replaceChildren(
+      h("section", { class: `card verdict ${best === undefined ? "none" : `side-${nameOf(best, this.responses)}`}`, "aria-label": "Ranking" },
+        h("p", { class: "eyebrow" }, "Ranking"),
+        best === undefined ? h("p", { class: "headline" }, "No comparison gave a verdict.") : this.#order(),
+        h("p", { class: "plain" }, `From ${plural(ranking.comparisons.length, "comparison")}, ${plural(readings, "reply").replace("replys", "replies")} in all`,
+          disagreeing > 0 && `; in ${disagreeing} of them the two orders disagree`, ". A reward is a strength by Bradley and Terry, the whisker its standard error."),
+        h("dl", { class: "facts" },
+          [["Time", seconds(ranking.seconds)], ["Tokens", `${count(usage.prompt_tokens)} read, ${count(usage.completion_tokens)} written`], ["Method", ranking.method.replaceAll("_", " ")]]
+            .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+        h("div", { class: "actions" }, actions)),
+      h("div", { class: "columns", "data-count": "2" },
+        h("section", { class: "card" }, h("h3", {}, "Rewards"), this.#rewards()),
+        h("section", { class: "card" }, h("h3", {}, "Comparisons"), this.#matrix())),
+      this.chosen);
+    say(`Best is ${nameOf(best, this.responses)}`);
+    if (ranking.comparisons.length) this.#choose(ranking.comparisons[0].i, ranking.comparisons[0].j);
+  }
+
+  #order() {
+    const steps = this.ranking.order.flatMap((index, place) => [place && h("span", { class: "than", "aria-label": "better than" }, "›"), h("span", { class: `letter big side-${nameOf(index, this.responses)}` }, nameOf(index, this.responses))]);
+    return h("p", { class: "headline podium" }, steps.filter(Boolean));
+  }
+
+  #rewards() {
+    const { order, standings } = this.ranking;
+    const rest = standings.filter(({ index }) => !order.includes(index));
+    const rows = [...order.map((index) => standings[index]), ...rest];
+    const shown = (standing) => [
+      h("b", {}, standing.reward === null ? "not judged" : standing.reward.toFixed(2).replace("-", "−")),
+      standing.stderr !== null && h("span", { class: "stderr" }, ` ± ${standing.stderr.toFixed(2)}`),
+      standing.duplicate_of !== null && standing.duplicate_of !== undefined && h("span", { class: "stderr" }, ` equals ${nameOf(standing.duplicate_of, this.responses)}`),
+    ];
+    return h("div", { class: "reward-rows" },
+      h("ol", { class: "reward-names" }, rows.map((standing) => h("li", {}, h("span", { class: `letter side-${nameOf(standing.index, this.responses)}` }, nameOf(standing.index, this.responses)), h("span", { class: "reward-number" }, shown(standing))))),
+      rewards(rows, this.responses));
+  }
+
+  #matrix() {
+    const all = this.ranking.order.concat(this.ranking.standings.map(({ index }) => index).filter((index) => !this.ranking.order.includes(index)));
+    const head = (index, scope) => h("th", { scope }, h("span", { class: `letter side-${nameOf(index, this.responses)}` }, nameOf(index, this.responses)));
+    return [
+      h("div", { class: "scroll" }, h("table", { class: "matrix" },
+        h("caption", {}, "How probably the row is better than the column"),
+        h("thead", {}, h("tr", {}, h("td"), all.map((j) => head(j, "col")))),
+        h("tbody", {}, all.map((i) => h("tr", {}, head(i, "row"), all.map((j) => this.#cell(i, j))))))),
+      h("p", { class: "hint" }, "Choose a cell to read that comparison. Empty cells were not needed."),
+    ];
+  }
+
+  /** The judgments between two, whichever stood first, with the row's probability of winning each. */
+  #between(i, j) {
+    return this.ranking.comparisons
+      .filter((each) => (each.i === i && each.j === j) || (each.i === j && each.j === i))
+      .map((each) => ({ ...each, probability: each.judgment.probability_a === null ? null : each.i === i ? each.judgment.probability_a : 1 - each.judgment.probability_a }));
+  }
+
+  #cell(i, j) {
+    const between = i === j ? [] : this.#between(i, j);
+    if (!between.length) return h("td", { class: i === j ? "self" : "blank" });
+    const known = between.map(({ probability }) => probability).filter((probability) => probability !== null);
+    const mean = known.length ? known.reduce((sum, each) => sum + each, 0) / known.length : null;
+    const [row, column] = [nameOf(i, this.responses), nameOf(j, this.responses)];
+    const said = mean === null ? "no verdict" : percent(mean);
+    const doubtful = between.some(({ judgment }) => judgment.order_consistent === false);
+    return h("td", {}, h("button", {
+      type: "button", class: mean === null ? "cell none" : `cell ${mean >= 0.5 ? "for" : "against"}`, "data-cell": `${i}-${j}`,
+      "aria-label": `${row} against ${column}: ${said}${doubtful ? ", the orders disagree" : ""}`, "aria-pressed": "false",
+      vars: mean === null ? {} : { "--sure": `${Math.round(Math.abs(mean - 0.5) * 120 + 6)}%` }, onclick: () => this.#choose(i, j, true),
+    }, mean === null ? "–" : Math.round(100 * mean), doubtful && h("span", { class: "doubt", "aria-hidden": "true" }, "≠")));
+  }
+
+  #choose(i, j, asked = false) {
+    for (const cell of this.root.querySelectorAll(".cell")) cell.setAttribute("aria-pressed", String([`${i}-${j}`, `${j}-${i}`].includes(cell.dataset.cell)));
+    const between = this.#between(i, j);
+    const sections = between.map(() => h("div", { class: "judgment" }));
+    const [first, second] = [nameOf(between[0].i, this.responses), nameOf(between[0].j, this.responses)];
+    this.chosen.replaceChildren(h("h3", { class: "chosen-head", tabindex: "-1" }, "Comparison of ", h("span", { class: `letter side-${first}` }, first), " and ", h("span", { class: `letter side-${second}` }, second)), ...sections);
+    const quoted = Array.from({ length: this.responses }, () => []);
+    between.forEach((each, at) => {
+      const names = { A: nameOf(each.i, this.responses), B: nameOf(each.j, this.responses) };
+      const view = new JudgmentView(sections[at], names, (quotes) => {
+        quoted[each.i]?.push(...quotes.A);
+        quoted[each.j]?.push(...quotes.B);
+      });
+      view.finish(each.judgment);
+    });
+    this.onquotes(quoted);
+    if (asked) this.chosen.firstChild.focus();
+  }
+}
+
+/** Give a bare judgment the facts that /v1/judge says beside it. */
+function derive(judgment) {
+  judgment.winner = judgment.outcome.winner ?? null;
+  judgment.probability_a = judgment.outcome.probability_a ?? null;
+  const winners = ["ab", "ba"].map((order) => judgment.opinions.filter((each) => each.order === order).map(({ outcome }) => outcome.winner));
+  const single = winners.every((each) => each.length === 1 && each[0]);
+  judgment.order_consistent = single ? winners[0][0] === winners[1][0] : null;
+}

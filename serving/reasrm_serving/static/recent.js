@@ -1,0 +1,96 @@
+// What was judged lately: the newest judgments of this gateway, searched, filtered, and in numbers.
+
+import { get } from "./api.js";
+import { histogram, trend } from "./charts.js";
+import { $, h } from "./dom.js";
+import { REASONS, ago, count, percent, seconds, surely } from "./words.js";
+
+const EVERY_MS = 2000;
+const PAGE = 50;
+const FILTERS = ["q", "run", "subset", "outcome"];
+
+let timer = null;
+let shown = PAGE;
+
+/** Show the page and keep it fresh until `leave`. */
+export function enter() {
+  for (const name of FILTERS) $(`recent-${name}`).oninput = () => refresh();
+  $("recent-disagree").onchange = () => refresh();
+  $("recent-more").onclick = () => {
+    shown += PAGE;
+    refresh();
+  };
+  refresh();
+}
+
+export function leave() {
+  clearTimeout(timer);
+  shown = PAGE;
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  const query = new URLSearchParams({ limit: shown });
+  for (const name of FILTERS) if ($(`recent-${name}`).value.trim()) query.set(name, $(`recent-${name}`).value.trim());
+  if ($("recent-disagree").checked) query.set("disagree", "true");
+  try {
+    if (document.visibilityState === "visible") draw(await get(`v1/recent?${query}`));
+  } catch (error) {
+    $("recent-list").replaceChildren(h("p", { class: "error", role: "alert" }, error.message));
+  }
+  clearTimeout(timer);
+  if (!$("view-recent").hidden) timer = setTimeout(refresh, EVERY_MS);
+}
+
+function draw(found) {
+  choices($("recent-run"), found.runs, "All runs");
+  choices($("recent-subset"), found.subsets, "All subsets");
+  choices($("recent-outcome"), ["A", "B", ...found.reasons], "Any outcome", (value) => (value.length === 1 ? `${value} better` : value.replaceAll("_", " ")));
+  const { matching, rate_per_s, cached, no_verdict, consistent, both_orders } = found;
+  $("recent-tiles").replaceChildren(
+    tile("Judgments", count(matching), `of the latest ${count(found.kept)}`),
+    tile("Per second", rate_per_s.toFixed(rate_per_s < 10 ? 1 : 0), "over the last minute"),
+    tile("From cache", matching ? percent(cached / matching) : "–", ""),
+    tile("No verdict", matching ? percent(no_verdict / matching, 1) : "–", ""),
+    tile("Orders agree", both_orders ? percent(consistent / both_orders, 1) : "–", both_orders ? `of ${count(both_orders)} in both orders` : ""));
+  $("recent-histogram").replaceChildren(histogram(found.histogram));
+  $("recent-trend").replaceChildren(trend(found.trend));
+  const focused = document.activeElement?.dataset?.id;
+  $("recent-list").replaceChildren(found.items.length ? table(found.items) : h("p", { class: "empty" }, found.kept ? "Nothing matches." : "Nothing has been judged yet."));
+  if (focused) document.querySelector(`#recent-list [data-id="${CSS.escape(focused)}"]`)?.focus();
+  $("recent-more").hidden = found.items.length >= matching;
+}
+
+function choices(select, values, all, name = (value) => value) {
+  const signature = JSON.stringify(values);
+  if (select.dataset.values === signature) return;
+  const chosen = select.value;
+  select.dataset.values = signature;
+  select.replaceChildren(h("option", { value: "" }, all), ...values.map((value) => h("option", { value }, name(value))));
+  select.value = values.includes(chosen) ? chosen : "";
+}
+
+const tile = (name, value, note) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value), note && h("dd", { class: "note" }, note));
+
+function table(items) {
+  const head = ["When", "Run", "Question", "Verdict", "Orders", "Tokens", "Time"];
+  return h("table", { class: "list" },
+    h("caption", { class: "sr" }, "Recent judgments, newest first"),
+    h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, items.map(row)));
+}
+
+function row(item) {
+  const verdict = item.winner
+    ? h("span", { class: `says side-${item.winner}` }, h("span", { class: "letter" }, item.winner), surely(item.probability_a))
+    : h("span", { class: "says none", title: REASONS[item.reason] }, item.reason.replaceAll("_", " "));
+  const orders = { true: h("span", { class: "agree" }, "agree"), false: h("span", { class: "disagree" }, "disagree") }[item.order_consistent] ?? "–";
+  return h("tr", {},
+    h("td", { class: "dim" }, ago(item.at)),
+    h("td", { class: "dim" }, [item.run, item.subset].filter(Boolean).join(" / ") || "–"),
+    h("td", { class: "question-cell" }, h("a", { href: `#/j/${item.id}`, "data-id": item.id }, item.question)),
+    h("td", {}, verdict),
+    h("td", {}, orders),
+    h("td", { class: "number" }, item.cached ? "cached" : count(item.tokens)),
+    h("td", { class: "number" }, seconds(item.seconds)));
+}

@@ -1,0 +1,66 @@
+"""The examples of the playground: held-out tasks of the embedded judge's world, and one from outside it.
+
+`python -m tests.e2e.playground_examples` writes them anew when the world has changed.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+from reasrm_training.world import tasks, text
+
+from tests.components import ROOT
+
+FILE = ROOT / "serving" / "reasrm_serving" / "static" / "examples.json"
+SEED = 4
+#: What the page calls a family.
+NAMES = {
+    "addition": "Addition",
+    "subtraction": "Subtraction",
+    "multiplication": "Multiplication",
+    "ordering": "Sorting",
+    "counting": "Counting",
+    "edits": "String edit",
+    "traces": "Code trace",
+    "notes": "A note by rules",
+    "cards": "A card by rules",
+}
+FIRST = ("notes", "addition", "traces", "cards", "ordering", "counting", "multiplication", "edits", "subtraction")
+OUTSIDE: dict[str, Any] = {
+    "question": "Explain to a nurse what a p-value is, in two sentences.",
+    "a": "It says how often chance alone would give a difference at least as large as the one seen, if the treatment did nothing. "
+    "It does not say how probable it is that the treatment works.",
+    "b": "It is the probability that the result is wrong. Below 5 % the treatment is proven to work.",
+}
+
+
+def examples() -> list[dict[str, Any]]:
+    """[{name, request}] in the order of the page."""
+    shown = [{"name": NAMES[family], "request": _pair(_task(family), swap=place % 2 == 0)} for place, family in enumerate(FIRST)]
+    return [*shown, {"name": "Rank five", "request": _group()}, {"name": "Outside its world", "request": OUTSIDE}]
+
+
+def _task(family: str) -> tasks.Task:
+    return tasks.generate(SEED, 1, "heldout", families=(family,), levels=(2,))[0]
+
+
+def _pair(task: tasks.Task, *, swap: bool) -> dict[str, Any]:
+    a, b = task.responses("ba" if swap else "ab")
+    return {"question": task.question, "a": a, "b": b}
+
+
+def _group() -> dict[str, Any]:
+    """A sum with its right answer, and wrong ones that miss it by more and more digits."""
+    task, rng = _task("addition"), Random(SEED)
+    right = "".join(check.due for check in task.checks)
+    wrong = [right[:-1] + str((int(right[-1]) + 3) % 10)]
+    wrong.append(wrong[0][:1] + str((int(right[1]) + 4) % 10) + wrong[0][2:])
+    answers = [wrong[1], right, task.quotes[1], wrong[0], right]
+    responses = [text.styled(rng, rng.choice(text.CORES).format(answer)) for answer in answers]
+    return {"question": task.question, "responses": responses, "orders": "both", "method": "all_pairs"}
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(examples(), indent=1) + "\n")
