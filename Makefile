@@ -67,12 +67,21 @@ $(SGLANG_VENV)/.installed: deploy/sglang-cpu/requirements.txt deploy/sglang-cpu/
 	@deploy/sglang-cpu/install.sh $(SGLANG_VENV)
 	@touch $@
 
+# $(call debian,COMMAND,PACKAGE): have COMMAND, by apt where that may be done, else fail with the line that installs it
+define debian
+@command -v $(1) >/dev/null || { \
+  install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2)"; \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing $(2)"; bash -c "$$install" >/dev/null; \
+  else echo "$(1) is missing; install it with: sudo bash -c '$$install'" >&2; exit 1; fi; }
+endef
+
 .PHONY: redis
 redis: ## redis-server, from Debian's packages if it is missing
-	@command -v redis-server >/dev/null || { \
-	  install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server"; \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing redis-server"; bash -c "$$install" >/dev/null; \
-	  else echo "redis-server is missing; install it with: sudo bash -c '$$install'" >&2; exit 1; fi; }
+	$(call debian,redis-server,redis-server)
+
+.PHONY: chromium
+chromium: ## the browser that looks at the web pages in the tests, the same way
+	$(call debian,chromium,chromium)
 
 .PHONY: check
 check: venv ## ruff, pyright, the layers, and the commands of the README
@@ -83,7 +92,7 @@ check: venv ## ruff, pyright, the layers, and the commands of the README
 	$(BIN)/python -m pytest -q tests/contract/test_readme.py
 
 .PHONY: test
-test: venv sglang redis ## every test, against real components; some of them: make test T=tests/unit
+test: venv sglang redis chromium ## every test, against real components; some of them: make test T=tests/unit
 	$(BIN)/python -m pytest $(T)
 
 .PHONY: demo
