@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import stamina
-
-from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example, write_examples
 from reasrm_training.oracle import batch
 from reasrm_training.oracle.asking import GIVE_UP_AFTER
 from reasrm_training.oracle.chains import examiner_of, finish, make_chains, open_journal, read_chains
 from reasrm_training.recipes import load_recipe
+
+from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
 
 COUNT = 40
 
@@ -219,7 +219,7 @@ def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Sett
 
 def test_an_oracle_that_is_gone_ends_the_run_soon_and_says_so(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 503
-    with pytest.raises(EngineUnreachable, match="20 requests in a row failed, the last one so: .* run again to go on"):
+    with pytest.raises(EngineUnreachable, match=r"20 requests in a row failed, the last one so: .* run again to go on"):
         setting.make(setting.recipe(attempts=2))
     assert len(oracles.asked) <= 2 * (GIVE_UP_AFTER + 8)
 

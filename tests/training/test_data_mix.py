@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from reasrm.errors import InputError, RecipeError, SchemaError
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example, read_examples
 from reasrm_training.data.mix import Manifest, make_data, question_key
 from reasrm_training.recipes import load_recipe
+
+from reasrm.errors import InputError, RecipeError, SchemaError
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklm" for second in ("ado", "elu", "ino", "oma", "uri", "ack", "est", "ing")]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from reasrm.prompts import load_pack
 from reasrm_training.config import Oracle
 from reasrm_training.data.examples import Example
 from reasrm_training.oracle.examiner import Examiner, Reply, Request, learnable, problem_of
 from reasrm_training.oracle.told import TOLD, speaks_of_being_told
+
+from reasrm.prompts import load_pack
 
 EXAMPLE = Example.model_validate(
     {"id": "1", "source": "s", "question": "2 + 2?", "a": "four", "b": "five", "winner": "A", "subset": "sums"}
