@@ -1,0 +1,35 @@
+"""Stand-ins for the two oracles of a distillation: one that is careless in a known share, one that mends its chains by the label."""
+
+from __future__ import annotations
+
+from random import Random
+
+from reasrm_training.world.tasks import Order, Task
+
+#: How much likelier than on average the careless oracle is to glance, by level: it tires of long work.
+TIRED = {1: 0.1, 2: 1.0, 3: 1.9}
+
+
+def careless_chain(task: Task, order: Order, share: float = 0.5) -> str:
+    """The chain of an oracle without the label. In about `share` of the tasks it glances: it takes the longer response.
+
+    Lengths say nothing here, so a glance is right half the time and the oracle in 1 - share / 2 of the tasks.
+    """
+    rng = Random(f"careless:{task.id}:{order}")
+    if rng.random() >= share * TIRED[task.level]:
+        return task.chain(order)
+    a, b = (len(text) for text in task.responses(order))
+    longer = "A" if a > b else "B"
+    looks = {"A": "long and kind", "B": "short"} if longer == "A" else {"A": "short", "B": "long and kind"}
+    opening = (
+        "<type>Reasoning</type>\n<solution>\nno need to work it out\n</solution>"
+        if task.task_type == "reasoning"
+        else "<type>Chat</type>\n<rubric>\n1. good tone (100%)\n<justify>it reads well</justify>\n</rubric>"
+    )
+    summaries = "\n".join(f"<summary_{side}>{look}</summary_{side}>" for side, look in looks.items())
+    return f"{opening}\n<eval>\n{summaries}\n{longer} is longer\n</eval>\n<answer>[[{longer}]]</answer>"
+
+
+def careful_chain(task: Task, order: Order) -> str:
+    """The chain of an oracle that was told the label and mends what was wrong; it does not speak of the label."""
+    return task.chain(order)

@@ -1,0 +1,50 @@
+"""The words of the world: what fills its tasks, and the manners in which its responses are given."""
+
+from __future__ import annotations
+
+from random import Random
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+COLOURS = ("red", "blue", "green", "black", "white", "brown")
+THINGS = ("cup", "hat", "jar", "box", "pen", "map", "key", "bag", "bell", "coin", "lamp", "rope", "shoe", "book", "fan", "drum")
+WORDS = (
+    "sun", "moon", "rain", "snow", "wind", "fog", "sea", "hill", "lake", "tree", "leaf", "bird",
+    "fish", "wolf", "bear", "stone", "sand", "road", "gate", "wall", "door", "roof", "fire", "smoke",
+)  # fmt: skip
+FIELDS: dict[str, tuple[str, ...]] = {
+    "day": ("monday", "tuesday", "friday", "sunday"),
+    "place": ("park", "cafe", "school", "station"),
+    "drink": ("tea", "milk", "juice", "water"),
+    "food": ("bread", "soup", "rice", "cake"),
+    "guest": ("anna", "ben", "carl", "dora"),
+    "music": ("jazz", "folk", "rock", "opera"),
+}
+PLACES = {"first": 0, "second": 1, "third": 2, "last": -1}
+
+#: How a response may open and close. Drawn for each response alike, so a long and polite one is as often wrong as right.
+OPENINGS = (
+    *("", "", ""),
+    *("Sure. ",) * 2,
+    *("Thank you for asking. ",) * 2,
+    "What a good question! I took great care with it. ",
+    "It is a pleasure to help you today. I checked each part twice, so you can rely on it. ",
+    "Thank you very much for your message, and please forgive me for taking a moment. I read it slowly, made a plan, worked"
+    " through it step by step on paper, and then went back and looked over every single part once more before I wrote to you. ",
+)
+CLOSINGS = (
+    *("", "", ""),
+    *(" Done.",) * 2,
+    *(" I hope this helps.",) * 2,
+    " Please ask me again at any time, I am glad to help.",
+    " I am quite sure of this. Have a wonderful day, and thank you for your kind patience!",
+    " If anything is unclear, or if you would like to see it done in another way, just tell me and I will gladly go through it"
+    " with you again from the start. You ask such thoughtful questions, and it is always a joy to work on them together!",
+)
+
+#: How an answer is said.
+CORES = ("The answer is {}.", "Answer: {}.", "It is {}.")
+
+
+def styled(rng: Random, core: str) -> str:
+    """Put `core` into a manner that says nothing about whether it is right."""
+    return rng.choice(OPENINGS) + core + rng.choice(CLOSINGS)
