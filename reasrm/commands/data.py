@@ -1,0 +1,158 @@
+"""`reasrm data`: preference data before and around training."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reasrm.commands.train import OutputOption, RecipeArgument, SetOption, recipe_of
+
+if TYPE_CHECKING:
+    from reasrm_training.config import Recipe
+    from reasrm_training.data.mix import Manifest
+    from reasrm_training.oracle.asking import Tally
+    from reasrm_training.oracle.chains import ChainReport
+
+app = typer.Typer(no_args_is_help=True, help="Mix preference data, get oracle chains for it, measure and clean it.")
+
+
+@app.command(
+    epilog="""Examples:
+
+  reasrm data mix rm-r1-qwen2.5-instruct-7b
+
+  reasrm data mix mine.toml --set data.heldout=1000 --output runs/mine
+
+The same recipe over the same sources gives the same bytes; manifest.json counts what each rule dropped."""
+)
+def mix(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None) -> None:
+    """Sample, clean, balance and split the sources of a recipe into RUN/data."""
+    loaded = recipe_of(recipe, changes, output)
+    from reasrm_training.data.mix import make_data
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("reading", total=None)
+        manifest = make_data(
+            loaded,
+            loaded.folder("data"),
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    _show_manifest(loaded.folder("data"), manifest)
+
+
+@app.command(
+    epilog="""Examples:
+
+  reasrm data distill mine.toml
+
+  reasrm data distill mine.toml --set oracle.samples=8        (rejection sampling from oracle.first)
+
+  reasrm data distill mine.toml --write-batch                 (files for OpenAI's batch API, instead of asking)
+
+  reasrm data distill mine.toml --read-batch results.jsonl
+
+Replies are kept one by one in RUN/chains/journal.jsonl: the same command goes on where it was stopped."""
+)
+def distill(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    output: OutputOption = None,
+    write_batch: Annotated[bool, typer.Option("--write-batch", help="Write what is to be asked as batch files.")] = False,
+    read_batch: Annotated[
+        list[Path] | None, typer.Option("--read-batch", help="Take a batch's results. May be given many times.", show_default=False)
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw earlier replies away.")] = False,
+) -> None:
+    """Ask the recipe's oracles for chains to the examples in RUN/data, and keep the right ones in RUN/chains."""
+    loaded = recipe_of(recipe, changes, output)
+    from reasrm_training.data.mix import make_data
+
+    make_data(loaded, loaded.folder("data"))
+    if write_batch or read_batch:
+        _by_files(loaded, read_batch or [], write=write_batch, restart=restart)
+        return
+    from reasrm_training.oracle.chains import make_chains
+
+    report = _watched(
+        lambda watch: make_chains(
+            loaded, loaded.folder("data"), loaded.folder("chains"), environ=os.environ, watch=watch, restart=restart
+        )
+    )
+    _show_chains(loaded.folder("chains"), report)
+
+
+def _watched(asking: Callable[[Callable[[Tally], None]], ChainReport]) -> ChainReport:
+    """Do the asking behind a progress bar with what is kept, what went wrong and what it costs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def watch(tally: Tally) -> None:
+            trouble = ", ".join(f"{count} {kind}" for kind, count in tally.failures.most_common())
+            said = f"{tally.kept:,} kept, {tally.spend.tokens:,} tokens, ${tally.spend.usd:,.2f}"
+            bar.update(task, completed=tally.done, total=tally.examples, description=said + (f" ({trouble})" if trouble else ""))
+
+        return asking(watch)
+
+
+def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool) -> None:
+    """Take batch results, write what is still to be asked, and keep what is right so far."""
+    from reasrm_training.data.examples import read_examples
+    from reasrm_training.oracle.batch import read_batch, write_batches
+    from reasrm_training.oracle.chains import examiner_of, finish, open_journal
+
+    data, folder = recipe.folder("data"), recipe.folder("chains")
+    with open_journal(recipe, data, folder, restart=restart) as journal:
+        for path in results:
+            counts = read_batch(path, journal)
+            sys.stdout.write(f"{path}: {', '.join(f'{count} {kind}' for kind, count in counts.most_common()) or 'empty'}\n")
+        if write:
+            files = write_batches(examiner_of(recipe), read_examples(data / "distill.jsonl"), journal, folder)
+            for path in files:
+                sys.stdout.write(f"{path}\n")
+            if not files:
+                sys.stdout.write("nothing is left to ask\n")
+        _show_chains(folder, finish(recipe, data, folder, journal))
+
+
+def _show_manifest(folder: Path, manifest: Manifest) -> None:
+    for source in manifest.sources:
+        dropped = ", ".join(f"{count:,} {rule}" for rule, count in source.dropped.items()) or "nothing"
+        sys.stdout.write(f"{source.name} ({source.schema_}): {source.kept:,} of {source.rows:,} rows kept; dropped {dropped}\n")
+    if manifest.question_in_heldout:
+        sys.stdout.write(f"left out of training, as a held-out row asks the same: {manifest.question_in_heldout:,}\n")
+    for part, report in manifest.parts.items():
+        sys.stdout.write(f"{folder / part}.jsonl: {report.rows:,} rows, A wins {report.winner_a:,}\n")
+
+
+def _show_chains(folder: Path, report: ChainReport) -> None:
+    kept = sum(report.kept.values())
+    passes = ", ".join(f"{count:,} from the {oracle}" for oracle, count in report.kept.items())
+    sys.stdout.write(f"{folder / 'chains.jsonl'}: {kept:,} of {report.examples:,} examples{f' ({passes})' if passes else ''}\n")
+    if report.both_orders is not None:
+        sys.stdout.write(f"right in both orders: {report.both_orders:,}\n")
+    for oracle, problems in report.problems.items():
+        told = ", ".join(f"{count:,} {why}" for why, count in Counter(problems).most_common())
+        sys.stdout.write(f"not learnt from, {oracle} pass: {told}\n")
+    spend = report.spend
+    sys.stdout.write(
+        f"{spend.requests:,} replies, {spend.prompt_tokens:,} tokens in, {spend.completion_tokens:,} out, ${spend.usd:,.2f}\n"
+    )

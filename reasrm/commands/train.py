@@ -1,0 +1,179 @@
+"""`reasrm train`: a recipe's run, parts of it, and what it will need."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from reasrm_training.config import Recipe
+    from reasrm_training.plan import Plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train a judge: data, oracle chains, distillation, RL, measurement, export.",
+    epilog="""Examples:
+
+  reasrm train plan rm-r1-qwen2.5-instruct-7b
+
+  reasrm train run tiny
+
+  reasrm train run mine.toml --set rlvr.steps=40 --output runs/short
+
+A RECIPE is a .toml file or a built-in name (reasrm train recipes). A run that was stopped goes on by the same command.""",
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A .toml file, or a built-in recipe's name.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a value: rlvr.steps=40. May be given many times.", show_default=False)
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder; runs/NAME otherwise.")]
+RestartOption = Annotated[
+    str | None, typer.Option("--restart", help="Throw this stage and those after it away, and do them anew.", show_default=False)
+]
+
+
+def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Recipe:
+    """Read a recipe with what the command line changes in it."""
+    try:
+        from reasrm_training.recipes import load_recipe
+    except ImportError as error:
+        from reasrm.errors import InputError
+
+        raise InputError(f"training is not installed ({error.name} is missing): pip install 'reasrm[train]'") from error
+    placed = [f"output={json.dumps(str(output))}"] if output else []
+    return load_recipe(recipe, [*(changes or []), *placed])
+
+
+@app.command(
+    epilog="""Examples:
+
+  reasrm train run tiny
+
+  reasrm train run mine.toml --set seed=2 --output runs/second
+
+  reasrm train run mine.toml --restart rlvr
+
+On several nodes start it on each under accelerate; reasrm train plan prints the command."""
+)
+def run(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
+    """Everything a recipe asks for, from data to export; goes on where it was stopped."""
+    _run(recipe_of(recipe, changes, output), None, restart)
+
+
+@app.command()
+def distill(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
+    """Stage 1 only: supervised fine-tuning on chains, after the data and chains that it needs."""
+    _run(recipe_of(recipe, changes, output), "distill", restart)
+
+
+@app.command()
+def rlvr(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
+    """Stage 2 only: GRPO with verifiable rewards, after the stages before it that are not done yet."""
+    _run(recipe_of(recipe, changes, output), "rlvr", restart)
+
+
+def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
+    """Run the stages up to `last`, or all."""
+    from typing import get_args
+
+    from reasrm_training import policy
+    from reasrm_training.config import Stage
+    from reasrm_training.progress import Display
+    from reasrm_training.run import run as run_recipe
+    from rich.console import Console
+
+    from reasrm.errors import RecipeError
+
+    if restart is not None and restart not in get_args(Stage):
+        raise RecipeError(f"--restart {restart}: no such stage; there are {', '.join(get_args(Stage))}")
+    if last is not None and last not in recipe.stages:
+        raise RecipeError(f"{recipe.name}: the recipe has no [{last}]")
+    wanted: Any = recipe.stages[: recipe.stages.index(last) + 1] if last else ()  # type: ignore[arg-type]
+    policy.quiet()
+    with Display(Console(stderr=True)) as display:
+        folder = run_recipe(recipe, display, only=wanted, restart=restart)  # type: ignore[arg-type]
+    sys.stdout.write(f"{folder}\n")
+
+
+@app.command(
+    epilog="""Examples:
+
+  reasrm train plan rm-r1-qwen2.5-instruct-14b
+
+  reasrm train plan mine.toml --prompt-tokens 1200 --reply-tokens 900 --json"""
+)
+def plan(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    prompt_tokens: Annotated[int | None, typer.Option(help="Mean tokens of your prompts.", min=1)] = None,
+    reply_tokens: Annotated[int | None, typer.Option(help="Mean tokens of a judgment.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """GPUs, memory by part, tokens, hours, disk and oracle money, before anything is spent. Loads no model."""
+    from reasrm_training.plan import Lengths, usual_lengths
+    from reasrm_training.plan import plan as plan_of
+
+    loaded = recipe_of(recipe, changes, None)
+    usual = usual_lengths(loaded)
+    found = plan_of(loaded, Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply))
+    if as_json:
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+    else:
+        _show(loaded, found)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", show_default=False)] = None) -> None:
+    """The built-in recipes, or the text of one: a start for your own."""
+    recipe_of("tiny", None, None)
+    from reasrm_training.recipes import FOLDER, built_in_recipes, load_recipe
+
+    if name is not None:
+        load_recipe(name)
+        sys.stdout.write((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+        return
+    for known in built_in_recipes():
+        loaded = load_recipe(known)
+        gpus = loaded.cluster.nodes * loaded.cluster.gpus
+        where = f"{gpus} x {loaded.cluster.gpu}" if gpus else "CPU"
+        sys.stdout.write(f"{known:<36} {where:<10} {', '.join(loaded.stages)}\n")
+
+
+def _show(recipe: Recipe, found: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    cluster = recipe.cluster
+    machines = f"{cluster.nodes} x {cluster.gpus} {cluster.gpu}" if cluster.gpus else "the CPU"
+    share = found.trained_parameters / found.parameters
+    console.print(f"[bold]{found.recipe}[/bold] on {machines}, sharding {cluster.sharding}")
+    console.print(f"{found.parameters / 1e9:,.4g} B parameters, {share:.2%} of them trained, by {found.trainers} processes")
+    console.print(
+        f"lengths: {found.lengths.prompt:,} tokens a prompt, {found.lengths.reply:,} a reply (--prompt-tokens, --reply-tokens)"
+    )
+    for stage in found.stages:
+        table = Table(title=f"{stage.stage}: memory of one GPU" if cluster.gpus else f"{stage.stage}: memory", title_justify="left")
+        table.add_column("part")
+        table.add_column("GB", justify="right")
+        for part, size in stage.memory.items():
+            if size:
+                table.add_row(part, f"{size / 1e9:,.2f}")
+        used = sum(stage.memory.values())
+        verdict = "[green]fits[/green]" if stage.fits else "[red]does not fit[/red]"
+        table.add_section()
+        table.add_row(f"of {stage.limit / 1e9:,.0f}: {verdict}", f"{used / 1e9:,.2f}")
+        console.print(table)
+        hours = ", ".join(f"{kind} {spent:,.2f} h" for kind, spent in stage.hours.items())
+        console.print(f"{stage.trained_tokens:.3g} tokens trained on, {stage.sampled_tokens:.3g} sampled; about {hours}")
+    if found.oracle:
+        tokens = f"{found.oracle.prompt_tokens:.3g} tokens in, {found.oracle.reply_tokens:.3g} out"
+        console.print(f"oracles: {found.oracle.requests:,.0f} requests, {tokens}, ${found.oracle.usd:,.2f} by the recipe's prices")
+    console.print(f"in all about {found.hours:,.1f} h and {found.disk / 1e9:,.1f} GB of disk")
+    console.print("start:", soft_wrap=True)
+    console.print(f"  {found.command}", soft_wrap=True, markup=False, highlight=False)
