@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm import __version__
-from reasrm_serving import problems
+from reasrm_serving import contracts, problems
 from reasrm_serving.routes import batch, health, judge, pages, rank, recent, stream
 from reasrm_serving.services import open_services
 from reasrm_serving.settings import Settings
 
-ROUTERS = (judge.router, batch.router, stream.router, rank.router, recent.router, health.router, pages.router)
+ROUTERS = (judge.router, batch.router, stream.router, rank.router, *contracts.ROUTERS, recent.router, health.router, pages.router)
 ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
 
 
@@ -23,9 +23,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_services(settings) as services:
-            app.state.services = services
-            yield
+        try:
+            async with open_services(settings) as services:
+                app.state.services = services
+                yield
+        except Exception as error:
+            app.state.failed = error  # for whoever runs the server, which tells only that it did not start
+            raise
 
     app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan)
     for router in ROUTERS:

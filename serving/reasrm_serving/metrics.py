@@ -30,7 +30,15 @@ class Metrics:
         self.tokens = Counter("reasrm_engine_tokens", "Tokens that went through the engine", ["kind"], registry=own)
         self.cache = Counter("reasrm_cache", "Where judgments were looked for and found", ["result"], registry=own)
         self.cache_errors = Counter("reasrm_cache_errors", "Redis commands that failed", registry=own)
+        self.cohorts = Counter("reasrm_cohorts", "Cohorts ranked: full, partial (at the deadline) or lone", ["end"], registry=own)
+        self.rewards = Counter(
+            "reasrm_rewards", "Rewards given to RL frameworks: judged, or the reason why not", ["contract", "outcome"], registry=own
+        )
         self.coalesced = Counter("reasrm_coalesced", "Requests that joined equal work in flight", ["where"], registry=own)
+
+    def cohort_ended(self, end: str) -> None:
+        """Count a cohort."""
+        self.cohorts.labels(end).inc()
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""

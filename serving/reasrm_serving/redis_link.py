@@ -65,6 +65,8 @@ class RedisLink:
             await asyncio.sleep(PROBE_S)
             if not self.up:
                 try:
+                    # A restarted Redis leaves the pool full of dead connections, each of which would open the circuit again.
+                    await self.redis.connection_pool.disconnect(inuse_connections=False)
                     await cast("Awaitable[Any]", self.redis.ping())  # pyright: ignore[reportUnknownMemberType]
                     self.up = True
                 except (RedisError, OSError):

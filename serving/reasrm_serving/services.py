@@ -13,6 +13,7 @@ from reasrm.engine import HttpEngine
 from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cache import Cache
 from reasrm_serving.claims import Claims
+from reasrm_serving.cohorts import Cohorts
 from reasrm_serving.fences import fence_key
 from reasrm_serving.fresh import Domain, FreshJudge
 from reasrm_serving.limits import Slots
@@ -20,6 +21,7 @@ from reasrm_serving.metrics import Metrics
 from reasrm_serving.ranker import Ranker
 from reasrm_serving.recent import Recent
 from reasrm_serving.redis_link import RedisLink
+from reasrm_serving.seats import RedisSeats
 from reasrm_serving.served import Engine, Served
 from reasrm_serving.settings import LOCAL, Settings, secret
 from reasrm_serving.shared import SharedJudge
@@ -34,6 +36,7 @@ class Services:
     served: Served
     judge: SharedJudge
     ranker: Ranker
+    cohorts: Cohorts
     slots: Slots
     metrics: Metrics
     recent: Recent
@@ -69,7 +72,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         ranker = Ranker(judge, served, pack.reuse)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
-        yield Services(settings, pack, served, judge, ranker, slots, metrics, recent, link)
+        seats, claims = (RedisSeats(link), Claims(link)) if link else (None, None)
+        cohorts = Cohorts(ranker, seats, claims, ahead=settings.cache != "none", count=metrics.cohort_ended)
+        stack.push_async_callback(cohorts.aclose)
+        yield Services(settings, pack, served, judge, ranker, cohorts, slots, metrics, recent, link)
 
 
 def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:

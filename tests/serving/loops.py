@@ -18,9 +18,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-
 from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
+
 from tests.components import free_port
 
 NUMBER = re.compile(r"answer (-?\d+(?:\.\d+)?)")
@@ -61,7 +61,8 @@ class ScriptedEngine:
         if self.down:
             return JSONResponse({"message": "down"}, 503)
         self.asked += 1
-        first, second = (float(found) for found in NUMBER.findall(body["messages"][-1]["content"])[-2:])
+        user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
+        first, second = (float(found) for found in NUMBER.findall(user["content"])[-2:])
         probability = 1 / (1 + math.exp(second - first - 0.3))
         letter, twin = ("A", "B") if probability > 0.5 else ("B", "A")
         top = [{"token": letter, "logprob": math.log(max(probability, 1 - probability))},

@@ -1,0 +1,242 @@
+"""Group rewards for frameworks that send one rollout a request: who asks waits until the prompt's whole cohort has arrived.
+
+The group is ranked once, by one gateway, and each caller gets its own reward. A cohort's rewards depend on its texts alone, not on
+who came first or where. At its deadline it is ranked as it is; who comes later is judged against its middle response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from reasrm.errors import EngineError, InputError
+from reasrm.judging.group import Contest, key_of
+from reasrm.types import PairJudge
+from reasrm_serving.claims import Claims, new_token
+from reasrm_serving.inflight import Flights
+from reasrm_serving.ranker import Ranker
+from reasrm_serving.rewards import Result, Reward, Terms, Text, failure_in, mean_of, pack_text, result_of, unpack_text, why_none
+from reasrm_serving.seats import LocalSeats, Seat, Seats, name_of, result_name
+
+FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
+PATIENCE_S = 5.0
+
+
+@dataclass(slots=True)
+class _Party:
+    """Those of a cohort who sit in this process, by token. They may move to another store; all wait until they are `ranked`."""
+
+    terms: Terms
+    store: Seats
+    round: int
+    deadline: float
+    texts: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    left: set[str] = field(default_factory=set[str])
+    full: asyncio.Event = field(default_factory=asyncio.Event)
+    ranked: asyncio.Task[Result] | None = None
+
+
+class Cohorts:
+    """The cohorts of a gateway. `shared` and `claims` are those of the Redis that gateways share, where there is one.
+
+    While Redis is away a cohort gathers in this process, and moves when it is back.
+    `ahead`: comparisons that are sure to be wanted start as responses arrive (their judgments wait in the cache).
+    `count` is told how each cohort ended: "full", "partial" or "lone".
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        shared: Seats | None,
+        claims: Claims | None,
+        *,
+        ahead: bool,
+        count: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ranker, self._claims, self._ahead, self._count = ranker, claims, ahead, count
+        self._shared, self._local = shared, LocalSeats()
+        self._parties: dict[tuple[str, int], _Party] = {}
+        self._settling: Flights[Result] = Flights()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Give up whatever is under way."""
+        tasks: list[asyncio.Task[Any]] = [*self._background, *(each.ranked for each in self._parties.values() if each.ranked)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reward(self, terms: Terms, response: Text) -> Reward:
+        """The reward of `response` within its cohort. Cancelled (the caller hung up), its response stays in the cohort."""
+        token, text = f"{key_of(response):016x}.{new_token()}", pack_text(response)
+        seat, store = await self._sit(terms, token, text)
+        if seat.late:
+            return await self._late(terms, store, seat, response)
+        party = self._party(terms, store, seat)
+        self._start_ahead(party, response)
+        party.texts[token] = text
+        if seat.count >= terms.size:
+            party.full.set()
+        try:
+            result = await asyncio.shield(cast("asyncio.Task[Result]", party.ranked))
+        except asyncio.CancelledError:
+            party.left.add(token)
+            self._in_background(party.store.leave(terms.table, party.round, token))
+            raise
+        return result.rewards.get(name_of(token)) or await self._against(terms, result, response)
+
+    async def _sit(self, terms: Terms, token: str, text: bytes) -> tuple[Seat, Seats]:
+        if self._shared is not None:
+            seat = await self._shared.join(terms.table, token, text, terms.size, terms.wait_s)
+            if seat is not None:
+                return seat, self._shared
+        return await self._local.join(terms.table, token, text, terms.size, terms.wait_s), self._local
+
+    def _party(self, terms: Terms, store: Seats, seat: Seat) -> _Party:
+        place = (terms.table, seat.round)
+        party = self._parties.get(place)
+        if party is None:
+            deadline = asyncio.get_running_loop().time() + seat.left_s
+            party = self._parties[place] = _Party(terms, store, seat.round, deadline)
+            party.ranked = asyncio.create_task(self._serve(party))
+            party.ranked.add_done_callback(lambda done: self._parties.pop(place, None) and done.cancelled())
+        return party
+
+    async def _serve(self, party: _Party) -> Result:
+        """Wait for the others, then rank, once in this process; in a cluster one gateway ranks and the others wait for that."""
+        await self._gather(party)
+        key = f"{party.terms.table}:{party.round}"
+        if self._claims is None or party.store is self._local:
+            return await self._settling.join(key, lambda: self._settle(party))
+        token = new_token()
+        packed = await self._claims.wait_or_take(key, result_name(party.terms.table, party.round), token)
+        if packed is not None:
+            return Result.unpack(packed)
+        async with self._claims.held(key, token):
+            return await self._settling.join(key, lambda: self._settle(party))
+
+    async def _gather(self, party: _Party) -> None:
+        """Return when the cohort is full or its deadline has passed."""
+        pause = FIRST_POLL_S
+        while (left := party.deadline - asyncio.get_running_loop().time()) > 0 and not party.full.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, pause) if self._shared else left):
+                    await party.full.wait()
+            pause = min(2 * pause, LONGEST_POLL_S)
+            if await self._seated(party, max(0.001, left)) >= party.terms.size:
+                return
+
+    async def _seated(self, party: _Party, left_s: float) -> int:
+        """How many sit at the table, after a move where the store was restarted, went away or came back."""
+        table, size = party.terms.table, party.terms.size
+        if self._shared is not None and party.store is self._shared:
+            count = await self._shared.count(table, party.round)
+            if count == -1:
+                over = await self._shared.result(table, party.round) is not None  # the next round has begun
+                count = size if over else await self._move(party, self._shared, left_s)
+            return await self._move(party, self._local, left_s) or 0 if count is None else count
+        if self._shared is not None and (count := await self._move(party, self._shared, left_s)) is not None:
+            self._local.forget(table)
+            return count
+        return await self._local.count(table, party.round)
+
+    async def _move(self, party: _Party, store: Seats, left_s: float) -> int | None:
+        """Sit down in `store`; None where it is away."""
+        seat = None
+        for token in party.texts.keys() - party.left:
+            seat = await store.join(party.terms.table, token, party.texts[token], party.terms.size, left_s)
+            if seat is None:
+                return None
+        if seat is not None:
+            party.store, party.round = store, seat.round
+        return seat.count if seat else 0
+
+    async def _settle(self, party: _Party) -> Result:
+        terms, store = party.terms, party.store
+        tokens = await self._closed(party) | party.texts
+        texts = {name_of(token): text for token, text in tokens.items()}
+        names = sorted(texts)
+        alone = len(tokens) == 1 and terms.reference is None
+        self._count("lone" if alone else "full" if len(tokens) >= terms.size else "partial")
+        if alone:
+            result = await self._lone(terms, names[0], unpack_text(texts[names[0]]))
+        else:
+            responses = tuple(unpack_text(texts[name]) for name in names)
+            ranking = await self._ranker.rank(terms.group(responses), terms.options, terms.judge_s)
+            result = result_of(names, responses, ranking)
+        await store.settle(terms.table, party.round, result.pack())
+        if result.pivot is not None and not alone:
+            await store.settle(terms.table, 0, result.pack())  # for a lone response of a later cohort
+        return result
+
+    async def _closed(self, party: _Party) -> dict[str, bytes]:
+        """Who sits at the table, now that it is closed; a store that is away is waited for a little, or the group would be torn."""
+        until = asyncio.get_running_loop().time() + PATIENCE_S
+        while (texts := await party.store.close(party.terms.table, party.round)) is None:
+            if asyncio.get_running_loop().time() > until:
+                return {}
+            await asyncio.sleep(LONGEST_POLL_S)
+        return texts
+
+    async def _lone(self, terms: Terms, name: str, response: Text) -> Result:
+        last = await self._shared.result(terms.table, 0) if self._shared else await self._local.result(terms.table, 0)
+        if last is None:  # whoever comes late at least meets this one
+            return Result({name: Reward(None, reason="alone")}, response)
+        before = Result.unpack(last)
+        return Result({name: await self._against(terms, before, response)}, before.pivot, before.pivot_reward)
+
+    async def _late(self, terms: Terms, store: Seats, seat: Seat, response: Text) -> Reward:
+        """Judge a latecomer against the pivot of the cohort that it missed, once that is ranked."""
+        until = asyncio.get_running_loop().time() + max(0.0, seat.left_s) + terms.judge_s
+        pause = FIRST_POLL_S
+        while asyncio.get_running_loop().time() < until:
+            packed = await store.result(terms.table, seat.round)
+            if packed is not None:
+                result = Result.unpack(packed)
+                return result.rewards.get(f"{key_of(response):016x}") or await self._against(terms, result, response)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_POLL_S)
+        return Reward(None, reason="deadline")
+
+    async def _against(self, terms: Terms, result: Result, response: Text) -> Reward:
+        """The reward of `response` by its difference from the pivot, read both ways round."""
+        if result.pivot is None:
+            return Reward(None, reason="alone")
+        raw = terms.options.model_copy(update={"method": "pivot", "orders": "both", "scale": "raw"})
+        ranking = await self._ranker.rank(terms.group((response,), result.pivot), raw, terms.judge_s)
+        gap, stderr, mean = ranking.rewards[0], ranking.standings[0].stderr, mean_of(result)
+        if gap is None or failure_in(ranking):
+            return Reward(None, reason=failure_in(ranking) or why_none(ranking, 0), mean=mean)
+        if terms.options.scale == "raw":
+            return Reward(result.pivot_reward + gap, stderr, mean=mean)
+        value = math.tanh(math.atanh(result.pivot_reward) + gap / 2.0)
+        return Reward(value, (stderr or 0.0) * (1.0 - value * value) / 2.0, mean=mean)
+
+    def _start_ahead(self, party: _Party, response: Text) -> None:
+        """Begin the comparisons of a newcomer with those already here, where the method is sure to want them."""
+        terms, options = party.terms, party.terms.options
+        reuse = self._ranker.reuse if options.reuse is None else options.reuse
+        if not self._ahead or reuse or options.near_duplicates or options.budget:
+            return
+        others = [unpack_text(text) for text in set(party.texts.values())] if options.method == "all_pairs" else []
+        if terms.reference is not None and options.method in ("all_pairs", "pivot"):
+            others.append(terms.reference)
+        for other in others:
+            if key_of(other) != key_of(response):
+                self._in_background(_judge_ahead(self._ranker.judge, terms, response, other))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _judge_ahead(judge: PairJudge, terms: Terms, a: Text, b: Text) -> None:
+    i, j = Contest(n=2, keys=(key_of(a), key_of(b))).fair(0, 1)
+    with contextlib.suppress(EngineError, InputError, TimeoutError):  # the ranking asks again and says so
+        async with asyncio.timeout(terms.wait_s + terms.judge_s):
+            await judge.judge(terms.group((a, b)).pair(i, j), terms.options.one(terms.options.deliberation))

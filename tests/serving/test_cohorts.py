@@ -1,0 +1,192 @@
+"""Cohorts: rollouts that come one by one get group rewards, whoever is late, lost, gone or restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.components import Redis
+from tests.serving.loops import ScriptedEngine, gateway, serving
+
+STRENGTHS = [2, 5, 1, 3]
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    scripted = ScriptedEngine()
+    with serving(scripted.app) as scripted.url:
+        yield scripted
+
+
+@pytest.fixture
+def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
+    with gateway(engine, tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=40, trust_env=False, limits=httpx.Limits(max_connections=600)) as http:
+        yield http
+
+
+async def ask(client: httpx.AsyncClient, url: str, answer: Any, prompt: str = "Which is largest?", **query: Any) -> Any:
+    """One rollout through slime's contract; returns the whole body, with the reward under "score"."""
+    body = {"prompt": prompt, "response": f"answer {answer}", "label": "answer 3"}
+    query = {"cohort": 4, "key": "score", "no_verdict": "null"} | query
+    got = await client.post(f"{url}/remote_rm", json=body, params=query)
+    assert got.status_code == 200, got.text
+    return got.json()
+
+
+async def ask_all(client: httpx.AsyncClient, urls: list[str], answers: list[Any], **query: Any) -> list[float | None]:
+    asked = (ask(client, urls[i % len(urls)], answer, **query) for i, answer in enumerate(answers))
+    return [got["score"] for got in await asyncio.gather(*asked)]
+
+
+async def test_each_caller_gets_its_own_reward_of_the_group(client: httpx.AsyncClient, url: str) -> None:
+    rewards = await ask_all(client, [url], STRENGTHS)
+    assert sorted(STRENGTHS, key=lambda each: rewards[STRENGTHS.index(each)]) == [1, 2, 3, 5]
+    assert all(-1 < reward < 1 for reward in rewards)
+
+
+async def test_the_rewards_are_those_of_the_group_ranked_at_once(client: httpx.AsyncClient, url: str) -> None:
+    rewards = await ask_all(client, [url], STRENGTHS)
+    body = {"question": "Which is largest?", "responses": [f"answer {each}" for each in STRENGTHS], "method": "all_pairs"}
+    ranked = (await client.post(f"{url}/v1/rank", json=body)).json()["rewards"]
+    assert rewards == pytest.approx(ranked, abs=1e-6)
+    assert await ask_all(client, [url], STRENGTHS[::-1]) == pytest.approx(ranked[::-1], abs=1e-12)  # whatever the order
+
+
+async def test_comparisons_start_before_the_cohort_is_full(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
+    early = [asyncio.create_task(ask(client, url, each)) for each in (2, 5, 1)]
+    async with asyncio.timeout(15):
+        while engine.asked < 3:
+            await asyncio.sleep(0.02)
+    assert not any(task.done() for task in early)
+    await ask(client, url, 3)
+    await asyncio.gather(*early)
+    assert engine.asked == 6
+
+
+async def test_runs_and_prompts_do_not_share_cohorts(client: httpx.AsyncClient, url: str) -> None:
+    one, two, three = await asyncio.gather(
+        ask_all(client, [url], STRENGTHS, run="a"),
+        ask_all(client, [url], STRENGTHS, run="b"),
+        ask_all(client, [url], [each + 100 for each in STRENGTHS], prompt="Which is smallest?"),
+    )
+    assert one == two
+    assert None not in three
+
+
+async def test_at_the_deadline_those_who_came_are_ranked_and_latecomers_meet_their_pivot(
+    client: httpx.AsyncClient, url: str
+) -> None:
+    came = await ask_all(client, [url], [2, 5, 1], wait=1.0)
+    assert came[1] > came[0] > came[2]
+    late = (await ask(client, url, 4, wait=1.0))["score"]
+    assert came[0] < late < came[1]
+    whole = await ask_all(client, [url], [2, 5, 1, 4], wait=10)  # the table is free for the next round
+    assert None not in whole
+
+
+async def test_a_lone_response_gets_the_reference_or_the_last_pivot_or_null(client: httpx.AsyncClient, url: str) -> None:
+    alone = await ask(client, url, 4, wait=0.3)
+    assert alone["score"] is None
+    assert alone["no_verdict"] == "alone"
+    against = await ask(client, url, 4, prompt="another", wait=0.3, reference="label")
+    assert against["score"] > 0.1
+    await ask_all(client, [url], [2, 5, 1, 3], prompt="third", wait=1.5)
+    later = await ask(client, url, 4, prompt="third", wait=1.5)
+    assert later["score"] > 0
+
+
+async def test_a_cohort_of_equal_responses_is_answered(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
+    assert await ask_all(client, [url], [3, 3, 3, 3]) == [None] * 4
+    assert await ask_all(client, [url], [3, 3, 3, 3], no_verdict="mean") == [0.0] * 4
+    assert engine.asked == 0
+
+
+async def test_equal_responses_share_a_reward(client: httpx.AsyncClient, url: str) -> None:
+    rewards = await ask_all(client, [url], [3, 5, 3, 1])
+    assert rewards[0] == rewards[2]
+    assert rewards[1] > rewards[0] > rewards[3]
+
+
+async def test_callers_who_hang_up_change_nothing_for_the_others(client: httpx.AsyncClient, url: str) -> None:
+    quiet = await ask_all(client, [url], STRENGTHS, run="quiet")
+    leaving = [asyncio.create_task(ask(client, url, each, run="loud")) for each in STRENGTHS[:2]]
+    await asyncio.sleep(0.5)
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    rest = await ask_all(client, [url], STRENGTHS[2:], run="loud")
+    assert rest == quiet[2:]
+
+
+async def test_who_hangs_up_and_asks_again_sits_in_the_same_place(client: httpx.AsyncClient, url: str) -> None:
+    quiet = await ask_all(client, [url], STRENGTHS, run="quiet")
+    first = asyncio.create_task(ask(client, url, 2, run="again"))
+    await asyncio.sleep(0.5)
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    await asyncio.sleep(0.5)  # the gateway sees the closed connection
+    assert await ask_all(client, [url], STRENGTHS, run="again") == quiet
+
+
+async def test_an_engine_that_fails_for_good_gives_null_with_its_reason(
+    client: httpx.AsyncClient, url: str, engine: ScriptedEngine
+) -> None:
+    await ask_all(client, [url], STRENGTHS, run="before")
+    engine.down = True
+    got = await asyncio.gather(*(ask(client, url, each + 0.5, timeout=4, wait=2) for each in STRENGTHS))
+    assert [each["score"] for each in got] == [None] * 4
+    assert {each["no_verdict"] for each in got} <= {"engine_failed", "deadline"}
+
+
+async def test_two_gateways_rank_a_cohort_once(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_server: Redis
+) -> None:
+    with gateway(engine, tmp_path, cache=redis_server.url) as one, gateway(engine, tmp_path, cache=redis_server.url) as two:
+        rewards = await ask_all(client, [one, two], STRENGTHS)
+        assert engine.asked == 6
+        assert sorted(STRENGTHS, key=lambda each: rewards[STRENGTHS.index(each)]) == [1, 2, 3, 5]
+        late = [asyncio.create_task(ask(client, one, each, prompt="late", wait=1.5)) for each in (2, 5, 1)]
+        await asyncio.gather(*late)
+        got = await ask(client, two, 4, prompt="late", wait=1.5)
+        assert got["score"] is not None
+
+
+async def test_a_gateway_that_dies_leaves_no_cohort_hanging(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_server: Redis
+) -> None:
+    with gateway(engine, tmp_path, cache=redis_server.url) as quiet:
+        expected = await ask_all(client, [quiet], STRENGTHS, run="quiet")
+    with gateway(engine, tmp_path, cache=redis_server.url) as two:
+        with gateway(engine, tmp_path, cache=redis_server.url) as one:
+            lost = [asyncio.create_task(ask(client, one, each)) for each in STRENGTHS[:2]]
+            await asyncio.sleep(0.5)
+        await asyncio.gather(*lost, return_exceptions=True)
+        assert await ask_all(client, [two], STRENGTHS[2:]) == expected[2:]
+
+
+async def test_redis_restarting_while_a_cohort_gathers_costs_no_reward(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_factory: Callable[[], Redis]
+) -> None:
+    redis = redis_factory()
+    with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
+        expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
+        early = [asyncio.create_task(ask(client, address, each, wait=8)) for address, each in ((one, 2), (two, 5))]
+        await asyncio.sleep(0.5)
+        redis.kill()
+        redis.start()
+        await asyncio.sleep(1.5)  # the gateways find it again, and their cohorts with it
+        rest = await ask_all(client, [one, two], STRENGTHS[2:], wait=8)
+        assert [got["score"] for got in await asyncio.gather(*early)] + rest == pytest.approx(expected, abs=1e-12)
