@@ -45,7 +45,7 @@ def serve(
     recent: Annotated[
         int | None,
         typer.Option(
-            help="Let people look at that many of the latest judgments, texts included. [default: 0; the embedded judge on loopback: 1000]",
+            help="Let people see that many of the latest judgments, texts included. [default: 0; embedded judge on loopback: 1000]",
             envvar="REASRM_RECENT",
             show_default=False,
         ),

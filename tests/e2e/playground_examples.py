@@ -17,15 +17,15 @@ FILE = ROOT / "serving" / "reasrm_serving" / "static" / "examples.json"
 SEED = 4
 #: What the page calls a family.
 NAMES = {
-    "addition": "Addition",
-    "subtraction": "Subtraction",
-    "multiplication": "Multiplication",
+    "addition": "Sum",
+    "subtraction": "Difference",
+    "multiplication": "Product",
     "ordering": "Sorting",
     "counting": "Counting",
     "edits": "String edit",
-    "traces": "Code trace",
-    "notes": "A note by rules",
-    "cards": "A card by rules",
+    "traces": "Code",
+    "notes": "Note",
+    "cards": "Card",
 }
 FIRST = ("notes", "addition", "traces", "cards", "ordering", "counting", "multiplication", "edits", "subtraction")
 OUTSIDE: dict[str, Any] = {

@@ -8,7 +8,9 @@ import { LETTERS } from "./words.js";
 
 const composer = new Composer();
 let running = null; // the AbortController of the judging under way
-let recent = null; // the module of the other page, once it was wanted
+/** The other pages: each a module with `enter` and perhaps `leave`, loaded when it is wanted. */
+const PAGES = { recent: () => import("./recent.js"), api: () => import("./reference.js") };
+let leave = null; // what the page that is shown wants done when it goes
 
 // --- judging --------------------------------------------------------------------------------------------------------------
 
@@ -35,19 +37,27 @@ async function judge() {
   }
 }
 
-function viewPair() {
+function viewPair(orders) {
   composer.read(true);
-  return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]));
+  return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]), orders);
 }
 
 async function stream(request, signal) {
-  const view = viewPair();
+  const orders = request.orders === "ab" ? ["ab"] : ["ab", "ba"];
+  const view = viewPair(request.votes > 1 ? [] : orders);
   comeIntoSight($("result"));
-  for await (const [event, data] of api.judged(request, signal)) {
-    if (event === "delta") view.delta(data);
-    else show(view, request, data);
+  let begun = false;
+  try {
+    for await (const [event, data] of api.judged(request, signal)) {
+      begun = true;
+      if (event === "delta") view.delta(data);
+      else show(view, request, data);
+    }
+    if (!view.judgment) throw new Error("The connection broke before the verdict.");
+  } catch (error) {
+    if (!begun) throw error;
+    view.fail(signal.aborted ? "Stopped." : messageOf(error));
   }
-  if (!view.judgment) throw new Error("The connection broke before the verdict.");
 }
 
 function show(view, request, judgment) {
@@ -77,9 +87,11 @@ function complain(error) {
     401: ["This gateway wants an API key. ", key()],
     429: ["Too much is under way; try again in a moment."],
   }[error.status];
-  const network = error instanceof TypeError ? "The gateway does not answer. Is it still running?" : error.message;
-  $("result").replaceChildren(h("div", { class: "card error", role: "alert" }, help ?? network));
+  $("result").replaceChildren(h("div", { class: "card error", role: "alert" }, help ?? messageOf(error)));
 }
+
+/** A TypeError is how `fetch` says that nobody answers. */
+const messageOf = (error) => (error instanceof TypeError ? "The gateway does not answer. Is it still running?" : error.message);
 
 function key() {
   const field = h("input", { type: "password", "aria-label": "API key", autocomplete: "off" });
@@ -111,20 +123,23 @@ function comeIntoSight(node) {
   }
 }
 
-// --- where in the page we are: #/, #/recent, #/j/ID (kept by the gateway), #/r/REQUEST (the request itself) ---------------------
+// --- where in the page we are: #/, #/recent, #/api, #/j/ID (kept by the gateway), #/r/REQUEST (the request itself) ---------------------
 
 async function route() {
   const [, place = "", rest = ""] = /^#\/(\w*)\/?(.*)$/.exec(location.hash) ?? [];
-  const atRecent = place === "recent";
-  $("view-judge").hidden = atRecent;
-  $("view-recent").hidden = !atRecent;
+  const shown = place in PAGES ? place : "judge";
+  for (const name of ["judge", ...Object.keys(PAGES)]) $(`view-${name}`).hidden = name !== shown;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === (atRecent ? "#/recent" : "#/")) link.setAttribute("aria-current", "page");
+    if (link.hash === (shown === "judge" ? "#/" : `#/${shown}`)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  recent?.leave();
-  if (atRecent) (recent ??= await import("./recent.js")).enter();
-  else if (place === "j") await openKept(rest);
+  leave?.();
+  leave = null;
+  if (shown !== "judge") {
+    const page = await PAGES[shown]();
+    leave = page.leave;
+    await page.enter();
+  } else if (place === "j") await openKept(rest);
   else if (place === "r") await openRequest(rest);
 }
 

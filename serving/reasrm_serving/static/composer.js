@@ -19,6 +19,7 @@ export class Composer {
     $("add").onclick = () => this.add().focus();
     $("swap").onclick = () => this.swap();
     $("edit").onclick = () => this.read(false);
+    $("options").oninput = () => this.#countOptions();
   }
 
   get ranks() {
@@ -62,7 +63,7 @@ export class Composer {
     this.responses.length = Math.max(FEWEST, Math.min(MOST, responses.length));
     this.responses.forEach((field, i) => (field.value = responses[i] ?? ""));
     for (const [name, usual] of Object.entries(OPTIONS)) $(name).value = options[name] ?? usual;
-    $("options").open = Object.entries(OPTIONS).some(([name, usual]) => String(options[name] ?? usual) !== usual);
+    this.#countOptions();
     this.read(false);
     this.#draw();
   }
@@ -85,6 +86,12 @@ export class Composer {
     this.cards.forEach((card, i) => card.classList.toggle("wins", i === winner));
   }
 
+  /** Say how many options are not as usual, since they are mostly out of sight. */
+  #countOptions() {
+    const changed = Object.entries(OPTIONS).filter(([name, usual]) => $(name).value.trim() !== usual).length;
+    $("options-word").textContent = changed ? `Options (${changed} changed)` : "Options";
+  }
+
   #draw() {
     this.cards = this.responses.map((field, i) => {
       field.name = `Response ${LETTERS[i]}`;
@@ -95,7 +102,7 @@ export class Composer {
       };
       return h("section", { class: `card response side-${LETTERS[i]}` },
         h("header", { class: "card-head" },
-          h("h2", {}, h("span", { class: "letter" }, LETTERS[i]), h("span", { class: "sr" }, "Response "), h("span", { class: "wins-word" }, "better")),
+          h("h2", {}, h("span", { class: "sr" }, "Response "), h("span", { class: "letter" }, LETTERS[i]), h("span", { class: "wins-word" }, "better")),
           field.toggle,
           this.responses.length > FEWEST && h("button", { type: "button", class: "quiet", "aria-label": `remove response ${LETTERS[i]}`, onclick: remove }, "×")),
         field.node);

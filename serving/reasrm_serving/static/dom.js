@@ -30,7 +30,7 @@ export function slot(node) {
   return (signature, make) => {
     if (signature === last) return;
     last = signature;
-    node.replaceChildren(...[make()].flat().filter(Boolean));
+    node.replaceChildren(...[make()].flat(3).filter(Boolean));
   };
 }
 

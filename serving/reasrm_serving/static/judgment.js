@@ -8,10 +8,13 @@ import { REASONS, count, percent, plural, seconds, surely } from "./words.js";
 const SHOWN_BESIDE = 2; // replies side by side; more of them (votes) share one place
 
 export class JudgmentView {
-  /** `names` are what the sides are called: {A, B}; `onquotes` is told what the replies quote, as {A: [...], B: [...]}. */
-  constructor(root, names, onquotes) {
+  /**
+   * `names` are what the sides are called: {A, B}; `onquotes` is told what the replies quote, as {A: [...], B: [...]};
+   * `orders` are those of the replies to come, as far as they have a place of their own.
+   */
+  constructor(root, names, onquotes, orders = []) {
     Object.assign(this, { root, names, onquotes });
-    this.replies = [];
+    this.replies = orders.map((order) => ({ order, text: "" }));
     this.chosen = 0;
     this.verdict = h("section", { class: "card verdict", "aria-label": "Verdict" });
     this.votes = h("div", { class: "votes", role: "tablist", "aria-label": "Votes", hidden: true });
@@ -19,6 +22,7 @@ export class JudgmentView {
     root.replaceChildren(this.verdict, this.votes, this.columns);
     this.started = performance.now();
     this.#waiting("Waiting for the judge");
+    if (orders.length) this.#draw();
   }
 
   /** A piece of a reply has come. */
@@ -35,17 +39,25 @@ export class JudgmentView {
   finish(judgment, actions = []) {
     this.judgment = judgment;
     this.replies = judgment.opinions.map((opinion) => ({ order: opinion.order, text: opinion.reply, opinion }));
-    this.verdict.replaceChildren(...this.#outcome(judgment), facts(judgment), actions.length && h("div", { class: "actions" }, actions));
+    this.verdict.replaceChildren(...this.#outcome(judgment), facts(judgment), h("div", { class: "actions", hidden: !actions.length }, actions));
     this.verdict.className = `card verdict ${judgment.winner ? `side-${this.names[judgment.winner]}` : "none"}`;
     this.#draw();
     say(this.verdict.querySelector(".headline").textContent + " " + (this.verdict.querySelector(".plain")?.textContent ?? ""));
   }
 
+  /** There will be no judgment; what was written stays. */
+  fail(message) {
+    this.judgment = {};
+    this.#draw();
+    this.verdict.className = "card verdict none";
+    this.verdict.replaceChildren(h("p", { class: "eyebrow" }, "No judgment"), h("p", { class: "headline", role: "alert" }, message));
+  }
+
   #draw() {
     const present = this.replies.filter(Boolean);
     if (!this.judgment) {
-      const stages = present.map((reply) => structure(reply.text).stage);
-      this.#waiting(stages.length ? sentence(stages[0]) : "Waiting for the judge");
+      const writing = present.find((reply) => reply.text && structure(reply.text).stage !== "done") ?? present.findLast((reply) => reply.text);
+      this.#waiting(writing ? STAGES[structure(writing.text).stage] : "Waiting for the judge");
     }
     const many = present.length > SHOWN_BESIDE;
     this.votes.hidden = !many;
@@ -100,7 +112,7 @@ export class JudgmentView {
       return [
         h("p", { class: "eyebrow" }, "No verdict"),
         h("p", { class: "headline" }, REASONS[outcome.reason] ?? outcome.reason),
-        h("p", { class: "plain" }, outcome.detail ? `${outcome.detail}. ` : "", "That is not a tie and not a score: there is no probability."),
+        h("p", { class: "plain" }, outcome.detail ? `${capital(outcome.detail).replace(/\.$/, "")}. ` : "", "That is not a tie and not a score: there is no probability."),
       ];
     }
     return [
@@ -141,11 +153,11 @@ class ReplyView {
     const parts = ["head", "thinking", "type", "rubric", "solution", "evaluation", "rest"];
     const nodes = parts.map((part) => h("div", { class: `part ${part}` }));
     this.slots = Object.fromEntries(parts.map((part, i) => [part, slot(nodes[i])]));
-    const told = order === "ba" ? `Its own “A” is ${names.B}, its “B” is ${names.A}.` : "";
-    this.title = `${names[first]} read first`;
+    const renamed = names[first] !== "A" || names[second] !== "B";
+    this.told = renamed && `In this reply, the judge's “A” is ${names[first]} and its “B” is ${names[second]}.`;
+    this.title = `Read with ${names[first]} first`;
     this.raw = h("pre", {});
     this.node = h("article", { class: "card reply", "aria-label": `Reply with ${names[first]} read first, then ${names[second]}` }, nodes,
-      told && h("p", { class: "told" }, told),
       h("details", { class: "raw" }, h("summary", {}, "As written"), this.raw));
   }
 
@@ -155,13 +167,14 @@ class ReplyView {
     const rubric = reading?.rubric ?? parts.rubric;
     const evaluation = reading?.evaluation ?? parts.evaluation;
     const live = !opinion;
+    this.begun = text !== "";
     this.raw.textContent = text;
-    this.slots.head([opinion?.outcome, parts.stage], () => this.#head(parts, opinion));
+    this.slots.head(`${Boolean(opinion)} ${this.begun} ${parts.stage}`, () => this.#head(parts, opinion));
     this.slots.thinking(parts.thinking ?? "", () => parts.thinking && h("details", { open: live && parts.stage === "thinking" }, h("summary", {}, "Thinking"), h("p", { class: "prose" }, parts.thinking)));
     this.slots.type(parts.type ?? "", () => parts.type && titled("Kind of task", h("span", { class: "chip" }, parts.type === "chat" ? "Chat: judged by a rubric" : "Reasoning: judged by a solution")));
     this.slots.rubric(JSON.stringify(rubric ?? ""), () => rubric && titled("Rubric", criteria(rubric)));
     this.slots.solution(parts.solution ?? "", () => parts.solution && titled("The judge's own solution", h("pre", { class: "prose mono" }, parts.solution)));
-    this.slots.evaluation(evaluation ?? "", () => evaluation && titled("Evaluation", this.#evaluation(evaluation)));
+    this.slots.evaluation(evaluation ?? "", () => evaluation && titled("Evaluation", [this.told && h("p", { class: "told" }, this.told), this.#evaluation(evaluation)]));
     const bare = !rubric && !parts.solution && !evaluation && !parts.type;
     this.slots.rest(bare ? parts.rest ?? "" : "", () => bare && parts.rest && h("p", { class: "prose" }, parts.rest));
   }
@@ -170,7 +183,7 @@ class ReplyView {
     const outcome = opinion?.outcome;
     const verdict = outcome?.winner
       ? h("span", { class: `says side-${this.names[outcome.winner]}` }, h("span", { class: "letter" }, this.names[outcome.winner]), surely(outcome.probability_a))
-      : h("span", { class: outcome ? "says none" : "says live" }, outcome ? "no verdict" : sentence(parts.stage).toLowerCase());
+      : h("span", { class: outcome ? "says none" : "says live" }, outcome ? "no verdict" : this.begun ? STAGES[parts.stage].toLowerCase() : "waiting");
     return [h("h3", {}, this.title), verdict, outcome && !outcome.winner && h("p", { class: "plain" }, REASONS[outcome.reason])];
   }
 
@@ -200,9 +213,9 @@ function jump(event, piece, name) {
 
 const titled = (title, node) => [h("h4", {}, title), node];
 
-const sentence = (stage) => ({
-  reading: "Reading", thinking: "Thinking", "choosing criteria": "Choosing criteria", solving: "Solving it by itself", comparing: "Comparing", done: "Deciding",
-})[stage];
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+const STAGES = { reading: "Reading", thinking: "Thinking", criteria: "Writing the criteria", solving: "Solving the task itself", comparing: "Comparing", done: "Decided" };
 
 function criteria({ items, justification, text }) {
   const rows = items.map(({ text: criterion, weight }) =>

@@ -46,8 +46,13 @@ export class RankingView {
   }
 
   #order() {
-    const steps = this.ranking.order.flatMap((index, place) => [place && h("span", { class: "than", "aria-label": "better than" }, "›"), h("span", { class: `letter big side-${nameOf(index, this.responses)}` }, nameOf(index, this.responses))]);
-    return h("p", { class: "headline podium" }, steps.filter(Boolean));
+    const { order, standings } = this.ranking;
+    const steps = order.flatMap((index, place) => {
+      const even = place > 0 && standings[index].reward === standings[order[place - 1]].reward;
+      const name = nameOf(index, this.responses);
+      return [place > 0 && h("span", { class: "than" }, even ? "=" : "›"), h("span", { class: `letter big side-${name}` }, name)];
+    });
+    return h("p", { class: "headline podium" }, steps);
   }
 
   #rewards() {
@@ -65,14 +70,18 @@ export class RankingView {
   }
 
   #matrix() {
+    const { comparisons, order } = this.ranking;
+    const doubtful = comparisons.some(({ judgment }) => judgment.order_consistent === false);
+    const gaps = comparisons.length < (order.length * (order.length - 1)) / 2;
     const all = this.ranking.order.concat(this.ranking.standings.map(({ index }) => index).filter((index) => !this.ranking.order.includes(index)));
     const head = (index, scope) => h("th", { scope }, h("span", { class: `letter side-${nameOf(index, this.responses)}` }, nameOf(index, this.responses)));
     return [
-      h("div", { class: "scroll" }, h("table", { class: "matrix" },
-        h("caption", {}, "How probably the row is better than the column"),
+      h("p", { class: "hint", id: "matrix-means" }, "How probably, in percent, the row is better than the column. Choose a cell to read that comparison."),
+      h("div", { class: "scroll" }, h("table", { class: "matrix", "aria-labelledby": "matrix-means" },
         h("thead", {}, h("tr", {}, h("td"), all.map((j) => head(j, "col")))),
         h("tbody", {}, all.map((i) => h("tr", {}, head(i, "row"), all.map((j) => this.#cell(i, j))))))),
-      h("p", { class: "hint" }, "Choose a cell to read that comparison. Empty cells were not needed."),
+      doubtful && h("p", { class: "hint" }, "≠ the two orders disagree"),
+      gaps && h("p", { class: "hint" }, "Empty cells were not needed."),
     ];
   }
 

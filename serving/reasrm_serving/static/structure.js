@@ -18,7 +18,7 @@ export function structure(reply) {
     answer: /<answer>\s*\[\[\s*([AB])\s*\]\]/i.exec(text)?.[1].toUpperCase(),
     rest: text,
   };
-  const stages = [["answer", "done"], ["evaluation", "comparing"], ["solution", "solving"], ["rubric", "choosing criteria"], ["type", "reading"]];
+  const stages = [["answer", "done"], ["evaluation", "comparing"], ["solution", "solving"], ["rubric", "criteria"], ["type", "reading"]];
   return { ...parts, stage: stages.find(([name]) => parts[name] !== undefined)?.[1] ?? "reading" };
 }
 

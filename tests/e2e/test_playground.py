@@ -1,0 +1,378 @@
+"""The playground in a real browser, before the real gateway with the embedded judge."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.components import ROOT, Gateway
+from tests.e2e import playground_examples
+
+Open = Callable[..., Page]
+Picture = Callable[..., None]
+EXAMPLES: dict[str, dict[str, Any]] = {each["name"]: each["request"] for each in playground_examples.examples()}
+BUDGET = 100_000  # bytes that a first visit may load
+VERDICT = ".verdict:not(.waiting)"
+#: Records, before the page changes any further, what is shown while the verdict is not there yet.
+WATCH = """() => {
+  window.seen = [];
+  new MutationObserver(() => {
+    const waiting = document.querySelector(".verdict.waiting .headline");
+    const raw = document.querySelector(".raw pre");
+    if (waiting && raw) window.seen.push([waiting.textContent, raw.textContent.length]);
+  }).observe(document.getElementById("result"), { childList: true, subtree: true, characterData: true });
+}"""
+
+
+def example(page: Page, name: str) -> None:
+    page.get_by_role("group", name="Examples").get_by_role("button", name=name, exact=True).click()
+
+
+def judge(page: Page) -> str:
+    """Judge what stands in the form by the keyboard, and return the verdict's headline."""
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(VERDICT)
+    return headline(page)
+
+
+def headline(page: Page) -> str:
+    return page.locator(f"{VERDICT} .headline").first.inner_text()
+
+
+def write(page: Page, question: str, *responses: str) -> None:
+    page.get_by_label("Question", exact=True).fill(question)
+    for letter, text in zip("ABCDEFGH", responses, strict=False):
+        page.get_by_label(f"Response {letter}", exact=True).fill(text)
+
+
+def clipboard(page: Page, button: str) -> str:
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator("#toast")).to_contain_text("copied")
+    return page.evaluate("navigator.clipboard.readText()")
+
+
+def test_the_examples_are_held_out_tasks_of_the_world() -> None:
+    shipped = json.loads(playground_examples.FILE.read_text())
+    assert shipped == playground_examples.examples(), "write them anew: python -m tests.e2e.playground_examples"
+
+
+def test_a_pair_is_typed_judged_and_watched_while_the_reply_is_written(open_page: Open, picture: Picture) -> None:
+    page = open_page()
+    page.wait_for_selector(".example")
+    picture(page, "playground-start")
+    request = EXAMPLES["Note"]
+    write(page, request["question"], request["a"] + " ", request["b"])  # the space makes it a pair that nobody judged before
+    page.evaluate(WATCH)
+    shown = judge(page)
+    seen = page.evaluate("window.seen")
+    assert len({length for _, length in seen}) >= 3, f"the reply came in one piece: {seen}"
+    assert re.match(r"[AB]\s+is better\s+\W*\d", shown)
+    expect(page.locator(".reply")).to_have_count(2)
+    expect(page.locator(".reply .criteria li").first).to_be_visible()
+    assert page.locator(".criteria .bar > span").first.evaluate("node => node.getBoundingClientRect().width") > 10
+    expect(page.locator(".response.side-A mark.quoted").first).to_be_visible()
+    expect(page.locator(".response.side-B mark.quoted").first).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("written")
+    expect(page.locator(".verdict .plain")).to_contain_text(re.compile("orders"))
+    picture(page, "playground-judgment")
+
+
+def test_a_quotation_in_the_evaluation_leads_to_its_place_in_the_response(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Card")
+    judge(page)
+    quote = page.locator(".reply a.quote").first
+    letter = re.search(r"side-(\w)", quote.get_attribute("class") or "")
+    quote.focus()
+    page.keyboard.press("Enter")
+    assert letter is not None
+    expect(page.locator(f".response.side-{letter[1]} mark.flash")).to_have_count(1)
+
+
+def test_swapped_responses_get_the_same_verdict_the_other_way_round(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sum")
+    before = judge(page)
+    page.get_by_role("button", name="Swap").click()
+    assert page.get_by_label("Response A", exact=True).input_value() == EXAMPLES["Sum"]["b"]
+    after = judge(page)
+    assert {before[0], after[0]} == {"A", "B"}
+    assert before[1:] == after[1:]
+
+
+def test_what_was_judged_before_says_that_it_is_cached(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sorting")
+    judge(page)
+    tokens = page.locator(".facts").inner_text()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    judge(page)
+    expect(page.locator(".facts .cached")).to_be_visible()
+    assert re.search(r"[\d,]+ read, [\d,]+ written", tokens)[0] in page.locator(".facts").inner_text()  # type: ignore[index]
+
+
+def test_a_group_is_ranked_and_each_comparison_can_be_read(open_page: Open, picture: Picture) -> None:
+    page = open_page()
+    example(page, "Rank five")
+    expect(page.locator("#judge")).to_contain_text("Rank 5")
+    page.locator("#judge").click()
+    page.wait_for_selector(".matrix")
+    expect(page.locator(".matrix .cell")).to_have_count(20)
+    expect(page.locator(".rewards circle")).to_have_count(5)
+    assert page.locator(".rewards .whisker").count() >= 3 * 4  # a stroke and its two ends, for each that was compared
+    page.get_by_role("button", name=re.compile("^A against B")).click()
+    expect(page.locator(".chosen-head")).to_be_focused()
+    expect(page.locator(".chosen-head")).to_have_text(re.compile("A and B|B and A"))
+    expect(page.locator(".chosen .reply")).to_have_count(2)
+    expect(page.locator(".response.side-B mark.quoted").first).to_be_visible()
+    picture(page, "playground-ranking")
+
+
+def test_up_to_eight_responses_can_be_written_and_taken_away_again(open_page: Open) -> None:
+    page = open_page()
+    page.wait_for_selector(".example")
+    for _ in range(6):
+        page.get_by_role("button", name="Add a response").click()
+    expect(page.locator(".response")).to_have_count(8)
+    expect(page.get_by_role("button", name="Add a response")).to_be_hidden()
+    page.get_by_role("button", name="remove response C").click()
+    expect(page.locator(".response")).to_have_count(7)
+    expect(page.locator("#judge")).to_contain_text("Rank 7")
+
+
+def test_a_link_shows_the_judgment_again_without_asking_the_engine(open_page: Open, gateway: Gateway) -> None:
+    page = open_page()
+    example(page, "Code")
+    shown = judge(page)
+    link = clipboard(page, "Copy link")
+    assert link.startswith(f"{gateway.url}/#/r/")
+    page = open_page(link.removeprefix(gateway.url))
+    page.wait_for_selector(VERDICT)
+    assert headline(page) == shown
+    expect(page.locator(".facts .cached")).to_be_visible()
+    assert page.locator(".reading").first.inner_text().strip() == EXAMPLES["Code"]["question"]
+
+
+def test_a_link_to_what_nobody_judged_fills_the_form_and_spends_nothing(open_page: Open) -> None:
+    page = open_page(quiet=False)
+    packed = page.evaluate(
+        "import('./static/share.js').then(s => s.pack({question: 'Add 12+13.', a: 'It is 25.', b: 'It is 26!!'}))"
+    )
+    page = open_page(f"/#/r/{packed}", quiet=False)
+    expect(page.get_by_label("Response B", exact=True)).to_have_value("It is 26!!")
+    expect(page.locator("#toast")).to_contain_text("Press Judge")
+    assert page.locator(".verdict").count() == 0
+
+
+def test_a_damaged_link_says_so(open_page: Open) -> None:
+    page = open_page("/#/r/AAAAjunk")
+    expect(page.get_by_role("alert")).to_contain_text("damaged")
+
+
+def test_curl_and_python_that_the_page_gives_ask_for_the_same_judgment(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Product")
+    winner = judge(page)[0]
+    as_curl = subprocess.run(["bash", "-c", clipboard(page, "curl")], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(as_curl.stdout)["winner"] == winner
+    script = clipboard(page, "Python")
+    as_python = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
+    assert as_python.stdout.split()[0] == winner
+    assert json.loads(clipboard(page, "JSON"))["winner"] == winner
+
+
+def test_votes_are_tabs_that_the_arrow_keys_move_between(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Counting")
+    page.locator("#options-word").click()
+    page.get_by_label("Votes").fill("5")
+    page.get_by_label("Temperature").fill("1")
+    judge(page)
+    tabs = page.get_by_role("tab")
+    assert tabs.count() >= 3
+    tabs.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(tabs.nth(1)).to_be_focused()
+    expect(tabs.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".reply")).to_have_count(1)
+
+
+def test_a_conversation_is_written_turn_by_turn(open_page: Open) -> None:
+    page = open_page()
+    write(page, "Add 12+13.", "It is 25.", "It is 26.")
+    page.get_by_role("button", name="Question: several turns").click()
+    page.get_by_role("button", name="+ turn").click()
+    page.get_by_label("Question, turn 2", exact=True).fill("Do you mean the sum?")
+    page.get_by_role("button", name="+ turn").click()
+    page.get_by_label("Question, turn 3", exact=True).fill("Yes.")
+    judge(page)
+    asked = json.loads(re.search(r"-d '(.*)'", clipboard(page, "curl"), re.DOTALL)[1])  # type: ignore[index]
+    assert [turn["role"] for turn in asked["question"]] == ["user", "assistant", "user"]
+    assert asked["a"] == "It is 25."
+
+
+def test_what_the_judge_is_not_for_gets_no_verdict_and_a_plain_word(open_page: Open, picture: Picture) -> None:
+    page = open_page()
+    example(page, "Outside its world")
+    assert "not made for" in judge(page)
+    expect(page.locator(".verdict .eyebrow")).to_have_text("No verdict")
+    assert page.locator(".axis").count() == 0
+    picture(page, "playground-no-verdict")
+
+
+HOSTILE = (
+    '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><b id="hostile">bold</b></textarea><svg onload=pwned=1>'
+)
+
+
+def test_texts_full_of_markup_and_script_stay_texts(open_page: Open) -> None:
+    page = open_page()
+    write(page, f"What is this? {HOSTILE}", HOSTILE, f"{HOSTILE} as well")
+    judge(page)
+    assert page.locator(".reading").nth(1).inner_text().strip() == HOSTILE
+    page.get_by_role("link", name="Recent").click()
+    expect(page.locator("#recent-list")).to_contain_text("<script>")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("#hostile").count() == 0
+
+
+def test_replies_full_of_markup_and_script_stay_texts(open_page: Open) -> None:
+    page = open_page()
+    page.wait_for_selector(".example")
+    reply = (
+        f"<type>Chat</type><rubric>\n1. {HOSTILE} (100%)\n<justify>{HOSTILE}</justify></rubric><eval>{HOSTILE}<quote_A>{HOSTILE}"
+    )
+    event = "event: delta\ndata: " + json.dumps({"order": "ab", "reply": 0, "text": reply}) + "\n\n"
+    page.route("**/v1/judge/stream", lambda route: route.fulfill(content_type="text/event-stream", body=event))
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("broke before the verdict")
+    expect(page.locator(".criteria")).to_contain_text("<script>")
+    expect(page.locator(".justification")).to_contain_text("<script>")
+    expect(page.locator(".quote")).to_contain_text("<script>")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("#hostile").count() == 0
+
+
+def test_nothing_but_the_pages_own_files_may_run(open_page: Open, gateway: Gateway) -> None:
+    page = open_page(quiet=False)
+    policy = page.request.get(gateway.url).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    page.evaluate("""() => {
+      window.violations = [];
+      document.addEventListener("securitypolicyviolation", (event) => violations.push(event.effectiveDirective));
+      const script = document.createElement("script");
+      script.textContent = "window.pwned = 1";
+      document.head.append(script);
+      const image = document.createElement("img");
+      image.src = "http://127.0.0.1:9/pixel.png";
+      document.body.append(image);
+    }""")
+    page.wait_for_function("window.violations.length >= 2")
+    assert set(page.evaluate("violations")) == {"script-src-elem", "img-src"}
+    assert page.evaluate("window.pwned") is None
+
+
+def test_a_first_visit_loads_less_than_its_budget_and_from_nowhere_else(open_page: Open, gateway: Gateway) -> None:
+    page = open_page(None)
+    loaded: dict[str, int] = {}
+    page.on("response", lambda response: loaded.setdefault(response.url, int(response.headers["content-length"])))
+    page.goto(gateway.url)
+    page.wait_for_selector("#model:not([hidden])")
+    page.wait_for_load_state("networkidle")
+    assert len(loaded) > 5
+    assert all(url.startswith(gateway.url) for url in loaded)
+    assert sum(loaded.values()) < BUDGET, loaded
+
+
+def test_dark_and_light_follow_the_system_until_somebody_chooses(open_page: Open, picture: Picture) -> None:
+    def paper(page: Page) -> int:
+        return page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
+
+    assert paper(open_page(color_scheme="light")) > 200
+    page = open_page(color_scheme="dark")
+    assert paper(page) < 60
+    page.get_by_role("button", name="Dark colours").click()
+    assert paper(page) > 200
+    page.reload()
+    assert paper(page) > 200
+    page.get_by_role("button", name="Dark colours").click()
+    example(page, "Note")
+    judge(page)
+    picture(page, "playground-dark")
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_page_fits_a_phone(open_page: Open, picture: Picture, width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 800}, device_scale_factor=2)
+    for name in ("Note", "Rank five"):
+        example(page, name)
+        page.locator("#judge").click()
+        page.wait_for_selector(VERDICT)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        if name == "Note" and width == 390:
+            picture(page, "playground-phone")
+    page.goto(page.url.split("#")[0] + "#/recent")
+    page.wait_for_selector("#recent-list table")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_page: Open, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    serious: list[str] = []
+
+    def check(where: str) -> None:
+        page.wait_for_timeout(300)  # colours that fade have no contrast yet
+        for found in Axe().run(page).response["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                serious.append(f"{where}: {found['id']}: {found['nodes'][0]['html'][:160]}")
+
+    page.wait_for_selector(".example")
+    check("start")
+    example(page, "Note")
+    judge(page)
+    check("judgment")
+    page.locator("#options-word").click()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_role("button", name="Question: several turns").click()
+    check("options and turns")
+    example(page, "Rank five")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".matrix")
+    check("ranking")
+    page.get_by_role("link", name="Recent").click()
+    page.wait_for_selector("#recent-list table")
+    check("recent")
+    page.get_by_role("link", name="API").click()
+    page.locator(".operation summary").first.click()
+    check("reference")
+    assert not serious, "\n".join(serious)
+
+
+def test_the_api_is_described_without_help_from_elsewhere(open_page: Open) -> None:
+    page = open_page("/#/api")
+    page.locator(".operation summary", has_text="/v1/judge").first.click()
+    expect(page.locator(".operation[open]")).to_contain_text("question")
+    expect(page.locator(".operation[open]")).to_contain_text("curl -s http://127.0.0.1")
+
+
+def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(open_page: Open) -> None:
+    page = open_page(quiet=False)
+    page.wait_for_selector(".example")
+    page.get_by_label("Response B", exact=True).fill("")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_have_text("Response B is empty.")
+    expect(page.get_by_label("Response B", exact=True)).to_be_focused()
+    page.get_by_label("Response B", exact=True).fill("4 " * 40_000)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Response A", exact=True)).to_be_editable()

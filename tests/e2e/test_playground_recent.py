@@ -1,0 +1,74 @@
+"""The page of recent judgments, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.components import Gateway
+from tests.e2e.playground_examples import examples
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def asked(gateway: Gateway) -> Gateway:
+    """The gateway after two runs have asked it."""
+    requests = {each["name"]: each["request"] for each in examples()}
+    loops = [("Sum", "run-one", "sums"), ("Note", "run-one", "notes"), ("Outside its world", "run-two", "chat")]
+    for name, run, subset in loops:
+        body = requests[name] | {"run": run, "subset": subset}
+        assert httpx.post(f"{gateway.url}/v1/judge", json=body, timeout=60, trust_env=False).status_code == 200
+    return gateway
+
+
+def rows(page: Page, number: int) -> None:
+    expect(page.locator("#recent-list tbody tr")).to_have_count(number)
+
+
+def test_judgments_are_searched_and_filtered(open_page: Open, asked: Gateway, picture: Callable[..., None]) -> None:
+    page = open_page("/#/recent")
+    page.wait_for_selector("#recent-list table")
+    picture(page, "playground-recent")
+    page.get_by_label("Run").select_option("run-one")
+    rows(page, 2)
+    page.get_by_label("Subset").select_option("notes")
+    rows(page, 1)
+    expect(page.locator("#recent-list")).to_contain_text("run-one / notes")
+    page.get_by_label("Subset").select_option("")
+    page.get_by_label("Search the texts").fill("NOTE OF FOUR")
+    rows(page, 1)
+    page.get_by_label("Search the texts").fill("")
+    page.get_by_label("Run").select_option("run-two")
+    page.get_by_label("Outcome").select_option("outside_domain")
+    rows(page, 1)
+    expect(page.locator("#recent-tiles")).to_contain_text("100.0 %")  # of these have no verdict
+
+
+def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, asked: Gateway) -> None:
+    page = open_page("/#/recent")
+    page.get_by_label("Run").select_option("run-one")
+    page.get_by_label("Subset").select_option("sums")
+    rows(page, 1)
+    page.locator("#recent-list a").click()
+    page.wait_for_selector(".verdict:not(.waiting)")
+    assert re.search(r"#/j/[0-9a-f]{40}$", page.url)
+    again = open_page(page.url.removeprefix(asked.url))
+    expect(again.locator(".verdict .headline")).to_have_text(page.locator(".verdict .headline").inner_text(), use_inner_text=True)
+
+
+def test_new_judgments_come_in_while_one_watches(open_page: Open, asked: Gateway) -> None:
+    page = open_page("/#/recent")
+    page.wait_for_selector("#recent-list table")
+    body = examples()[0]["request"] | {"run": "late"}
+    httpx.post(f"{asked.url}/v1/judge", json=body, timeout=60, trust_env=False)
+    expect(page.locator("#recent-list tbody tr").first).to_contain_text("late")
+
+
+def test_a_judgment_that_is_not_kept_says_so(open_page: Open, asked: Gateway) -> None:
+    page = open_page("/#/j/0000", quiet=False)
+    expect(page.get_by_role("alert")).to_contain_text("does not keep that judgment")

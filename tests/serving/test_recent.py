@@ -1,0 +1,196 @@
+"""What the gateway remembers of its latest judgments, and whom it shows them to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from reasrm_serving.recent import MAX_BYTES, Caller, Recent, Wanted, caller
+from reasrm_serving.reply import Reply
+from reasrm_serving.settings import Settings
+
+from reasrm.types import Judgment, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Usage, Verdict
+from tests.serving.loops import ScriptedEngine, gateway, serving
+
+PAIR = Pair.of("Which is larger?", "answer 2", "answer 1")
+
+
+def reply(*outcomes: Outcome, size: int = 0) -> Reply:
+    """A judgment whose orders say `outcomes`."""
+    orders: tuple[Order, Order] = ("ab", "ba")
+    opinions = tuple(
+        Opinion(order=order, outcome=outcome, reading=Reading(), reply="x" * size)
+        for order, outcome in zip(orders, outcomes, strict=False)
+    )
+    return Reply.of(Judgment(outcome=outcomes[0], opinions=opinions, usage=Usage(prompt_tokens=30, completion_tokens=12)))
+
+
+def verdict(probability_a: float) -> Verdict:
+    return Verdict(winner="A" if probability_a > 0.5 else "B", probability_a=probability_a, source="logprobs")
+
+
+def note(recent: Recent, key: str, told: Reply, pair: Pair = PAIR, *, run: str | None = None, subset: str | None = None) -> None:
+    token = caller.set(Caller(run, subset))
+    recent.note(key, pair, Options(), told, 0.1, cached=False)
+    caller.reset(token)
+
+
+def test_only_the_latest_are_kept() -> None:
+    recent = Recent(keep=3)
+    for number in range(5):
+        note(recent, str(number), reply(verdict(0.9)))
+    assert [item["id"] for item in recent.search(Wanted(), 10)["items"]] == ["4", "3", "2"]
+    assert recent.find("1") is None
+
+
+def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
+    recent = Recent(keep=1000)
+    huge = reply(verdict(0.9), size=MAX_BYTES // 4)
+    for number in range(8):
+        note(recent, str(number), huge)
+    assert recent.search(Wanted(), 0)["kept"] == 3
+
+
+def test_nothing_is_kept_where_nothing_may_be() -> None:
+    recent = Recent(keep=0)
+    note(recent, "k", reply(verdict(0.9)))
+    assert recent.search(Wanted(), 10)["kept"] == 0
+
+
+def test_each_filter_narrows_the_search() -> None:
+    recent = Recent(keep=10)
+    note(recent, "agree", reply(verdict(0.9), verdict(0.8)), run="one", subset="chat")
+    note(recent, "differ", reply(verdict(0.9), verdict(0.2)), run="one", subset="math")
+    note(recent, "none", reply(NoVerdict(reason="truncated")), Pair.of("Straße?", "one", "two"), run="two")
+
+    def found(**wanted: Any) -> list[str]:
+        return [item["id"] for item in recent.search(Wanted(**wanted), 10)["items"]]
+
+    assert found() == ["none", "differ", "agree"]
+    assert found(run="one") == ["differ", "agree"]
+    assert found(subset="math") == ["differ"]
+    assert found(disagree=True) == ["differ"]
+    assert found(outcome="truncated") == ["none"]
+    assert found(outcome="A") == ["differ", "agree"]
+    assert found(q="STRASSE") == ["none"]
+    assert found(q="ANSWER 2", run="two") == []
+
+
+def test_the_numbers_are_those_of_what_matches() -> None:
+    now = 1_000_000.0
+    recent = Recent(keep=100, clock=lambda: now)
+    for _ in range(12):
+        note(recent, "a", reply(verdict(0.97), verdict(0.9)), run="one")
+    now += 3600
+    for _ in range(6):
+        note(recent, "b", reply(verdict(0.03), verdict(0.7)), run="one")
+    note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
+    found = recent.search(Wanted(run="one"), 1)
+    assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
+    assert found["rate_per_s"] == pytest.approx(7 / 60)
+    assert found["histogram"][0] == 6
+    assert found["histogram"][-1] == 12
+    assert [point["share"] for point in found["trend"]] == [1.0, pytest.approx(0.8), 0.0]
+    assert all(point["low"] <= point["share"] <= point["high"] for point in found["trend"])
+    assert (found["reasons"], found["runs"]) == (["refused"], ["one"])
+    assert len(found["items"]) == 1
+
+
+def test_only_the_demo_keeps_judgments_unasked() -> None:
+    assert Settings(engine="local", host="127.0.0.1").keeps_recent > 0
+    assert Settings(engine="local", host="0.0.0.0").keeps_recent == 0
+    assert Settings(engine="http://127.0.0.1:1").keeps_recent == 0
+    assert Settings(engine="http://127.0.0.1:1", host="0.0.0.0", recent=7).keeps_recent == 7
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ScriptedEngine]:
+    scripted = ScriptedEngine()
+    with serving(scripted.app) as scripted.url:
+        yield scripted
+
+
+@pytest.fixture(scope="module")
+def url(engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with gateway(engine, tmp_path_factory.mktemp("state"), recent=100) as address:
+        yield address
+
+
+def post(url: str, path: str, **body: Any) -> httpx.Response:
+    answer = httpx.post(url + path, json=body, timeout=20, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def recent(url: str, **wanted: Any) -> dict[str, Any]:
+    return httpx.get(f"{url}/v1/recent", params=wanted, trust_env=False).json()
+
+
+def test_every_way_of_asking_is_remembered_with_its_run(url: str) -> None:
+    pair = {"question": "q", "a": "answer 2", "b": "answer 1"}
+    post(url, "/v1/judge", **pair, run="ways", subset="one")
+    post(url, "/v1/judge", **pair, run="ways", subset="again")
+    post(url, "/v1/judge/stream", **pair, temperature=0.5, run="ways", subset="stream")
+    post(url, "/v1/judge/batch", pairs=[pair, pair | {"question": "q2"}], run="ways", subset="batch")
+    ranking = post(url, "/v1/rank", question="q3", responses=["answer 1", "answer 2", "answer 3"], run="ways", subset="rank").json()
+    subsets = [item["subset"] for item in recent(url, run="ways")["items"]]
+    assert subsets.count("batch") == 2
+    assert subsets.count("rank") == len(ranking["comparisons"])
+    assert {"one", "again", "stream"} <= set(subsets)
+    assert [item["cached"] for item in recent(url, subset="again")["items"]] == [True]
+
+
+def test_a_judgment_is_found_by_its_id_with_the_request_that_asks_for_it_again(url: str) -> None:
+    body = {
+        "question": [{"role": "user", "content": "hello"}],
+        "a": "answer 4",
+        "b": "answer 3",
+        "rubric": "r",
+        "temperature": 0.25,
+    }
+    answer = post(url, "/v1/judge", **body)
+    kept = httpx.get(f"{url}/v1/judgments/{answer.headers['x-judgment-id']}", trust_env=False).json()
+    assert kept["judgment"]["outcome"] == answer.json()["outcome"]
+    again = post(url, "/v1/judge", **kept["request"])
+    assert again.json()["cached"]
+    assert again.headers["x-judgment-id"] == answer.headers["x-judgment-id"]
+
+
+def test_only_if_cached_asks_the_engine_nothing(url: str, engine: ScriptedEngine) -> None:
+    pair = {"question": "nobody asked this", "a": "answer 2", "b": "answer 1"}
+    asked = engine.asked
+    answer = httpx.post(f"{url}/v1/judge", json=pair, headers={"cache-control": "only-if-cached"}, trust_env=False)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["type"] == "not_cached"
+    assert engine.asked == asked
+
+
+def test_a_name_of_somebody_else_that_points_here_is_refused(url: str) -> None:
+    answer = httpx.get(f"{url}/v1/recent", headers={"host": "rebound.example"}, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (403, "foreign_host")
+
+
+def test_a_gateway_that_keeps_none_says_how_to(engine: ScriptedEngine, tmp_path: Path) -> None:
+    with gateway(engine, tmp_path) as url:
+        post(url, "/v1/judge", question="q", a="answer 2", b="answer 1")
+        answer = httpx.get(f"{url}/v1/recent", trust_env=False)
+        assert answer.status_code == 404
+        assert "--recent" in answer.json()["error"]["message"]
+        assert b'data-recent="off"' in httpx.get(url, trust_env=False).content
+
+
+def test_the_page_and_its_files_are_sent_once_and_nothing_else_is(url: str) -> None:
+    page = httpx.get(url, trust_env=False)
+    assert page.headers["content-type"].startswith("text/html")
+    assert b'data-recent="on"' in page.content
+    again = httpx.get(url, headers={"if-none-match": page.headers["etag"]}, trust_env=False)
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("app.js", "app.css", "examples.json", "icon.svg"):
+        file = httpx.get(f"{url}/static/{name}", trust_env=False)
+        assert file.status_code == 200
+        assert file.headers["x-content-type-options"] == "nosniff"
+    for path in ("/static/none.js", "/static/..%2fapp.py", "/static/%2e%2e%2fsettings.py"):
+        assert httpx.get(url + path, trust_env=False).status_code == 404
