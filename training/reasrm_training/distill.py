@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,9 @@ from reasrm_training.oracle import Chain
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTTrainer
+
+log = logging.getLogger(__name__)
+WINDOW = 16  # batches within which rows are put together by their length
 
 
 def train(
@@ -30,9 +35,11 @@ def train(
     Goes on from the newest whole checkpoint in `folder`, and then ends with the same weights as a run that was never broken
     off. Raises InputError where no chain fits.
     """
+    from reasrm_training import monitor
+
     trainer = make_trainer(recipe, chains, folder, start=start, callbacks=callbacks)
     trainer._total_train_tokens = _tokens_before(policy.last_checkpoint(folder))  # TRL would count anew
-    policy.fit(trainer, folder)
+    monitor.fit(trainer, folder)
     return policy.save(trainer, trainer.processing_class, folder / "model")  # type: ignore[arg-type]
 
 
@@ -54,23 +61,30 @@ def make_trainer(
     rows = [row for chain in chains if (row := encode(tokenizer, chain, stage.max_length))]
     if not rows:
         raise InputError(f"none of the {len(chains)} chains fits into distill.max_length = {stage.max_length} tokens")
+    if len(rows) < len(chains):
+        dropped = len(chains) - len(rows)
+        log.warning("%d of %d chains are longer than distill.max_length and left out", dropped, len(chains))
+    wanted = stage.steps * stage.batch if stage.steps else round(stage.epochs * len(rows))
+    order = order_of([len(row["input_ids"]) for row in rows], wanted, stage.micro_batch, recipe.seed)
     model = policy.load_policy(recipe, start, trained=True)
     return SFTTrainer(
         model=model,
         args=SFTConfig(
             **settings,
             gradient_accumulation_steps=max(1, stage.batch // (stage.micro_batch * policy.processes(recipe).num_processes)),
-            num_train_epochs=stage.epochs,
+            num_train_epochs=stage.epochs if stage.packing else 1,
             max_steps=stage.steps or -1,
+            adam_beta2=stage.adam_beta2,
             weight_decay=stage.weight_decay,
             max_length=stage.max_length,
             packing=stage.packing,
             completion_only_loss=True,
-            shuffle_dataset=True,
+            shuffle_dataset=stage.packing,
+            train_sampling_strategy="random" if stage.packing else "sequential",
             logging_steps=max(1, min(10, stage.save_steps)),
             save_steps=stage.save_steps,
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(rows if stage.packing else [rows[i] for i in order]),
         processing_class=tokenizer,
         peft_config=None if hasattr(model, "peft_config") else policy.adapters(recipe.model.lora),
         callbacks=list(callbacks),
@@ -91,6 +105,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, chain: Chain, max_length: int) ->
     if len(prompt) + len(written) > max_length:
         return None
     return {"input_ids": prompt + written, "completion_mask": [0] * len(prompt) + [1] * len(written)}
+
+
+def order_of(lengths: Sequence[int], wanted: int, batch: int, seed: int) -> list[int]:
+    """The rows of `wanted` places in a training run, a function of `seed` alone: each row once before any comes again.
+
+    Batches hold rows of like length, so that little is padded; which lengths come when is random.
+    """
+    rng = random.Random(seed)
+    order: list[int] = []
+    while len(order) < wanted:
+        epoch = list(range(len(lengths)))
+        rng.shuffle(epoch)
+        window = batch * WINDOW
+        for start in range(0, len(epoch), window):
+            near = sorted(epoch[start : start + window], key=lambda row: lengths[row])
+            batches = [near[i : i + batch] for i in range(0, len(near), batch)]
+            rng.shuffle(batches)
+            order.extend(row for one in batches for row in one)
+    return order[:wanted]
 
 
 def _tokens_before(checkpoint: str | None) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.tensorboard import SummaryWriter
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from reasrm_training.config import Guard, Rlvr
-from reasrm_training.policy import COMPLETE
+from reasrm_training.policy import COMPLETE, last_checkpoint
 
 #: Told after each step: steps done, steps in all, the latest numbers.
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -45,7 +49,7 @@ class Journal:
 
 
 class Report(TrainerCallback):
-    """Writes every logged number to `metrics.jsonl`, marks checkpoints as whole, and tells the progress.
+    """Writes every logged number to `metrics.jsonl` and tells the progress.
 
     `stride` is the number of optimizer updates that count as one step in what is written and told.
     """
@@ -68,8 +72,12 @@ class Report(TrainerCallback):
         if self.progress:
             self.progress(step, state.max_steps // self.stride, row)
 
+
+class Seal(TrainerCallback):
+    """Marks each checkpoint as whole once every process has written its part of it."""
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        PartialState().wait_for_everyone()  # every process has written its part
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
@@ -111,3 +119,22 @@ def breaches(row: Mapping[str, float], guard: Guard, limit: int) -> dict[str, st
     if entropy is not None and entropy < guard.min_entropy:
         found["entropy"] = f"entropy is {entropy:.4f} nats a token (at least {guard.min_entropy})"
     return found
+
+
+def fit(trainer: Trainer, folder: Path) -> None:
+    """Train from the newest whole checkpoint of `folder`, or from the start, with TensorBoard's curves in `folder`/tensorboard."""
+    if trainer.args.use_cpu and sys.platform == "linux":
+        _keep_freed_memory()
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Seal())
+    if trainer.is_world_process_zero():
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed: given back to the kernel, a step's activations cost a page fault each time they return."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            libc.mallopt(option, 2**31 - 1)

@@ -183,18 +183,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
 
 
-def fit(trainer: Trainer, folder: Path) -> None:
-    """Train from the newest whole checkpoint of `folder`, or from the start, with TensorBoard's curves in `folder`/tensorboard."""
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers import PrinterCallback
-    from transformers.integrations import TensorBoardCallback
-
-    trainer.remove_callback(PrinterCallback)
-    if trainer.is_world_process_zero():
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-
-
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint of a stage; one that a kill left half written does not count and is removed."""
     found = sorted(folder.glob("checkpoints/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))

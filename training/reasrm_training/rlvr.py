@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from reasrm.errors import InputError, Refused
 from reasrm.parsing import parse
 from reasrm.types import Message, NoVerdict, Order, Reading, Side
-from reasrm_training import policy, rewards
+from reasrm_training import monitor, policy, rewards
 from reasrm_training.config import Recipe, RewardName, Rlvr
 from reasrm_training.monitor import Brake, Journal
 from reasrm_training.rewards import Rollout
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from reasrm_training.sglang import SglangServer
 
+log = logging.getLogger(__name__)
 REASONS = ("no_answer", "both_answers", "truncated", "unclosed_think", "refused", "empty")
 SAMPLE_ROUNDS = 8  # rounds of a run whose first replies are kept to be read
 SAMPLE_REPLIES = 4
@@ -59,7 +61,7 @@ def train(
     brake = Brake(stage)
     with rollouts.serving(recipe, start, folder) as server:
         trainer = make_trainer(recipe, tasks, folder, kind=kind, start=start, callbacks=[*callbacks, brake], server=server)
-        policy.fit(trainer, folder)
+        monitor.fit(trainer, folder)
     if brake.reason:
         step = trainer.state.global_step // stage.updates_per_step
         raise Refused(f"RL stopped itself at step {step}, it collapsed: {brake.reason}. Checkpoints: {folder}/checkpoints")
@@ -88,6 +90,8 @@ def make_trainer(
     fitting = [t for t in tasks if len(policy.prompt_ids(tokenizer, t.messages)) <= stage.max_prompt_tokens]
     if not fitting:
         raise InputError(f"none of the {len(tasks)} prompts fits into rlvr.max_prompt_tokens = {stage.max_prompt_tokens}")
+    if len(fitting) < len(tasks):
+        log.warning("%d of %d prompts are longer than rlvr.max_prompt_tokens and left out", len(tasks) - len(fitting), len(tasks))
     model = policy.load_policy(recipe, start, trained=True)
     reward = Reward(stage, kind, tokenizer, Journal(folder / "samples.jsonl"))
     sampling = {"server": server, "recipe": recipe, "folder": folder} if server else {}

@@ -1,0 +1,71 @@
+"""Training runs that take seconds: a chat model of random weights learns to say which of two numbers is larger."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from reasrm_training import policy
+from reasrm_training.config import Recipe
+from reasrm_training.oracle import Chain
+from reasrm_training.rlvr import Task
+
+from reasrm.types import Message, Side
+
+WORLD = {"chains": 8, "chain_levels": [1], "labels": 8, "label_levels": [1], "heldout_levels": [1]}
+DISTILL = {"batch": 8, "micro_batch": 8, "steps": 4, "learning_rate": 3e-3, "max_length": 64, "packing": False, "precision": "fp32"}
+LENIENT = {"min_format": 0.0, "max_length_share": 1.0, "min_entropy": 0.0}
+RLVR = {
+    "steps": 2,
+    "prompts": 4,
+    "mini_batch": 4,
+    "generations": 4,
+    "micro_batch": 16,
+    "learning_rate": 1e-3,
+    "kl": 0.0,
+    "max_completion_tokens": 12,
+    "precision": "fp32",
+    "guard": LENIENT,
+}
+
+
+def recipe(path: Path, output: Path, /, *, distill: Any = None, rlvr: Any = None, **rest: Any) -> Recipe:
+    """A recipe over the model in `path`; what is given is laid over small settings."""
+    settings = {
+        "name": "small",
+        "output": str(output),
+        "model": {"path": str(path), "gradient_checkpointing": False, **rest.pop("model", {})},
+        "world": WORLD,
+        "distill": DISTILL | (distill or {}),
+        "rlvr": RLVR | (rlvr or {}),
+    }
+    policy.quiet()
+    return Recipe.model_validate(settings | rest)
+
+
+def _numbers(count: int, seed: int) -> list[tuple[int, int, Side]]:
+    rng = random.Random(seed)
+    pairs = [rng.sample(range(1, 10), 2) for _ in range(count)]
+    return [(a, b, "A" if a > b else "B") for a, b in pairs]
+
+
+def _ask(a: int, b: int) -> tuple[Message, ...]:
+    return (Message(role="user", content=f"{a} {b}"),)
+
+
+def chains(count: int, seed: int = 0) -> list[Chain]:
+    """Chains of a dozen tokens."""
+    return [
+        Chain(id=str(i), source="s", winner=side, messages=_ask(a, b), reply=f"<answer>[[{side}]]</answer>", oracle="first")
+        for i, (a, b, side) in enumerate(_numbers(count, seed))
+    ]
+
+
+def tasks(count: int, seed: int = 1) -> list[Task]:
+    """`count` pairs, each in both orders."""
+    return [
+        Task(_ask(x, y), "A" if x > y else "B", str(i), order)
+        for i, (a, b, _) in enumerate(_numbers(count, seed))
+        for order, (x, y) in (("ab", (a, b)), ("ba", (b, a)))
+    ]

@@ -1,0 +1,111 @@
+"""The rewards are pure functions: each is told here by its cases, with RM-R1's rule to the letter."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reasrm_training.rewards import (
+    REWARDS,
+    Rollout,
+    consistency,
+    format_,
+    length,
+    margin,
+    score,
+    total,
+    twins,
+    verdict,
+    well_formed,
+)
+
+CHAT = "<type>Chat</type><rubric>1. Tone (100%)</rubric><eval>A is kinder</eval><answer>[[A]]</answer>"
+REASONING = "<type>Reasoning</type>\n<solution>\n42\n</solution>\n<eval>B says 42</eval>\n<answer>[[B]]</answer>\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "reward"),
+    [
+        ("<answer>[[A]]</answer>", "A", 1.0),
+        ("<answer>[[A]]</answer>", "B", -1.0),
+        ("<answer>[[A]]</answer><answer>[[B]]</answer>", "A", -1.0),  # both
+        ("<answer>[[B]]</answer>" + "x" * 80 + "<answer>[[A]]</answer>", "A", 1.0),  # only the last 80 characters count
+        ("<answer>[[A]]</answer>" + " " * 58, "A", 1.0),  # the tag is just inside of them
+        ("<answer>[[A]]</answer>" + " " * 59, "A", -1.0),  # and here it is not whole any more
+        ("<answer> [[A]] </answer>", "A", -1.0),  # the tag as it is asked for, to the letter
+        ("A is better", "A", -1.0),
+        ("", "A", -1.0),
+    ],
+)
+def test_the_verdict_reward_is_rm_r1s_rule(reply: str, gold: str, reward: float):
+    assert verdict(Rollout(reply, gold)) == reward  # type: ignore[arg-type]
+
+
+def test_a_reply_is_right_both_ways_only_with_a_twin_that_is_right_in_its_own_frame():
+    a, b = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
+    assert consistency(Rollout(a, "A", twin=b)) == 1.0
+    assert consistency(Rollout(a, "A", twin=a)) == -1.0  # names the first response both times
+    assert consistency(Rollout(b, "A", twin=b)) == -1.0
+    assert consistency(Rollout(a, "A")) is None
+
+
+def test_margins_weigh_the_verdict_by_the_labels_strength():
+    assert margin(Rollout("<answer>[[A]]</answer>", "A", strength=0.25)) == 0.25
+    assert margin(Rollout("<answer>[[A]]</answer>", "B", strength=0.25)) == -0.25
+    assert margin(Rollout("<answer>[[A]]</answer>", "A")) is None
+
+
+@pytest.mark.parametrize(("tokens", "price"), [(0, 0.0), (50, 0.0), (75, -0.5), (100, -1.0), (130, -1.0)])
+def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int, price: float):
+    assert length(Rollout("", "A", tokens=tokens, limit=100)) == price
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "formed"),
+    [
+        (CHAT, "rubric", True),
+        (REASONING, "rubric", True),
+        ("thoughts</think><answer>[[A]]</answer>", "free", True),
+        ("</think><answer>[[A]]</answer>", "free", False),
+        ("<answer>[[A]]</answer>", "rubric", False),
+        ("<answer>[[A]]</answer>", "free", False),
+        (CHAT.replace("rubric>", "solution>"), "rubric", False),  # a chat task needs a rubric
+        (CHAT + " So there.", "rubric", False),
+        (CHAT.replace("<eval>", "<eval>x</eval><eval>"), "rubric", False),  # a part twice
+        (CHAT.replace("[[A]]", "[[C]]"), "rubric", False),
+    ],
+)
+def test_a_reply_is_well_formed_if_it_is_its_parts_and_nothing_else(reply: str, kind: str, formed: bool):
+    assert well_formed(reply, kind) is formed  # type: ignore[arg-type]
+    assert format_(Rollout(reply, "A", kind)) == (1.0 if formed else -1.0)  # type: ignore[arg-type]
+
+
+def test_rewards_are_summed_by_their_weights_and_one_that_does_not_apply_is_left_out():
+    weights = {"verdict": 1.0, "format": 0.5, "margin": 9.0}
+    parts = score(Rollout(CHAT, "A"), weights)  # type: ignore[arg-type]
+    assert parts == {"verdict": 1.0, "format": 1.0, "margin": None}
+    assert total(parts, weights) == 1.5  # type: ignore[arg-type]
+    assert total({"margin": None}, {"margin": 1.0}) is None
+
+
+def test_the_kth_replies_to_the_two_orders_of_a_pair_are_twins():
+    keys = [("p", "ab"), ("p", "ab"), ("q", "ab"), ("p", "ba"), ("p", "ba"), ("p", "ba")]
+    assert twins(keys) == [3, 4, None, 0, 1, None]  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from(["ab", "ba"]))))
+def test_twins_are_mutual_and_of_one_pair_in_different_orders(keys: list[tuple[str, str]]):
+    found = twins(keys)  # type: ignore[arg-type]
+    for i, j in enumerate(found):
+        if j is not None:
+            assert found[j] == i
+            assert keys[i][0] == keys[j][0]
+            assert keys[i][1] != keys[j][1]
+
+
+@given(st.text(), st.sampled_from(["A", "B"]), st.sampled_from(["rubric", "free"]))
+def test_rewards_take_any_text_and_stay_within_one(reply: str, gold: str, kind: str):
+    for reward in REWARDS.values():
+        value = reward(Rollout(reply, gold, kind, tokens=3, limit=9, strength=0.5, twin=reply))  # type: ignore[arg-type]
+        assert value is not None
+        assert -1.0 <= value <= 1.0

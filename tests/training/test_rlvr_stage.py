@@ -1,0 +1,137 @@
+"""Stage 2 with TRL's own sampling: what is learnt, what is logged, when it stops itself, and that it can be broken off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reasrm_training import distill, policy, rlvr
+from reasrm_training.config import Guard, Rlvr
+from reasrm_training.monitor import Journal, Report, breaches
+
+from reasrm.errors import InputError, Refused
+from tests.training.small import LENIENT, chains, recipe, tasks
+
+
+@pytest.fixture(scope="session")
+def distilled(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that answers in the right form, and no better than chance."""
+    folder = tmp_path_factory.mktemp("distilled")
+    return distill.train(recipe(tiny_model, folder, distill={"steps": 40, "save_steps": 100}), chains(64), folder)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "step_time"} for row in rows_of(folder / "metrics.jsonl")]
+
+
+def test_every_step_says_how_the_judge_is_doing(distilled: Path, tmp_path: Path):
+    given = recipe(distilled, tmp_path, rlvr={"kl": 1e-3, "reward": {"verdict": 1.0, "consistency": 0.5, "length": 0.1}})
+    rlvr.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    first, second = rows_of(tmp_path / "metrics.jsonl")
+    assert (first["step"], second["step"]) == (1, 2)
+    shares = ("verdict_accuracy", "order_consistency", "p_a", "format", "no_verdict", "frac_reward_zero_std")
+    assert all(0.0 <= first[name] <= 1.0 for name in shares)
+    assert sum(first[f"no_verdict/{reason}"] for reason in rlvr.REASONS) == pytest.approx(first["no_verdict"])
+    assert first["rewards/verdict"] == pytest.approx(2 * first["verdict_accuracy"] - 1, abs=0.13)
+    assert first["reward"] == pytest.approx(
+        first["rewards/verdict"] + 0.5 * first["rewards/consistency"] + 0.1 * first["rewards/length"], abs=1e-5
+    )
+    assert {"entropy", "kl", "loss", "completions/mean_length"} <= first.keys()
+    samples = rows_of(tmp_path / "samples.jsonl")
+    assert {row["step"] for row in samples} == {0, 1}
+    assert samples[0].keys() == {"step", "prompt", "reply", "gold", "reward"}
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_replies_that_are_rewarded_become_likelier(distilled: Path, tmp_path: Path):
+    one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
+    guard = LENIENT | {"probability_a": [0.0, 1.0]}
+    given = recipe(distilled, tmp_path, rlvr={"steps": 12, "learning_rate": 3e-3, "generations": 8, "guard": guard})
+    rlvr.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    rows = rows_of(tmp_path / "metrics.jsonl")
+    assert sum(row["verdict_accuracy"] for row in rows[-3:]) / 3 > 0.9 > rows[0]["verdict_accuracy"]
+
+
+def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distilled: Path, tmp_path: Path):
+    given = recipe(distilled, tmp_path, rlvr={"steps": 4, "prompts": 8, "save_steps": 1, "kl": 1e-3})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def train(folder: Path) -> None:
+        callbacks = [Report(folder, stride=2)]
+        rlvr.train(given, tasks(10), folder, kind="rubric", start=distilled, callbacks=callbacks)
+
+    train(whole)
+    shutil.copytree(whole, broken)
+    shutil.rmtree(broken / "model")
+    shutil.rmtree(broken / "checkpoints" / "checkpoint-8")
+    train(broken)
+    assert policy.weights_digest(whole / "model") != policy.weights_digest(distilled)
+    assert policy.weights_digest(broken / "model") == policy.weights_digest(whole / "model")
+    timeless = [
+        [{k: v for k, v in row.items() if k != "step_time"} for row in rows_of(f / "metrics.jsonl")] for f in (whole, broken)
+    ]
+    assert timeless[0] == timeless[1]
+    assert (broken / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
+
+
+def test_a_run_that_collapses_stops_itself_and_says_why(distilled: Path, tmp_path: Path):
+    one_side = [task for task in tasks(32) if task.gold == "A"]  # whose only lesson is to answer A, whatever is asked
+    given = recipe(
+        distilled,
+        tmp_path,
+        rlvr={"steps": 40, "save_steps": 1, "learning_rate": 3e-3, "generations": 8, "guard": LENIENT | {"patience": 2}},
+    )
+    with pytest.raises(Refused, match=r"RL stopped itself at step \d+, it collapsed: \d+% of the verdicts name A \(allowed: 15%"):
+        rlvr.train(given, one_side, tmp_path, kind="rubric", start=distilled)
+    assert not (tmp_path / "model").exists()
+    checkpoint = policy.last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert int(checkpoint.rpartition("-")[2]) < 40
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"p_a": 0.95}, "p_a"),
+        ({"p_a": 0.05}, "p_a"),
+        ({"format": 0.4}, "format"),
+        ({"completions/mean_length": 96.0}, "length"),
+        ({"entropy": 0.001}, "entropy"),
+    ],
+)
+def test_each_bound_of_the_guard_is_watched(row: dict[str, float], name: str):
+    healthy = {"p_a": 0.5, "format": 1.0, "completions/mean_length": 50.0, "entropy": 0.3}
+    assert breaches(healthy, Guard(), 100) == {}
+    assert list(breaches(healthy | row, Guard(), 100)) == [name]
+
+
+def test_the_schedule_keeps_a_pairs_orders_together_and_shows_every_pair_before_any_again():
+    stage = Rlvr(steps=5, prompts=8, mini_batch=4, learning_rate=1e-6)
+    order = rlvr.schedule(tasks(10), stage, seed=7)
+    assert len(order) == 40
+    assert all(a.pair == b.pair and a.order != b.order for a, b in zip(order[::2], order[1::2], strict=True))
+    assert len({task.pair for task in order[:20]}) == 10
+    assert order == rlvr.schedule(tasks(10), stage, seed=7) != rlvr.schedule(tasks(10), stage, seed=8)
+
+
+def test_prompts_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(distilled: Path, tmp_path: Path):
+    given = recipe(distilled, tmp_path, rlvr={"max_prompt_tokens": 4})
+    with pytest.raises(InputError, match=r"none of the 8 prompts fits into rlvr\.max_prompt_tokens = 4"):
+        rlvr.make_trainer(given, tasks(4), tmp_path, kind="rubric", start=distilled)
+
+
+def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp_path: Path):
+    journal = Journal(tmp_path / "j.jsonl")
+    for step in (1, 2, 3):
+        journal.write(step, {"loss": 0.5})
+    with journal.path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    journal.rewind(2)
+    assert [row["step"] for row in journal.read()] == [1, 2]
