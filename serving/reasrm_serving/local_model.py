@@ -23,12 +23,14 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from reasrm.engine import TAIL_TOKENS, TOP_LOGPROBS
 from reasrm.errors import InputError, TooLong
 from reasrm.types import Ask, Token
 
 CHUNK = 2**20
+disable_progress_bar()  # a model that loads in a second needs none, and a server's log none at all
 
 
 @dataclass(slots=True)
@@ -71,9 +73,10 @@ class LocalModel:
         self.name = folder.resolve().name
         self.weight_version = _digest(folder)
         self.max_context = int(model.config.max_position_embeddings)
-        ends = model.generation_config.eos_token_id
-        self._ends = [ends] if isinstance(ends, int) else list(ends or [self._tokenizer.eos_token_id])
-        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._ends[0]
+        ends: int | list[int] = model.generation_config.eos_token_id or self._tokenizer.eos_token_id
+        self._ends: list[int] = [ends] if isinstance(ends, int) else ends
+        padding: int | None = self._tokenizer.pad_token_id
+        self._pad = self._ends[0] if padding is None else padding
 
     def encode(self, ask: Ask) -> list[int]:
         """The prompt's tokens, then those of the reply's beginning, as SGLang puts them. Raises `TooLong`."""
@@ -83,7 +86,7 @@ class LocalModel:
         count = len(ids) + ask.max_tokens
         if count > self.max_context:
             raise TooLong(
-                f"the prompt takes {len(ids)} tokens and its reply up to {ask.max_tokens}; the judge's context holds {self.max_context}",
+                f"the prompt takes {len(ids)} tokens, its reply {ask.max_tokens}; the judge's context holds {self.max_context}",
                 field="max_tokens" if len(ids) < self.max_context else "question",
                 count=count,
                 limit=self.max_context,
@@ -152,7 +155,7 @@ class _Chooser(LogitsProcessor):
     def top(self, step: int, row: int) -> list[tuple[int, float]]:
         """The alternatives at `step`, the chosen one last."""
         ids, logprobs = self._steps[step]
-        return list(zip(ids[row].tolist(), logprobs[row].tolist(), strict=True))
+        return list(zip(cast(Any, ids[row]).tolist(), cast(Any, logprobs[row]).tolist(), strict=True))
 
 
 def _sample(logprobs: Tensor, ask: Ask, generator: torch.Generator) -> Tensor:
@@ -174,9 +177,9 @@ class _Ending(StoppingCriteria):
         self._done = [False] * len(rows)
         self._told = [0] * len(rows)
 
-    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Which rows are done."""
-        written = cast(list[list[int]], input_ids[:, self._width :].tolist())
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Any:
+        """Which rows are done, as a tensor of booleans."""
+        written = cast(list[list[int]], cast(Any, input_ids[:, self._width :]).tolist())
         for index, (row, ids) in enumerate(zip(self._rows, written, strict=True)):
             if not self._done[index]:
                 self.lengths[index] = len(ids)

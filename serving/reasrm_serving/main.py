@@ -1,4 +1,4 @@
-"""Running the gateway in this process, until it is told to stop."""
+"""Running the gateway: in the foreground until it is told to stop, or beside something else in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import logging
 import os
 import socket
 import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -18,22 +22,56 @@ FINISH_S = 30  # that requests under way get when the gateway is told to stop
 
 
 def main(settings: Settings) -> None:
-    """Listen and serve. Raises `InputError` where the address cannot be had; says where it listens on standard error."""
+    """Listen and serve. Raises `InputError` where that cannot be; says where it listens on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     listening = _listen(settings.host, settings.port)
-    host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(
-        create_app(settings),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=FINISH_S,
-        server_header=False,
-    )
-    sys.stderr.write(f"reasrm serves {settings.engine} on http://{_shown(host)}:{port} (API: /docs)\n")
-    uvicorn.Server(config).run(sockets=[listening])
+    server = _Server(settings, f"reasrm serves {settings.engine} on {_url(listening)} (API: /docs)\n")
+    try:
+        server.run(sockets=[listening])
+    except SystemExit:  # uvicorn's way to say that the app did not start
+        raise server.app.state.failed from None
+
+
+@contextmanager
+def running(settings: Settings) -> Generator[str]:
+    """A gateway in a thread of this process; gives its address when it answers. Raises what hinders it."""
+    listening = _listen(settings.host, settings.port)
+    server = _Server(settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise server.app.state.failed
+        time.sleep(0.02)
+    try:
+        yield _url(listening)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with the gateway's settings, which says `greeting` when it answers."""
+
+    def __init__(self, settings: Settings, greeting: str = "") -> None:
+        self.app = create_app(settings)
+        self._greeting = greeting
+        config = uvicorn.Config(
+            self.app,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_level="critical",  # what fails is logged by the app, or raised here
+            timeout_graceful_shutdown=FINISH_S,
+            server_header=False,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then greet."""
+        await super().startup(sockets)
+        sys.stderr.write(self._greeting)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -41,8 +79,10 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; another --port?", field="port") from None
+        why = os.strerror(error.errno or 0)
+        raise InputError(f"cannot listen on {host}:{port}: {why}; another --port?", field="port") from None
 
 
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

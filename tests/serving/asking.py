@@ -1,0 +1,56 @@
+"""What the tests ask a gateway, and how they read an engine's own count."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.components import Sglang
+
+_numbers = itertools.count(int(time.time() * 1000))
+
+
+def a_pair(**more: Any) -> dict[str, Any]:
+    """A pair that nobody asked about before. The reply is begun with its answer, since random weights never give one."""
+    number = next(_numbers)
+    return {
+        "question": f"What is {number} + 1?",
+        "a": str(number + 1),
+        "b": str(number + 2),
+        "orders": "ab",
+        "deliberation": "<answer>[[A]]</answer>",
+        "max_tokens": 8,
+    } | more
+
+
+def a_long_one(**more: Any) -> dict[str, Any]:
+    """A pair whose judgment takes a quarter of a minute at the least: random weights, once begun so, repeat themselves for ever."""
+    return a_pair(max_tokens=6000, **more)
+
+
+def finished(engine: Sglang) -> int:
+    """How many requests the engine has finished."""
+    return int(metric(engine, "sglang:num_requests_total"))
+
+
+def running(engine: Sglang) -> int:
+    """How many requests the engine works on now."""
+    return int(metric(engine, "sglang:num_running_reqs"))
+
+
+def metric(server: Any, name: str) -> float:
+    """A metric of a server, summed over its labels; 0 where it has none yet."""
+    lines = httpx.get(f"{server.url}/metrics", follow_redirects=True, timeout=10).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.partition(" ")[0].partition("{")[0] == name)
+
+
+def until(said: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Return as soon as `said` is true; fail when it never is."""
+    deadline = time.monotonic() + within_s
+    while not said():
+        assert time.monotonic() < deadline, f"not so within {within_s:g} s"
+        time.sleep(0.02)
