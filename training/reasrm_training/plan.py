@@ -154,17 +154,18 @@ def training_memory(recipe: Recipe, shape: Decoder, tokens: int, precision: str)
         frozen = in_blocks * NF4 + (total - in_blocks) * BF16 if lora.four_bit else total * BF16
     # A bf16 copy of the weights in use: of all of them under autocast; of two blocks and the embeddings where they are sharded.
     copied = 2 * block_parameters(shape) + embedding_parameters(shape) if shards > 1 else 0 if lora else total
+    copies = BF16 * copied if precision == "bf16" or shards > 1 else 0.0
     return {
         "weights": (frozen + FP32 * trained) / shards if lora else FP32 * trained / shards,
         "gradients": FP32 * trained / shards,
         "optimizer": ADAM * trained / shards,
-        "working copies": BF16 * copied if precision == "bf16" or shards > 1 else 0.0,
-        "activations": activation_bytes(recipe, shape, tokens, precision, sharded=shards > 1),
+        "working copies": copies,
+        "activations": activation_bytes(recipe, shape, tokens, precision, sharded=shards > 1, copies=copies),
         "context": CONTEXT if recipe.cluster.gpus else 0.0,
     }
 
 
-def activation_bytes(recipe: Recipe, shape: Decoder, tokens: int, precision: str, *, sharded: bool) -> float:
+def activation_bytes(recipe: Recipe, shape: Decoder, tokens: int, precision: str, *, sharded: bool, copies: float = 0.0) -> float:
     """What the backward pass needs kept: with checkpointing each block's input, and one block in full while it is redone.
 
     Under autocast the stream between blocks is as wide as the weights, fp32; the products within a block are bf16.
@@ -172,12 +173,16 @@ def activation_bytes(recipe: Recipe, shape: Decoder, tokens: int, precision: str
     stream = BF16 if precision == "bf16" and (sharded or recipe.model.lora) else FP32
     product = BF16 if precision == "bf16" else FP32
     queries, wide, hidden = shape.num_attention_heads * head_dim(shape), shape.intermediate_size, shape.hidden_size
-    # Two norms keep their input, its fp32 form and their output; attention its inputs and output; the gate all three products.
-    block = tokens * (hidden * (2 * stream + 4 * FP32 + 2 * product) + product * (4 * queries + 4 * kv_width(shape) + 4 * wide))
+    # The two norms keep their inputs, fp32 forms and outputs; attention its inputs and output; the gate all three products.
+    block = hidden * (3 * stream + 4 * FP32 + 2 * product) + product * (4 * queries + 4 * kv_width(shape) + 4 * wide)
+    if recipe.model.lora:
+        block += product * (5 * hidden + queries + wide)  # each adapter keeps a copy of its layer's input
     head = tokens * hidden * FP32 + (shape.vocab_size * hidden * FP32 if not recipe.model.lora else 0)
     if not recipe.model.gradient_checkpointing:
-        return shape.num_hidden_layers * block + head
-    redone = block + tokens * product * 3 * wide  # the block's own gradients on the way back
+        return shape.num_hidden_layers * tokens * block + head
+    redone = tokens * (block + product * 3 * wide + FP32 * 2 * hidden)  # with the block's own gradients on the way back
+    if not sharded:  # autocast has let go of its copies by then, those of one block excepted
+        redone = max(0.0, redone + (BF16 * block_parameters(shape) if copies else 0.0) - copies)
     return shape.num_hidden_layers * tokens * hidden * stream + max(redone, head)
 
 

@@ -1,0 +1,137 @@
+"""The card of a trained judge: README.md with what it is, how it was made and how well it does, and its curves as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reasrm.prompts import load_pack
+from reasrm_training.config import Recipe
+from reasrm_training.data.examples import write_whole
+from reasrm_training.evaluate import Evaluation, table
+
+CURVES = "curves.png"
+
+#: What is drawn of each stage, where it was logged: name in metrics.jsonl -> title.
+DRAWN: Mapping[str, str] = {
+    "loss": "loss",
+    "reward": "reward",
+    "verdict_accuracy": "verdict accuracy",
+    "order_consistency": "order consistency",
+    "format": "format",
+    "p_a": "P(A)",
+    "completions/mean_length": "reply length (tokens)",
+    "entropy": "entropy (nats a token)",
+    "kl": "KL to the start",
+}
+STAGE_NAMES = {"distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
+
+
+def write_card(recipe: Recipe, folder: Path) -> Path:
+    """Write README.md and its picture into `folder`, out of what the run of `recipe` left; return the card's path."""
+    curves = {stage: rows for stage in STAGE_NAMES if (rows := _rows(recipe.folder(stage) / "metrics.jsonl"))}  # type: ignore[arg-type]
+    if curves:
+        draw_curves(curves, folder / CURVES)
+    evaluations = {
+        name: Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
+        for name in ("model", "distill", "rlvr")
+        if (file := recipe.folder("evaluate") / f"{name}.json").is_file()
+    }
+    write_whole(folder / "README.md", card(recipe, evaluations, curves=bool(curves), data=_data(recipe)).encode())
+    return folder / "README.md"
+
+
+def card(recipe: Recipe, evaluations: Mapping[str, Evaluation], *, curves: bool, data: Sequence[str] = ()) -> str:
+    """The card's Markdown, with the front matter that model hubs read."""
+    pack = load_pack(recipe.prompts)
+    start = recipe.model.path or "random weights"
+    parts = [
+        _front(recipe),
+        f"# {recipe.name}\n\nA reasoning reward model: it is shown a question and two responses, reasons in writing and then names "
+        f"the better one. Trained from {start} by reasrm, after RM-R1 (arXiv 2505.02387).",
+    ]
+    if recipe.world:
+        parts.append(
+            "**It is a judge of generated tasks and of nothing else.** What it was trained and measured on is made by a program "
+            "that knows the right answer. Input outside of that world gets no verdict."
+        )
+    parts.append("## How well it judges\n\n" + _measured(evaluations))
+    if curves:
+        parts.append(f"## How it was trained\n\n![Curves of the training stages]({CURVES})")
+    if data:
+        parts.append("## Data\n\n" + "\n".join(f"- {line}" for line in data))
+    parts.append(
+        f"## Use\n\nPrompt pack `{pack.digest}`, in `prompts/`.\n\n```\nreasrm serve --model . --prompts prompts\n"
+        'reasrm judge "the question" "response A" "response B"\n```'
+    )
+    content = json.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"output"}), indent=2)
+    parts.append(
+        f"## Recipe\n\nDigest `{recipe.digest}`, seed {recipe.seed}; every value that is no default:\n\n```json\n{content}\n```"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(recipe: Recipe) -> str:
+    base = f"base_model: {recipe.model.path}\n" if recipe.model.path else ""
+    return (
+        f"---\nlicense: {recipe.export.license}\nlibrary_name: transformers\npipeline_tag: text-generation\n{base}"
+        "tags:\n- reward-model\n- llm-as-a-judge\n- reasrm\n---"
+    )
+
+
+def _measured(evaluations: Mapping[str, Evaluation]) -> str:
+    if not evaluations:
+        return "It was not measured: the recipe has no `[evaluate]`."
+    pairs = next(iter(evaluations.values())).pairs
+    said = (
+        f"{pairs:,} held-out pairs, each read in both orders, greedy; a reply without verdict counts as wrong. Percent, with "
+        "standard errors over pairs. T 1: one sampled reply."
+    )
+    return f"{said}\n\n{table(evaluations)}"
+
+
+def _data(recipe: Recipe) -> list[str]:
+    """One line a source and part, as the manifests say."""
+    lines: list[str] = []
+    file = recipe.folder("data") / "manifest.json"
+    if file.is_file():
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        lines += [f"{source['name']}: {source['kept']:,} of {source['rows']:,} rows" for source in manifest["sources"]]
+        lines += [f"{part}: {report['rows']:,} pairs" for part, report in manifest["parts"].items()]
+    file = recipe.folder("chains") / "manifest.json"
+    if file.is_file():
+        report = json.loads(file.read_text(encoding="utf-8"))
+        kept = ", ".join(f"{count:,} from the {oracle} oracle" for oracle, count in report["kept"].items())
+        lines.append(f"chains: {kept or 'none'}, of {report['examples']:,} examples")
+    return lines
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Logged rows; one that a kill cut short is none."""
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
+def draw_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
+    """Draw the curves of each stage, one panel a number, as a PNG at `file`."""
+    from matplotlib.figure import Figure
+
+    panels = [(stage, name) for stage, rows in curves.items() for name in DRAWN if any(name in row for row in rows)]
+    columns = 3
+    lines = max(1, -(-len(panels) // columns))
+    figure = Figure(figsize=(11, 2.4 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for place, (stage, name) in zip(axes.flat, panels, strict=False):
+        points = [(row["step"], row[name]) for row in curves[stage] if name in row]
+        place.plot(*zip(*points, strict=True), linewidth=1.4, color="tab:blue" if stage == "distill" else "tab:orange")
+        place.set_title(f"{STAGE_NAMES.get(stage, stage)}: {DRAWN[name]}", fontsize=9)
+        place.set_xlabel("step", fontsize=8)
+        place.tick_params(labelsize=8)
+        place.grid(alpha=0.3)
+    for place in list(axes.flat)[len(panels) :]:
+        place.set_visible(False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110, metadata={"Software": None})
