@@ -143,6 +143,13 @@ def test_every_way_of_asking_is_remembered_with_its_run(url: str) -> None:
     assert [item["cached"] for item in recent(url, subset="again")["items"]] == [True]
 
 
+def test_what_a_training_loop_asks_is_remembered_by_its_run(url: str) -> None:
+    prompts = ["q4"] * 3
+    loop = {"query": [f"q4 answer {n}" for n in (1, 2, 3)], "prompts": prompts, "labels": [None] * 3}
+    post(url, "/get_reward?run=loop", **loop)
+    assert recent(url, run="loop")["matching"] >= 2
+
+
 def test_a_judgment_is_found_by_its_id_with_the_request_that_asks_for_it_again(url: str) -> None:
     body = {
         "question": [{"role": "user", "content": "hello"}],

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from reasrm.judging.group import MethodName, RankOptions
 from reasrm.types import TRANSIENT, Frozen, Message
 from reasrm_serving.problems import Problem
+from reasrm_serving.recent import Caller, caller
 from reasrm_serving.rewards import Reward, Terms, Text, method_for, result_of
 from reasrm_serving.services import Services, services_of
 
@@ -55,11 +56,13 @@ def wishes_of(request: Request, no_verdict: NoVerdictIs) -> Wishes:
     """The wishes in the request's address and headers; `no_verdict` is the contract's default. Raises `Problem` for a wrong one."""
     said: dict[str, str] = {name: request.headers[header] for header, name in HEADERS.items() if header in request.headers}
     try:
-        return Wishes.model_validate({"no_verdict": no_verdict} | said | dict(request.query_params))
+        wishes = Wishes.model_validate({"no_verdict": no_verdict} | said | dict(request.query_params))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])
         raise Problem(422, "invalid", f"?{field}: {first['msg']}", field) from None
+    caller.set(Caller(wishes.run or None))
+    return wishes
 
 
 def text_of(value: Any, role: Literal["user", "assistant"], field: str) -> Text:
