@@ -15,6 +15,7 @@ from typing import Any
 from reasrm.prompts import BUILTIN, Pack, load_pack
 from reasrm.types import Order
 from reasrm_training import policy
+from reasrm_training.card import write_card
 from reasrm_training.config import Recipe, Stage
 from reasrm_training.data.examples import Example, read_examples, write_whole
 from reasrm_training.evaluate import Evaluation, evaluate, percent, table
@@ -82,7 +83,7 @@ def rlvr(recipe: Recipe, tell: Tell) -> str:
 
 
 def measure(recipe: Recipe, tell: Tell) -> str:
-    """Each trained model -> how well it judges pairs that it has not seen, before and after RL."""
+    """Each trained model -> how well it judges pairs that it has not seen; the last one also by sampling and voting."""
     settings = recipe.evaluate
     if settings is None:
         return ""
@@ -100,7 +101,7 @@ def measure(recipe: Recipe, tell: Tell) -> str:
                     pack,
                     recipe.fence_key,
                     model=policy.weights_digest(path) if path else str(recipe.model.path),
-                    votes=settings.votes,
+                    votes=settings.votes if name == list(models)[-1] else (),
                     sampled_pairs=settings.sampled_pairs,
                     replies=folder / f"{name}-replies.jsonl",
                 )
@@ -129,6 +130,7 @@ def export(recipe: Recipe, tell: Tell) -> str:
     shutil.copytree(_pack_folder(recipe), part / "prompts")
     (part / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
     measured = recipe.folder("evaluate")
+    write_card(recipe, part)
     if recipe.evaluate and measured.is_dir():
         shutil.copy(
             next(measured / f"{s}.json" for s in ("rlvr", "distill", "model") if (measured / f"{s}.json").exists()),

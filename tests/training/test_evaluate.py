@@ -1,0 +1,138 @@
+"""Measuring a judge: what each share means, its standard error, and that sampling by a real model is repeatable."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from reasrm_training import policy
+from reasrm_training.data.examples import Example
+from reasrm_training.evaluate import Evaluation, evaluate, figure, percent, table
+from reasrm_training.generation import Generate, Reply, by_model
+
+from reasrm.prompts import load_pack
+from reasrm.types import Message
+from tests.training.small import recipe
+
+PACK, KEY = load_pack("world"), b"key"
+
+
+def example(index: int, subset: str = "s") -> Example:
+    """`good N` is better than `bad N`; it stands on either side in turn."""
+    a, b = (f"good {index}", f"bad {index}") if index % 2 == 0 else (f"bad {index}", f"good {index}")
+    winner = "A" if index % 2 == 0 else "B"
+    return Example(id=str(index), source="t", subset=subset, question=f"q {index}", a=a, b=b, winner=winner)  # type: ignore[arg-type]
+
+
+def judging(answer: Callable[[str, int], str]) -> Generate:
+    """A judge whose reply to a prompt is `answer(side on which the good response stands, seed)`."""
+
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        sides = ["A" if text.index("good") < text.index("bad") else "B" for text in (p[-1].content for p in prompts)]
+        return [Reply(answer(side, seed), 10, truncated=False) for side in sides]
+
+    return generate
+
+
+def tag(side: str) -> str:
+    return f"<answer>[[{side}]]</answer>"
+
+
+def other(side: str) -> str:
+    return "B" if side == "A" else "A"
+
+
+EXAMPLES = [example(i) for i in range(10)]
+
+
+def test_a_judge_that_is_always_right():
+    greedy = evaluate(EXAMPLES, judging(lambda side, _: tag(side)), PACK, KEY).greedy
+    assert (greedy.accuracy.value, greedy.accuracy.stderr, greedy.accuracy.n) == (1.0, 0.0, 10)
+    assert greedy.order_consistency.value == 1.0
+    assert greedy.p_a.value == 0.5
+    assert greedy.format.value == 0.0  # an answer alone is not the whole form
+    assert greedy.tokens == 10
+
+
+def test_a_judge_that_always_takes_the_first_is_right_half_the_time_and_never_consistent():
+    greedy = evaluate(EXAMPLES, judging(lambda *_: tag("A")), PACK, KEY).greedy
+    assert (greedy.accuracy.value, greedy.order_consistency.value, greedy.p_a.value) == (0.5, 0.0, 1.0)
+    assert greedy.accuracy.stderr == 0.0  # each pair has one order right: over pairs there is no spread
+
+
+def test_a_reply_without_a_verdict_is_not_right_leaves_other_means_and_is_counted_by_reason():
+    judge = judging(lambda side, _: tag(side) if side == "A" else "I cannot tell")
+    result = evaluate(EXAMPLES, judge, PACK, KEY)
+    assert result.greedy.accuracy.value == 0.5
+    assert result.greedy.accuracy_of_verdicts.value == 1.0
+    assert result.greedy.no_verdict.value == 0.5
+    assert result.greedy.order_consistency.value is None
+    assert sum(result.reasons.values()) == 10
+
+
+def test_subsets_are_measured_apart():
+    mixed = [example(i, "easy" if i < 4 else "hard") for i in range(10)]
+    judge = judging(lambda side, _: tag(side))
+    result = evaluate(mixed, judge, PACK, KEY)
+    assert {name: part.accuracy.n for name, part in result.subsets.items()} == {"easy": 4, "hard": 6}
+    assert result.sources == {}  # there is one only
+
+
+def test_votes_are_a_majority_over_both_orders_and_an_even_split_has_no_winner():
+    judge = judging(lambda side, seed: tag(side if seed in (0, 1, 3, 4) else other(side)))  # draw 2 is wrong, 1, 3 and 4 are right
+    result = evaluate(EXAMPLES, judge, PACK, KEY, votes=(1, 2, 4, 6), sampled_pairs=6)
+    assert {k: v.value for k, v in result.voting.items()} == {1: 1.0, 2: 1.0, 4: 0.0, 6: 1.0}  # at 4: two against two
+    assert result.voting[1].n == 6
+    assert result.sampled is not None
+    assert result.sampled.value == pytest.approx(2 / 3)
+    assert result.greedy.accuracy.n == 10
+
+
+def test_standard_errors_are_over_pairs_not_over_replies():
+    together = figure([[True, True], [False, False]] * 50)
+    apart = figure([[True], [False]] * 100)
+    assert together.value == apart.value == 0.5
+    assert together.stderr == pytest.approx(0.5 / math.sqrt(99))
+    assert apart.stderr == pytest.approx(0.5 / math.sqrt(199))
+    assert figure([]).value is None
+    assert figure([[True]]).stderr is None
+
+
+def test_the_table_is_in_percent_and_a_measurement_survives_its_file():
+    result = evaluate(EXAMPLES, judging(lambda side, _: tag(side)), PACK, KEY, votes=(4,), model="abc")
+    assert Evaluation.model_validate_json(result.model_dump_json()) == result
+    head, _, row = table({"mine": result}).splitlines()
+    assert head.endswith("| T 1 | voting@4 |")
+    assert row.startswith("| mine | 10 | 100.0 ± 0.0 | 100.0 ± 0.0 | 0.0 ± 0.0 |")
+    assert percent(None) == "–"
+
+
+def test_replies_are_kept_to_be_read(tmp_path: Path):
+    file = tmp_path / "replies.jsonl"
+    evaluate(EXAMPLES[:2], judging(lambda side, _: tag(side)), PACK, KEY, replies=file)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(row["id"], row["order"], row["winner"]) for row in rows] == [
+        ("0", "ab", "A"),
+        ("0", "ba", "A"),
+        ("1", "ab", "B"),
+        ("1", "ba", "B"),
+    ]
+
+
+def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn_before(tiny_model: Path, tmp_path: Path):
+    given = recipe(tiny_model, tmp_path)
+    tokenizer = policy.load_tokenizer(given)
+    told: list[tuple[int, int]] = []
+    model = policy.load_policy(given, None, trained=False)
+    generate = by_model(model, tokenizer, max_tokens=8, batch=4, progress=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
+    prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
+    first = generate(prompts, 1.0, 7)
+    assert generate(prompts, 1.0, 7) == first
+    assert generate(prompts, 1.0, 8) != first
+    assert told[:3] == [(4, 10), (8, 10), (10, 10)]
+    alone = by_model(model, tokenizer, max_tokens=8, batch=1)(prompts, 0.0, 0)  # type: ignore[arg-type]
+    assert generate(prompts, 0.0, 0) == alone
+    assert all(reply.tokens <= 8 for reply in alone)
