@@ -74,7 +74,7 @@ def test_a_pair_is_typed_judged_and_watched_while_the_reply_is_written(open_page
     shown = judge(page)
     seen = page.evaluate("window.seen")
     assert len({length for _, length in seen}) >= 3, f"the reply came in one piece: {seen}"
-    assert re.match(r"[AB]\s+is better\s+\W*\d", shown)
+    assert re.match(r"[AB]\s+is better\s+(> )?\d", shown)
     expect(page.locator(".reply")).to_have_count(2)
     expect(page.locator(".reply .criteria li").first).to_be_visible()
     assert page.locator(".criteria .bar > span").first.evaluate("node => node.getBoundingClientRect().width") > 10
@@ -102,10 +102,10 @@ def test_swapped_responses_get_the_same_verdict_the_other_way_round(open_page: O
     example(page, "Sum")
     before = judge(page)
     page.get_by_role("button", name="Swap").click()
+    assert page.locator(".verdict").count() == 0  # what was said of A would be read as said of B
     assert page.get_by_label("Response A", exact=True).input_value() == EXAMPLES["Sum"]["b"]
     after = judge(page)
     assert {before[0], after[0]} == {"A", "B"}
-    assert before[1:] == after[1:]
 
 
 def test_what_was_judged_before_says_that_it_is_cached(open_page: Open) -> None:
@@ -372,7 +372,10 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(open_page: Open)
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_have_text("Response B is empty.")
     expect(page.get_by_label("Response B", exact=True)).to_be_focused()
-    page.get_by_label("Response B", exact=True).fill("4 " * 40_000)
+    page.get_by_label("Response B", exact=True).fill("It is 4.")
+    page.locator("#options-word").click()
+    page.get_by_label("Longest reply").fill("99999999")
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_role("alert")).to_be_visible()
-    expect(page.get_by_label("Response A", exact=True)).to_be_editable()
+    expect(page.get_by_role("alert")).to_contain_text("max_tokens")
+    expect(page.get_by_label("Response B", exact=True)).to_be_editable()
+    expect(page.get_by_label("Response B", exact=True)).to_have_value("It is 4.")

@@ -6,7 +6,7 @@ import { $, h, say, toast } from "./dom.js";
 import { JudgmentView } from "./judgment.js";
 import { LETTERS } from "./words.js";
 
-const composer = new Composer();
+const composer = new Composer(() => $("result").replaceChildren());
 let running = null; // the AbortController of the judging under way
 /** The other pages: each a module with `enter` and perhaps `leave`, loaded when it is wanted. */
 const PAGES = { recent: () => import("./recent.js"), api: () => import("./reference.js") };
@@ -38,8 +38,14 @@ async function judge() {
 }
 
 function viewPair(orders) {
-  composer.read(true);
+  beginReading();
   return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]), orders);
+}
+
+function beginReading() {
+  composer.crown(null);
+  composer.read(true);
+  $("result").classList.remove("stale");
 }
 
 async function stream(request, signal) {
@@ -67,7 +73,7 @@ function show(view, request, judgment) {
 
 async function rank(request, signal) {
   const { RankingView } = await import("./ranking.js");
-  composer.read(true);
+  beginReading();
   const view = new RankingView($("result"), request.responses.length, (quotes) => composer.mark(quotes));
   comeIntoSight($("result"));
   const ranking = await api.rank(request, signal);
@@ -212,12 +218,14 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   judge();
 });
+$("form").addEventListener("input", (event) => event.target.closest(".field") && $("result").classList.add("stale"));
 $("stop").onclick = () => running?.abort();
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !$("view-judge").hidden && !running) judge();
   if (event.key === "Escape") running?.abort();
 });
 addEventListener("hashchange", route);
+if (navigator.platform.startsWith("Mac")) $("judge").querySelector("kbd").textContent = "⌘ ↵";
 $("add").title = `up to ${LETTERS.length} responses`;
 route();
 examples().catch(() => {});

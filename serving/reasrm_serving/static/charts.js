@@ -76,9 +76,11 @@ export function trend(points) {
   const y = (value) => height - value * height;
   const line = (key) => points.map((point, i) => `${x(i).toFixed(1)},${y(point[key]).toFixed(1)}`);
   const last = points.at(-1);
-  return s("svg", { class: "trend", role: "img", width: "100%", height: height + 20, viewBox: `0 0 ${width} ${height + 20}`, preserveAspectRatio: "none", "aria-label": last ? `Order consistency, latest ${percent(last.share)}` : "No judgments in both orders yet" },
+  const drawn = s("svg", { class: "trend", role: "img", width: "100%", height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-label": last ? `Order consistency, latest ${percent(last.share)}` : "No judgments in both orders yet" },
     [0, 0.5, 1].map((tick) => s("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) })),
     points.length > 1 && s("polygon", { class: "band", points: [...line("high"), ...line("low").reverse()].join(" ") }),
     points.length > 1 && s("polyline", { class: "line", points: line("share").join(" ") }),
     points.length === 1 && s("line", { class: "line", x1: width / 2 - 8, x2: width / 2 + 8, y1: y(last.share), y2: y(last.share) }));
+  const labels = ["100 %", "50 %", "0 %"].map((label) => h("span", {}, label));
+  return h("div", { class: "trend-box" }, h("div", { class: "trend-labels", "aria-hidden": "true" }, labels), drawn);
 }

@@ -10,13 +10,19 @@ const MOST = LETTERS.length;
 const OPTIONS = { orders: "both", votes: "1", temperature: "0", max_tokens: "", seed: "0", rubric: "", method: "" };
 
 export class Composer {
-  constructor() {
+  /** `reshaped` is called when responses have come, gone or changed places: what was said of them holds no more. */
+  constructor(reshaped) {
+    this.reshaped = reshaped;
     this.question = new Turns("user", "Question", "What was asked?");
     $("question-head").append(this.question.toggle);
     $("question").append(this.question.node);
     this.responses = [];
     for (let i = 0; i < FEWEST; i++) this.add();
-    $("add").onclick = () => this.add().focus();
+    $("add").onclick = () => {
+      this.add().focus();
+      this.read(false);
+      this.reshaped();
+    };
     $("swap").onclick = () => this.swap();
     $("edit").onclick = () => this.read(false);
     $("options").oninput = () => this.#countOptions();
@@ -38,6 +44,7 @@ export class Composer {
     const values = this.responses.map((field) => field.value).reverse();
     this.responses.forEach((field, i) => (field.value = values[i]));
     this.read(false);
+    this.reshaped();
   }
 
   /** The body of a request; raises an Error that says what is missing. */
@@ -99,6 +106,7 @@ export class Composer {
       const remove = () => {
         this.responses.splice(i, 1);
         this.#draw();
+        this.reshaped();
       };
       return h("section", { class: `card response side-${LETTERS[i]}` },
         h("header", { class: "card-head" },

@@ -118,7 +118,7 @@ export class JudgmentView {
     return [
       h("p", { class: "eyebrow" }, "Verdict"),
       h("p", { class: "headline" },
-        h("span", { class: "letter big" }, this.names[judgment.winner]), " is better",
+        h("span", { class: "letter big" }, this.names[judgment.winner]), " is better ",
         h("span", { class: "surely" }, surely(judgment.probability_a))),
       h("p", { class: "plain" }, this.#plain(judgment)),
       axis(judgment, this.names),
