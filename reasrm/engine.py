@@ -98,8 +98,12 @@ class HttpEngine:
         if self._model is not None and entry.get("id") != self._model:
             names = ", ".join(str(each.get("id")) for each in models)
             raise InputError(f"{self.url} does not serve {self._model!r}; it serves {names}", field="model")
-        sglang = await self._http.get(f"{self.url}/model_info", timeout=10.0)
-        about: dict[str, Any] = sglang.json() if sglang.status_code == 200 else {}
+        about: dict[str, Any] = {}
+        for path in ("/model_info", "/get_model_info"):  # sglang-router passes on the old name only, to one of its workers
+            answer = await self._http.get(self.url + path, timeout=10.0)
+            if answer.status_code == 200:
+                about = answer.json()
+                break
         return EngineInfo(
             model=str(entry.get("id")),
             weight_version=str(about.get("weight_version", "")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,13 +16,34 @@ EPILOG = """Examples:
 
   reasrm serve --engine http://sglang:30000 --prompts free --cache redis://redis:6379/0 --host 0.0.0.0
 
+Secrets may come from files, as container platforms mount them: REASRM_CACHE_FILE=/run/secrets/redis-url reasrm serve ...
+(and REASRM_ENGINE_KEY_FILE, REASRM_FENCE_SECRET_FILE)
+
 Then: curl -s localhost:8900/v1/judge -d '{"question": "Is 7 prime?", "a": "Yes.", "b": "No."}'
 The API's description: http://localhost:8900/docs"""
 
 
+def secret_file(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """`value`; where neither flag nor variable gave one, the text of the file that the variable with _FILE behind it names."""
+    from reasrm.errors import InputError
+
+    variable = f"{parameter.envvar}_FILE"
+    file = os.environ.get(variable)
+    source = context.get_parameter_source(str(parameter.name))
+    if not file or (source is not None and source.name != "DEFAULT"):
+        return value
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"{variable}: cannot read {file} ({error}); mount the secret there, or unset {variable}"
+        raise InputError(why, field=parameter.name) from None
+
+
 def serve(
     engine: Annotated[str, typer.Option(help="An http(s) address, or local.", envvar="REASRM_ENGINE")] = "local",
-    engine_key: Annotated[str | None, typer.Option(help="The engine's API key.", envvar="REASRM_ENGINE_KEY")] = None,
+    engine_key: Annotated[
+        str | None, typer.Option(help="The engine's API key.", envvar="REASRM_ENGINE_KEY", callback=secret_file)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model's name at the engine; with local, its folder.", envvar="REASRM_MODEL")
     ] = None,
@@ -29,12 +52,18 @@ def serve(
         str | None,
         typer.Option(help="Prompt pack: a name or a folder. [default: the model's own, or rubric]", envvar="REASRM_PROMPTS"),
     ] = None,
-    cache: Annotated[str, typer.Option(help="memory, none, or redis://HOST:PORT/DB.", envvar="REASRM_CACHE")] = "memory",
+    cache: Annotated[
+        str, typer.Option(help="memory, none, or redis://HOST:PORT/DB.", envvar="REASRM_CACHE", callback=secret_file)
+    ] = "memory",
     cache_ttl: Annotated[float, typer.Option(help="Seconds that a judgment is kept.", envvar="REASRM_CACHE_TTL")] = 604800.0,
     cache_mb: Annotated[float, typer.Option(help="Memory for judgments in this process.", envvar="REASRM_CACHE_MB")] = 128.0,
     fence_secret: Annotated[
         str | None,
-        typer.Option(help="The secret behind the prompts' fences; made and kept if not given.", envvar="REASRM_FENCE_SECRET"),
+        typer.Option(
+            help="The secret behind the prompts' fences; made and kept if not given.",
+            envvar="REASRM_FENCE_SECRET",
+            callback=secret_file,
+        ),
     ] = None,
     state_dir: Annotated[str | None, typer.Option(help="Where it is kept.", envvar="REASRM_STATE_DIR", show_default=False)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.", envvar="REASRM_HOST")] = "127.0.0.1",
