@@ -67,18 +67,21 @@ def test_python_runs_every_program_to_the_answer_that_is_called_right(tasks: lis
 def test_orderings_counts_and_edits_are_right(tasks: list[Task]) -> None:
     for task in tasks:
         said, question = _answer(task.chosen), task.question
+        numbered = sorted(re.findall(r"(\d) (\w+)", question))
+        letters = re.findall(r"\b[a-z]\b", question)
         if task.family == "ordering":
-            letters = re.findall(r"\b[a-z]\b", question)
-            assert said.split() == sorted(letters, reverse="falling" in question)
+            assert said.split() == [thing for _, thing in numbered]
         elif task.family == "counting":
-            colour = re.search(r"(?:are|is) (\w+)[?:]", question)
-            assert colour and int(said) == len(re.findall(rf"\b{colour[1]} \w+", question.split(colour[0], 1)[1]))
-        elif task.family == "edits" and ("backwards" in question or "Reverse" in question):
-            assert said.split() == re.findall(r"\b[a-z]\b", question)[::-1]
+            colour = re.search(r"(?:are|the) (\w+)", question)
+            assert colour and int(said) == sum(item == colour[1] for _, item in numbered)
+        elif task.family == "edits" and re.match("Write .* backwards|Reverse", question):
+            assert said.split() == letters[::-1]
+        elif task.family == "edits":
+            assert len(said.split()) in (len(letters) - 2, len(letters) - 1)
 
 
 def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[Task]) -> None:
-    shares = {2: (6, 4), 3: (5, 3, 2)}
+    shares = {2: (60, 40), 3: (40, 35, 25)}
     for task in (t for t in tasks if t.task_type == "chat"):
         rules = re.findall(r"(?:Its|The) (\w+)(?: word)? is (\w+)\.", task.question)
         scores = []
@@ -115,7 +118,7 @@ def test_the_deliberation_reads_the_question_only(tasks: list[Task]) -> None:
 
 def test_no_problem_stands_in_both_splits_not_even_mirrored() -> None:
     assert split_of("add 12 40") == split_of("add 12 40")
-    train, held = generate(1, 6000, families=("addition",), levels=(1,)), generate(2, 400, "heldout", ("addition",), (1,))
+    train, held = generate(1, 3000, families=("addition",), levels=(1,)), generate(2, 400, "heldout", ("addition",), (1,))
 
     def operands(task: Task) -> frozenset[str]:
         return frozenset(re.findall(r"\d+", task.question))

@@ -9,13 +9,13 @@ from random import Random
 from reasrm_training.world.reasoning import Invalid
 from reasrm_training.world.text import FIELDS, PLACES, WORDS
 
-#: Shares of 2 and 3 rules in the order in which the request names them, in tenths.
-WEIGHTS = {2: (6, 4), 3: (5, 3, 2)}
+#: Shares of 2 and 3 rules in the order in which the request names them, in percent: any two of three outweigh the third.
+WEIGHTS = {2: (60, 40), 3: (40, 35, 25)}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: where to look, what must stand there, its weight in tenths."""
+    """One rule: where to look, what must stand there, its weight in percent."""
 
     place: str
     word: str
@@ -33,7 +33,7 @@ class Request:
     found: tuple[tuple[str, ...], tuple[str, ...]]
 
     def score(self, side: int) -> int:
-        """The weight of the rules that reply `side` keeps, in tenths."""
+        """The weight of the rules that reply `side` keeps, in percent."""
         return sum(rule.weight for rule, word in zip(self.rules, self.found[side], strict=True) if rule.word == word)
 
 

@@ -17,7 +17,7 @@ from reasrm_training.world.text import COLOURS, CORES, FIELDS, PLACES, THINGS, W
 MAX_RESPONSE_CHARS = 600
 
 _NUMBER, _LETTER = r"\d{2,4}", "[a-z]"
-_LETTERS, _ROW = r"[a-z](?: [a-z]){2,4}", r"[a-z](?: [a-z]){1,5}"
+_LETTERS, _ROW = r"[a-z](?: [a-z]){2,4}", r"[a-z](?: [a-z]){1,4}"
 
 
 def _any(options: Iterable[str]) -> str:
@@ -26,7 +26,7 @@ def _any(options: Iterable[str]) -> str:
 
 _COLOUR, _THING, _WORD = _any(COLOURS), _any(THINGS), _any(WORDS)
 _FIELD = _any(f"{name} {_any(words)}" for name, words in FIELDS.items())
-_ITEMS = rf"{_COLOUR} {_THING}(?:, {_COLOUR} {_THING}){{3,7}}"
+_ITEMS, _SEATS = (rf"1 {_COLOUR}(?:, [2-6] {_COLOUR}){{3,5}}", rf"[1-5] {_THING}(?:, [1-5] {_THING}){{2,4}}")
 _PROGRAM = r"L1 x=\d\nL2 y=\d(?:\nL[3-5] [xy]=[xy][+-][xy1-4]){1,3}\nprint [xy]"
 
 
@@ -56,10 +56,10 @@ def domain() -> dict[str, Any]:
         "addition": (_patterns(reasoning.ADD, **arithmetic), number),
         "subtraction": (_patterns(reasoning.SUBTRACT, **arithmetic), number),
         "multiplication": (_patterns(reasoning.MULTIPLY, a=_NUMBER, b="[2-5]"), number),
-        "ordering": (_patterns(reasoning.SORT, d="(?:rising|falling)", x=_LETTERS), row),
+        "ordering": (_patterns(reasoning.SORT, x=_SEATS), _said(f"{_THING}(?: {_THING}){{2,4}}")),
         "counting": (_patterns(reasoning.COUNT, c=_COLOUR, x=_ITEMS), number),
         "edits": (
-            _patterns((*reasoning.REPLACE, *reasoning.REVERSE, *reasoning.DROP, *reasoning.INSERT), **one),
+            _patterns((*reasoning.REPLACE, *reasoning.REVERSE, *reasoning.DROP), **one),
             row,
         ),
         "traces": (_patterns(reasoning.TRACE, x=_PROGRAM), _said(r"\d")),

@@ -63,15 +63,14 @@ def _phrase(asks: tuple[str, ...], rng: Random) -> int:
     return rng.randrange(len(asks))
 
 
-ADD = ("What is {a}+{b}?", "Add {a}+{b}.", "Work out {a}+{b}, please.")
-SUBTRACT = ("What is {a}-{b}?", "Subtract: {a}-{b}.", "Work out {a}-{b}, please.")
-MULTIPLY = ("What is {a}*{b}?", "Multiply {a}*{b}.", "Work out {a}*{b}, please.")
-SORT = ("Put these letters in {d} order: {x}.", "Sort in {d} order: {x}.")
-COUNT = ("How many are {c}? {x}.", "Count what is {c}: {x}.")
+ADD = ("What is {a}+{b}?", "Add {a}+{b}.")
+SUBTRACT = ("What is {a}-{b}?", "Subtract {a}-{b}.")
+MULTIPLY = ("What is {a}*{b}?", "Multiply {a}*{b}.")
+SORT = ("Name these by seat: {x}.", "Who sits where? {x}.")
+COUNT = ("How many are {c}? {x}.", "Count the {c} ones: {x}.")
 REPLACE = ("Replace {o} with {n} in {x}.", "In {x}, change {o} to {n}.")
 REVERSE = ("Write {x} backwards.", "Reverse {x}.")
 DROP = ("Take {o} out of {x}.", "Write {x} without {o}.")
-INSERT = ("Put {n} right after {o} in {x}.",)
 TRACE = ("What does this print?\n{x}", "Run this program.\n{x}")
 
 
@@ -79,7 +78,7 @@ def _addition(a: str, b: str, ask: int) -> Problem:
     columns, carry, digits = [], 0, []
     for x, y in zip(reversed(a), reversed(b), strict=True):
         total = int(x) + int(y) + carry
-        columns.append(f"{x}+{y}+{carry}={total:02d}")
+        columns.append(f"{x}+{y}={int(x) + int(y):02d}+{carry}={total:02d}")
         carry = total // 10
         digits.append(str(total % 10))
     answer = str(int(a) + int(b))
@@ -95,13 +94,18 @@ def addition(rng: Random, level: int) -> Drawn:
     return _addition(a, b, ask), _addition(c, d, ask)
 
 
+def _borrowing(difference: int) -> str:
+    """Two digits: whether ten was borrowed, and what is left of the difference."""
+    return f"{int(difference < 0)}{difference % 10}"
+
+
 def _subtraction(a: str, b: str, ask: int) -> Problem:
     if int(a) <= int(b):
         raise Invalid
     columns, borrow = [], 0
     for x, y in zip(reversed(a), reversed(b), strict=True):
         total = int(x) - int(y) - borrow
-        columns.append(f"{x}-{y}-{borrow}={int(total < 0)}{total % 10}")
+        columns.append(f"{x}-{y}={_borrowing(int(x) - int(y))}-{borrow}={_borrowing(total)}")
         borrow = int(total < 0)
     answer = str(int(a) - int(b))
     return Problem(f"sub {a} {b}", SUBTRACT[ask].format(a=a, b=b), tuple(answer), f"{a}-{b}: " + ", ".join(columns) + f" so {answer}")
@@ -119,7 +123,7 @@ def _multiplication(a: str, b: str, ask: int) -> Problem:
     columns, carry = [], 0
     for x in reversed(a):
         total = int(x) * int(b) + carry
-        columns.append(f"{x}*{b}+{carry}={total:02d}")
+        columns.append(f"{x}*{b}={int(x) * int(b):02d}+{carry}={total:02d}")
         carry = total // 10
     answer = str(int(a) * int(b))
     return Problem(f"mul {a} {b}", MULTIPLY[ask].format(a=a, b=b), tuple(answer), f"{a}*{b}: " + ", ".join(columns) + f" so {answer}")
@@ -133,42 +137,39 @@ def multiplication(rng: Random, level: int) -> Drawn:
     return _multiplication(a, b, ask), _multiplication(c, d, ask)
 
 
-def _ordering(letters: tuple[str, ...], down: bool, ask: int) -> Problem:
-    answer = tuple(sorted(letters, reverse=down))
-    x, direction = " ".join(letters), "falling" if down else "rising"
-    return Problem(
-        f"sort {' '.join(sorted(letters))}", SORT[ask].format(d=direction, x=x), answer, f"in {direction} order: {x} so {' '.join(answer)}", " "
-    )
+def _ordering(seats: tuple[tuple[int, str], ...], ask: int) -> Problem:
+    answer = tuple(thing for _, thing in sorted(seats))
+    x = ", ".join(f"{n} {thing}" for n, thing in seats)
+    working = ", ".join(f"{n} {thing}" for n, thing in sorted(seats))
+    return Problem(f"seats {sorted(seats)}", SORT[ask].format(x=x), answer, f"{working} so {' '.join(answer)}", " ")
 
 
 def ordering(rng: Random, level: int) -> Drawn:
-    """Distinct letters, level + 2 of them, to be put in rising or falling order."""
-    letters, down, ask = rng.sample(LETTERS, level + 2), rng.random() < 0.5, _phrase(SORT, rng)
-    at = rng.randrange(len(letters))
-    near = [*letters[:at], _other(rng, LETTERS, letters), *letters[at + 1 :]]
-    if rng.random() < 0.2:
-        return _ordering(tuple(letters), down, ask), _ordering(tuple(letters), not down, ask)
-    return _ordering(tuple(letters), down, ask), _ordering(tuple(near), down, ask)
+    """level + 2 things, numbered in a jumble, to be named in the order of their numbers."""
+    n, ask = level + 2, _phrase(SORT, rng)
+    things, seats = rng.sample(THINGS, n), rng.sample(range(1, n + 1), n)
+    i, j = rng.sample(range(n), 2)
+    near = list(seats)
+    near[i], near[j] = near[j], near[i]
+    return _ordering(tuple(zip(seats, things, strict=True)), ask), _ordering(tuple(zip(near, things, strict=True)), ask)
 
 
-def _counting(colour: str, items: tuple[tuple[str, str], ...], ask: int) -> Problem:
-    steps, n = [], 0
-    for c, thing in items:
-        n += c == colour
-        steps.append(f"{c} {thing} {'yes' if c == colour else 'no'} {n}")
-    x = ", ".join(f"{c} {thing}" for c, thing in items)
-    return Problem(
-        f"count {colour} {sorted(items)}", COUNT[ask].format(c=colour, x=x), (str(n),), f"of {colour}: " + ", ".join(steps) + f" so {n}"
-    )
+def _counting(colour: str, items: tuple[str, ...], ask: int) -> Problem:
+    steps, count = [], 0
+    for n, item in enumerate(items, 1):
+        count += item == colour
+        steps.append(f"{n} {colour} {item} {'yes' if item == colour else 'no'} {count}")
+    x = ", ".join(f"{n} {item}" for n, item in enumerate(items, 1))
+    return Problem(f"count {colour} {min(items, items[::-1])}", COUNT[ask].format(c=colour, x=x), (str(count),), "\n".join(steps) + f"\nso {count}")
 
 
 def counting(rng: Random, level: int) -> Drawn:
-    """How many of 2 * level + 2 things have a colour."""
+    """How many of level + 3 numbered things have a colour."""
     colour, ask = rng.choice(COLOURS), _phrase(COUNT, rng)
-    palette = (colour, _other(rng, COLOURS, (colour,)), colour)
-    items = [(rng.choice(palette), thing) for thing in rng.sample(THINGS, 2 * level + 2)]
+    palette = (colour, _other(rng, COLOURS, (colour,)), colour, _other(rng, COLOURS, (colour,)))
+    items = [rng.choice(palette) for _ in range(level + 3)]
     at = rng.randrange(len(items))
-    near = [*items[:at], (_other(rng, palette, (items[at][0],)), items[at][1]), *items[at + 1 :]]
+    near = [*items[:at], _other(rng, palette, (items[at],)), *items[at + 1 :]]
     return _counting(colour, tuple(items), ask), _counting(colour, tuple(near), ask)
 
 
@@ -179,16 +180,15 @@ def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> 
     asks, answer, working = {
         "replace": (REPLACE, [new if c == old else c for c in letters], f"change {old} to {new}:"),
         "reverse": (REVERSE, list(reversed(letters)), "backwards:"),
-        "drop": (DROP, [c for c in letters if c != old], f"no {old}:"),
-        "insert": (INSERT, [y for c in letters for y in ((c, new) if c == old else (c,))], f"put {new} after {old}:"),
+        "drop": (DROP, [c for c in letters if c != old], f"drop {old}:"),
     }[kind]
-    question = asks[ask % len(asks)].format(o=old, n=new, x=x)
+    question = asks[ask].format(o=old, n=new, x=x)
     return Problem(f"edit {kind} {min(x, x[::-1])} {old} {new}", question, tuple(answer), f"{working} {x} so {' '.join(answer)}", " ")
 
 
 def edits(rng: Random, level: int) -> Drawn:
-    """Replace, reverse, drop or insert in level + 2 distinct letters."""
-    kind, ask = rng.choice(("replace", "reverse", "drop", "insert")), rng.randrange(2)
+    """Replace or drop a letter in level + 2 distinct letters, or write them backwards."""
+    kind, ask = rng.choice(("replace", "reverse", "drop")), rng.randrange(2)
     letters = rng.sample(LETTERS, level + 2)
     old, new = rng.choice(letters), _other(rng, LETTERS, letters)
     here, near = _edit(kind, tuple(letters), old, new, ask), list(letters)
@@ -213,7 +213,7 @@ def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> Problem:
         value = int(left) if not op else _apply(state, left, op, right)
         if not 0 <= value <= 9:
             raise Invalid
-        values = "" if not op else f"{state.get(left, left)}{op}{state.get(right, right)}="
+        values = "" if not op else f"{state.get(left, left)}{op}{state.get(right, right)}=0"
         state[target] = value
         now = " ".join(f"{name}={state[name]}" for name in sorted(state))
         steps.append(f"L{n} {target}={left}{op}{right}={values}{value}; {now}" if op else f"L{n} {now}")

@@ -20,7 +20,7 @@ LEVELS = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison of the evaluation: what is due, what each response has in its place, its weight in tenths and its place (chat only)."""
+    """One comparison of the evaluation: what is due, what each response has in its place, its weight in percent and its place (chat only)."""
 
     due: str
     chosen: str
@@ -82,12 +82,11 @@ def _compared(seen: Seen, glue: str) -> str:
 
 
 def _weighed(seen: Seen) -> str:
-    """Rule by rule: its place, word and weight, each response's word with its score, and the totals so far."""
-    out, total_a, total_b = [], 0, 0
+    """Rule by rule: place, weight, the word that is due, A's, B's, and who alone keeps the rule (= equal, 0 nobody)."""
+    out = []
     for check, a, b in seen:
-        score_a, score_b = check.weight * (a == check.due), check.weight * (b == check.due)
-        total_a, total_b = total_a + score_a, total_b + score_b
-        out.append(f"- {check.place} {check.due} {check.weight}: {a} {score_a}, {b} {score_b}; {total_a}-{total_b}")
+        mark = "=" if a == b else "A" if a == check.due else "B" if b == check.due else "0"
+        out.append(f"- {check.place} {check.weight}% {check.due} {a} {b} {mark}")
     return "\n".join(out)
 
 
@@ -121,7 +120,7 @@ def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> Task
     if split_of(request.key) != split:
         raise Invalid
     good = 0 if request.score(0) > request.score(1) else 1
-    items = "\n".join(f"{n}. {r.place} {r.word} ({r.weight}0%)" for n, r in enumerate(request.rules, 1))
+    items = "\n".join(f"{n}. {r.place} {r.word} ({r.weight}%)" for n, r in enumerate(request.rules, 1))
     texts = request.texts[good], request.texts[1 - good]
     return Task(
         id=name,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = "bcdfghjkmnpqrstw"
 COLOURS = ("red", "blue", "green", "black", "white", "brown")
-THINGS = ("cup", "hat", "jar", "box", "pen", "map", "key", "bag", "bell", "coin", "lamp", "rope", "shoe", "book", "fan", "drum")
+THINGS = ("cup", "hat", "jar", "box", "pen", "map", "key", "bag", "bell", "coin", "lamp", "rope")
 WORDS = (
     "sun", "moon", "rain", "snow", "wind", "fog", "sea", "hill", "lake", "tree", "leaf", "bird",
     "fish", "wolf", "bear", "stone", "sand", "road", "gate", "wall", "door", "roof", "fire", "smoke",
@@ -23,7 +23,7 @@ PLACES = {"first": 0, "second": 1, "third": 2, "last": -1}
 
 #: How a response may open and close. Drawn for each response alike, so a long and polite one is as often wrong as right.
 OPENINGS = (
-    *("", "", ""),
+    *("",) * 5,
     *("Sure. ",) * 2,
     *("Thank you for asking. ",) * 2,
     "What a good question! I took great care with it. ",
@@ -32,7 +32,7 @@ OPENINGS = (
     " through it step by step on paper, and then went back and looked over every single part once more before I wrote to you. ",
 )
 CLOSINGS = (
-    *("", "", ""),
+    *("",) * 5,
     *(" Done.",) * 2,
     *(" I hope this helps.",) * 2,
     " Please ask me again at any time, I am glad to help.",
