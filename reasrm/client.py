@@ -16,6 +16,7 @@ import httpx
 from pydantic import ValidationError
 
 from reasrm.errors import GatewayError, GatewayUnreachable, InputError
+from reasrm.judging.group import Rewarded
 from reasrm.types import Judgment, Message, NoVerdict, Options, Pair, Ranking
 
 T = TypeVar("T")
@@ -37,17 +38,25 @@ def checked(make: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 class Judge:
     """A gateway at `url`; `token` is its API key. Use as an async context manager, or call `aclose`.
 
-    429 is waited out as the gateway says (at most `BUSY_RETRIES` times), so that a burst of one's own loses nothing.
+    429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of one's own loses nothing.
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, timeout_s: float = 300.0, run: str | None = None, connections: int = 256
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 300.0,
+        run: str | None = None,
+        connections: int = 256,
+        busy_retries: int = BUSY_RETRIES,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise InputError(f"the gateway's address must start with http:// or https://, not {url!r}", field="url")
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._run = run
+        self._busy_retries = busy_retries
         self._http = httpx.AsyncClient(
             headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout_s + 5.0, connect=5.0),
@@ -103,6 +112,21 @@ class Judge:
             raise _refusal(response)
         return Ranking.model_validate(_known(Ranking, response.json()))
 
+    async def reward(
+        self, question: Text, response: Text, *, cohort: int, reference: Text | None = None, **options: Any
+    ) -> Rewarded:
+        """The reward of one rollout, once all `cohort` rollouts of its prompt have been sent, by anybody, or `wait_s` are over.
+
+        `options` are the fields of the gateway's `POST /v1/reward`: `run`, `wait_s`, `method`, `orders`.
+        """
+        body = {"question": _wire(question), "response": _wire(response), "cohort": cohort, **options, **self._envelope()}
+        if reference is not None:
+            body["reference"] = _wire(reference)
+        response_ = await self._post("/v1/reward", body)
+        if response_.status_code != 200:
+            raise _refusal(response_)
+        return Rewarded.model_validate(response_.json())
+
     async def models(self) -> list[dict[str, Any]]:
         """What the gateway serves."""
         try:
@@ -117,12 +141,12 @@ class Judge:
         return {"timeout_s": self._timeout_s} | ({"run": self._run} if self._run else {})
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        for attempt in range(BUSY_RETRIES + 1):
+        for attempt in range(self._busy_retries + 1):
             try:
                 response = await self._http.post(self.url + path, json=body)
             except httpx.HTTPError as error:
                 raise _unreachable(self.url, error) from error
-            if response.status_code != 429 or attempt == BUSY_RETRIES:
+            if response.status_code != 429 or attempt == self._busy_retries:
                 return response
             await asyncio.sleep(min(30.0, float(response.headers.get("retry-after") or 1.0)))
         raise AssertionError("the last attempt returns")

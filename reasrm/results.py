@@ -132,6 +132,6 @@ class Scored(Frozen):
         return cls.model_validate({name: row[name] for name in cls.model_fields if name in row})
 
 
-def drawn_order(seed: int, key: str) -> Order:
-    """A coin for `key` (a row's place), the same every time: in which order a pair is shown that is read only once."""
-    return "ab" if hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=1).digest()[0] & 1 else "ba"
+def drawn_order(key: str) -> Order:
+    """A coin for `key` (a comparison's place), the same every time: in which order a pair is shown that is read only once."""
+    return "ab" if hashlib.blake2b(key.encode(), digest_size=1).digest()[0] & 1 else "ba"

@@ -36,7 +36,7 @@ class Protocol:
         if self.reads == "both" or len(orders) < 2:
             return compared.winner
         if self.reads == "one":
-            return compared.by_order(drawn_order(0, f"{row.index}:{compared.i}:{compared.j}"))
+            return compared.by_order(drawn_order(f"{row.index}:{compared.i}:{compared.j}"))
         tally = sum((side == "A") - (side == "B") for side in (compared.by_order("ab"), compared.by_order("ba")))
         return None if tally == 0 else ("A" if tally > 0 else "B")
 

@@ -50,7 +50,7 @@ def test_an_unreadable_reply_counts_half_for_rewardbench_and_nothing_for_rm_r1()
 def test_one_order_is_drawn_for_each_row_and_both_are_drawn_about_as_often() -> None:
     rows = [pair(i, "s", "A", "B") for i in range(1000)]
     hits = [RM_R1.hit(row, row.comparisons[0]) for row in rows]
-    assert hits == [float(drawn_order(0, f"{i}:0:1") == "ab") for i in range(1000)]
+    assert hits == [float(drawn_order(f"{i}:0:1") == "ab") for i in range(1000)]
     assert 430 < sum(hit or 0 for hit in hits) < 570
 
 

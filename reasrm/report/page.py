@@ -1,0 +1,120 @@
+"""The page: what the tally counts, drawn and told, with the rows where the judge was most surely wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from reasrm.datasets import DataSet, Entry
+from reasrm.datasets.files import needed
+from reasrm.metrics import Share
+from reasrm.parsing import parse
+from reasrm.report import plots
+from reasrm.results import Compared, Scored
+from reasrm.scoring.summary import facts_of, percent
+from reasrm.scoring.tally import Tally
+from reasrm.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A benchmark's table beside the published ones: `rows` are (name, cells, is ours), the cells one a column."""
+
+    title: str
+    protocol: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str], bool]]
+    notes: Sequence[str] = ()
+
+
+def write_report(
+    path: Path, tally: Tally, *, title: str, data: DataSet | None = None, comparison: Comparison | None = None
+) -> None:
+    """Write the page to `path`. `data` gives the texts of the rows it shows. Raises InputError where a package is missing."""
+    jinja2 = needed("jinja2")
+    source = resources.files("reasrm.report").joinpath("page.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    drawn = _plots(tally)
+    path.write_text(
+        template.render(
+            title=title,
+            comparison=comparison,
+            headline=_headline(tally),
+            facts=facts_of(tally),
+            plots=[(name, why, needed("markupsafe").Markup(svg)) for name, why, svg in drawn],
+            wrong=_wrong_rows(tally, data),
+        ),
+        encoding="utf-8",
+    )
+
+
+def _headline(tally: Tally) -> list[tuple[str, str, str]]:
+    """The three numbers that stand on top: (number, what it is, its interval)."""
+    named = (
+        ("right", tally.overall),
+        ("both orders agree", tally.consistent),
+        ("verdicts", Share(tally.comparisons - tally.no_verdicts, tally.comparisons)),
+    )
+    told: list[tuple[str, str, str]] = []
+    for name, share in named:
+        low, high = share.interval
+        if share.n:
+            told.append((percent(share), name, f"{100 * low:.1f} to {100 * high:.1f} % of {share.n:,}"))
+    return told
+
+
+def _plots(tally: Tally) -> list[tuple[str, str, str]]:
+    """(title, how to read it, SVG) of every plot there is something to draw for."""
+    drawn: list[tuple[str, str, str]] = []
+    if tally.accuracy:
+        drawn.append(("Accuracy", "By subset, with 95 % intervals; in brackets how many verdicts.", plots.accuracy(tally)))
+    if tally.shown_first.n:
+        drawn.append(("Bias", "A fair judge's bars end at their green marks.", plots.biases(tally)))
+    if tally.calibration.n:
+        why = "On the dotted line a verdict of 80 % is right in 80 of 100 cases."
+        drawn.append(("Calibration", why, plots.calibration(tally)))
+    if sum(tally.confidences):
+        drawn.append(("How sure", "Verdicts by the probability of A, over both orders.", plots.probabilities(tally)))
+    if tally.reasons:
+        drawn.append(("No verdict", "Why the judge named no winner.", plots.reasons(tally)))
+    return drawn
+
+
+def _wrong_rows(tally: Tally, data: DataSet | None) -> list[dict[str, Any]]:
+    wanted = {row.index for row, _ in tally.wrong}
+    entries = {entry.index: entry for entry in data or () if entry.index in wanted} if wanted else {}
+    return [_wrong_row(row, compared, entries.get(row.index)) for row, compared in tally.wrong]
+
+
+def _wrong_row(row: Scored, compared: Compared, entry: Entry | None) -> dict[str, Any]:
+    named, right = ("A", "B") if compared.winner == "A" else ("B", "A")
+    probability = compared.probability_a if compared.probability_a is not None else 0.5
+    example = entry.example if entry else None
+    game = next((each for each in compared.games if each.winner == compared.winner and each.reply), None)
+    return {
+        "where": f"{row.id} · {row.file}, row {row.row}" + (f" · {row.subset}" if row.subset else ""),
+        "sure": f"{100 * max(probability, 1 - probability):.1f} %",
+        "named": named,
+        "right": right,
+        "question": _text(example.question) if example else "",
+        "a": _text(example.responses[compared.i]) if example else "",
+        "b": _text(example.responses[compared.j]) if example else "",
+        "reply": game.reply if game else "",
+        "swapped": game is not None and game.order == "ba",
+        "rubric": _rubric(game.reply) if game else [],
+    }
+
+
+def _rubric(reply: str) -> list[tuple[str, str]]:
+    reading = parse(reply)
+    items = reading.rubric.items if reading.rubric else ()
+    return [(item.text, "" if item.weight is None else f"{item.weight:.0%}") for item in items]
+
+
+def _text(messages: Sequence[Message]) -> str:
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)

@@ -1,0 +1,119 @@
+"""The report's plots, by matplotlib, as SVG that takes the page's text colour and so fits a light and a dark page."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from reasrm.datasets.files import needed
+from reasrm.metrics import Share
+from reasrm.scoring.tally import Tally
+
+INK = "#010203"  # stands for the page's own text colour
+BLUE, RED, GREEN = "#3b7dd8", "#d8583b", "#3a9d6e"
+MOST_SUBSETS = 30
+
+
+def accuracy(tally: Tally) -> str:
+    """Accuracy by subset with Wilson's intervals; of many subsets, those with the most verdicts."""
+    largest = sorted(tally.accuracy.items(), key=lambda each: -each[1].n)[:MOST_SUBSETS]
+    shares = sorted(largest, key=lambda each: each[1].value or 0.0)
+    figure, axes = _axes(7.4, 0.9 + 0.26 * len(shares))
+    for place, (_, share) in enumerate(shares):
+        low, high = (100 * end for end in share.interval)
+        axes.plot([low, high], [place, place], color=BLUE, linewidth=2.5, alpha=0.45, solid_capstyle="round")
+        axes.plot([100 * (share.value or 0.0)], [place], "o", color=BLUE, markersize=6)
+    axes.axvline(50, color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
+    axes.set_yticks(range(len(shares)), [f"{_short(name)}  ({share.n:,})" for name, share in shares])
+    axes.set_xlim(0, 101)
+    axes.set_ylim(-0.7, len(shares) - 0.3)
+    axes.set_xlabel("verdicts that agree with the label, % (dotted: chance)")
+    return _svg(figure)
+
+
+def calibration(tally: Tally) -> str:
+    """The reliability diagram: how often verdicts of a confidence are right; a dot's area is how many there are."""
+    figure, axes = _axes(4.2, 3.7)
+    axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
+    diagram = tally.calibration.diagram
+    largest = max((each.n for each in diagram), default=1)
+    axes.plot([each.confidence for each in diagram], [each.accuracy for each in diagram], color=GREEN, linewidth=1.2, alpha=0.6)
+    sizes = [12 + 160 * each.n / largest for each in diagram]
+    axes.scatter([each.confidence for each in diagram], [each.accuracy for each in diagram], s=sizes, color=GREEN, zorder=3)
+    axes.set_xlim(0.48, 1.02)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("confidence of the verdict")
+    axes.set_ylabel("share that is right")
+    return _svg(figure)
+
+
+def probabilities(tally: Tally) -> str:
+    """How sure the verdicts are: a histogram of the probability that A is better."""
+    figure, axes = _axes(4.2, 3.7)
+    bins = tally.confidences
+    edges = [place / len(bins) for place in range(len(bins))]
+    axes.bar(edges, bins, width=1 / len(bins), align="edge", color=BLUE, alpha=0.8)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("probability that A is better")
+    axes.set_ylabel("verdicts")
+    return _svg(figure)
+
+
+def biases(tally: Tally) -> str:
+    """What should be even, or as the labels have it: position, length and the agreement of the two orders."""
+    named: list[tuple[str, Share, float | None]] = [
+        ("both orders agree", tally.consistent, 1.0),
+        ("for the longer response", tally.longer, tally.longer_labelled.value),
+        ("for the response shown first", tally.shown_first, 0.5),
+    ]
+    shown = [each for each in named if each[1].n]
+    figure, axes = _axes(7.4, 0.9 + 0.42 * len(shown))
+    for place, (_, share, ideal) in enumerate(shown):
+        low, high = (100 * end for end in share.interval)
+        axes.barh(place, 100 * (share.value or 0.0), color=RED, alpha=0.75, height=0.55)
+        axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
+        if ideal is not None:
+            axes.plot([100 * ideal] * 2, [place - 0.4, place + 0.4], color=GREEN, linewidth=3)
+    axes.set_yticks(range(len(shown)), [f"{name}  ({share.n:,})" for name, share, _ in shown])
+    axes.set_xlim(0, 101)
+    axes.set_xlabel("% (green: without bias, or as the labels are)")
+    return _svg(figure)
+
+
+def reasons(tally: Tally) -> str:
+    """Why there was no verdict."""
+    counted = tally.reasons.most_common()[::-1]
+    figure, axes = _axes(7.4, 0.8 + 0.34 * len(counted))
+    axes.barh([name for name, _ in counted], [count for _, count in counted], color=RED, alpha=0.75, height=0.55)
+    axes.set_xlabel("comparisons without a verdict")
+    return _svg(figure)
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of its own (no global state) with its axes, in inches."""
+    figure = needed("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0.0)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(INK)
+    axes.tick_params(colors=INK)
+    axes.grid(visible=True, axis="x", color=INK, alpha=0.12)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    for axes in figure.axes:
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+    matplotlib = needed("matplotlib")
+    written = io.StringIO()
+    style = {"svg.fonttype": "none", "svg.hashsalt": "reasrm", "font.family": "sans-serif", "font.size": 10}
+    with matplotlib.rc_context(style):
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = written.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 44 else "…" + name[-43:]

@@ -1,0 +1,47 @@
+"""Offline scoring: a data set goes in, judgments come out, at the engine's full speed, whatever happens on the way.
+
+job = Job(DataSet("pairs.jsonl"), Path("judged.parquet"), How(Options()))
+tally = await score(job, Address(engine="http://127.0.0.1:30000"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reasrm.scoring.judges import Address, Connected, connect
+from reasrm.scoring.limiter import Limiter
+from reasrm.scoring.progress import Progress, to_stderr
+from reasrm.scoring.rows import How, judge_row
+from reasrm.scoring.run import Job, Scoring, finish, open_journal, prepare
+from reasrm.scoring.tally import Tally
+
+__all__ = ["Address", "Connected", "How", "Job", "Limiter", "Tally", "score", "score_with"]
+
+
+async def score(
+    job: Job, address: Address, *, limiter: Limiter | None = None, say: Callable[[str], None] | None = None, quiet: bool = False
+) -> Tally:
+    """Score `job` by the judge at `address`, going on where an earlier run of it stopped.
+
+    Raises InputError, EngineError or GatewayError before any token is spent, and Refused where the run cannot go on.
+    """
+    limiter = limiter or Limiter()
+    async with connect(address, limiter) as connected:
+        return await score_with(job, connected, limiter=limiter, say=say, quiet=quiet)
+
+
+async def score_with(
+    job: Job, connected: Connected, *, limiter: Limiter, say: Callable[[str], None] | None = None, quiet: bool = False
+) -> Tally:
+    """`score` with a judge that is connected already; its requests keep within `limiter`."""
+    found = prepare(job, say or to_stderr)
+    with open_journal(job, found, connected.identity) as journal:
+        with Progress(found.rows, journal.done.count, say=say, quiet=quiet) as progress:
+            scoring = Scoring(
+                job,
+                journal,
+                ahead=lambda: int(limiter.limit * 1.25) + 1,
+                finished=lambda row: progress.add(row, limiter.in_flight),
+            )
+            await scoring.run(lambda entry: judge_row(entry, connected.judge, job.how))
+        return finish(job, journal, found.rows)

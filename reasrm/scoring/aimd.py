@@ -1,0 +1,41 @@
+"""Additive increase, multiplicative decrease: how many requests to have in flight, from what the last round of them got done."""
+
+from __future__ import annotations
+
+LOWEST, HIGHEST = 1.0, 1024.0
+GAIN = 1.02  # less than this more throughput is noise
+BACKOFF = 0.7
+FLAT_ROUNDS = 2  # without a gain, until doubling ends
+
+
+class Aimd:
+    """A bound that finds the engine's knee and stays near it.
+
+    It doubles a round while that gets more done, then creeps up by one a round. It falls to `BACKOFF` of itself where the engine
+    refuses, and back to the best round's bound where answers take twice as long as then without more getting done.
+    """
+
+    def __init__(self, start: float) -> None:
+        self.limit = start
+        self._doubling = True
+        self._flat = 0
+        self._best_throughput = self._best_latency = 0.0
+        self._best_limit = start
+
+    def refused(self) -> None:
+        """The engine had no room for the last round."""
+        self._doubling = False
+        self.limit = max(LOWEST, self.limit * BACKOFF)
+
+    def answered(self, throughput: float, latency: float) -> None:
+        """A round went well: answers a second, and mean seconds an answer."""
+        if throughput > self._best_throughput * GAIN:
+            self._best_throughput, self._best_limit, self._best_latency = throughput, self.limit, latency
+            self._flat = 0
+            self.limit = self.limit * 2 if self._doubling else self.limit + 1
+        else:
+            self._flat += 1
+            self._doubling = self._doubling and self._flat < FLAT_ROUNDS
+            too_many = not self._doubling and latency > 2 * self._best_latency and self.limit > self._best_limit
+            self.limit = max(self._best_limit, self.limit * BACKOFF) if too_many else self.limit + 1
+        self.limit = min(HIGHEST, self.limit)

@@ -1,0 +1,164 @@
+"""The append-only file of what is done: durable as it comes, read back after any interruption, gone when the output is whole.
+
+    header line     what the run is: its input, judge and settings
+    row lines       checksum, index, and the row as the output will have it
+
+Rows stand in the order in which they finished. None is further ahead of the lowest unfinished one than the window, so that
+putting them in order takes bounded memory. A torn last line is cut off; so is all that follows a line whose checksum is wrong.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from reasrm.errors import Refused
+
+WINDOW = 4096  # rows
+
+
+class Done:
+    """Which indices are finished: all below `low`, and some of the window above."""
+
+    def __init__(self) -> None:
+        self.low = 0
+        self.count = 0
+        self._above: set[int] = set()
+
+    def __contains__(self, index: int) -> bool:
+        return index < self.low or index in self._above
+
+    def add(self, index: int) -> None:
+        """Note that `index` is finished."""
+        self.count += 1
+        self._above.add(index)
+        while self.low in self._above:
+            self._above.remove(self.low)
+            self.low += 1
+
+
+class Journal:
+    """The journal at `path` of the run that `identity` describes. Use as a context manager.
+
+    Raises Refused where it belongs to another run, is being written by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], *, restart: bool = False) -> None:
+        self.path = path
+        self.done = Done()
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise Refused(f"{path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._load(identity, restart)
+        except BlockingIOError:
+            os.close(self._file)
+            raise Refused(f"{path} is being written by another process") from None
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; it stays."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def remove(self) -> None:
+        """The output is whole: take the journal away."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def _load(self, identity: dict[str, Any], restart: bool) -> None:
+        whole = 0
+        if restart:
+            os.ftruncate(self._file, 0)
+        with self.path.open("rb") as file:
+            header = file.readline()
+            if header.endswith(b"\n"):
+                self._check(header, identity)
+                whole = len(header)
+                for line in file:
+                    index = _index_of(line)
+                    if index is None:
+                        break
+                    whole += len(line)
+                    self.done.add(index)
+        os.ftruncate(self._file, whole)
+        os.lseek(self._file, 0, os.SEEK_END)
+        if whole == 0:
+            self._write(json.dumps(identity, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+            self.sync()
+
+    def _check(self, header: bytes, identity: dict[str, Any]) -> None:
+        try:
+            found = json.loads(header)
+        except ValueError:
+            raise Refused(f"{self.path} is no journal; remove it, or start over with --restart") from None
+        if not isinstance(found, dict):
+            raise Refused(f"{self.path} is no journal; remove it, or start over with --restart")
+        before, now = cast(dict[str, Any], found), json.loads(json.dumps(identity))
+        changed = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in now if before.get(name) != now.get(name)]
+        if changed:
+            raise Refused(
+                f"{self.path} was begun by another run: {'; '.join(changed)}. Go on as it was, or start over with --restart"
+            )
+
+    def append(self, index: int, row: bytes) -> None:
+        """Keep `row` (one line of JSON, without its end). It has left this process when this returns."""
+        checked = b"%d %s" % (index, row)
+        self._write(b"%08x %s\n" % (zlib.crc32(checked), checked))
+        self.done.add(index)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            raise Refused(
+                f"{self.path} cannot be written: {error.strerror}; {self.done.count:,} rows are safe in it. Make room, and run the "
+                "same command again"
+            ) from error
+
+    def sync(self) -> None:
+        """Have it on the disk."""
+        os.fsync(self._file)
+
+    def rows(self) -> Iterator[bytes]:
+        """The finished rows in the order of their indices, from 0 up to the first that is missing."""
+        waiting: dict[int, bytes] = {}
+        expected = 0
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                _, index, row = line[:-1].split(b" ", 2)
+                waiting[int(index)] = row
+                while expected in waiting:
+                    yield waiting.pop(expected)
+                    expected += 1
+
+
+def _index_of(line: bytes) -> int | None:
+    """The index of a whole line; None of a torn or damaged one."""
+    checksum, _, checked = line.partition(b" ")
+    if not line.endswith(b"\n") or len(checksum) != 8:
+        return None
+    try:
+        right = int(checksum, 16) == zlib.crc32(checked[:-1])
+        return int(checked.partition(b" ")[0]) if right else None
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""One row judged: its comparisons, or a ranking of its responses, into a `Scored`. Whatever goes wrong with it stays in it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, cast
+
+from reasrm.datasets import Entry, Example
+from reasrm.errors import InputError, Refused, TooLong
+from reasrm.results import Compared, Scored, drawn_order
+from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How rows are judged. `method`: how responses are ranked where a row names no comparisons. `replies`: keep their texts."""
+
+    options: Options
+    method: str = "swiss"
+    replies: bool = True
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of this decides the output."""
+        return {"options": self.options.model_dump(), "method": self.method, "replies": self.replies}
+
+
+async def judge_row(entry: Entry, judge: PairJudge, how: How) -> Scored:
+    """Judge `entry`. A row that cannot be judged has an `error`; raises Refused where no row can be."""
+    example = entry.example
+    about: dict[str, Any] = {"index": entry.index, "file": entry.file, "row": entry.number, "id": entry.id}
+    if example is None:
+        return Scored(**about, error=entry.error)
+    about |= {
+        "subset": example.subset,
+        "labels": example.labels,
+        "lengths": tuple(sum(len(message.content) for message in response) for response in example.responses),
+        "strength": example.strength,
+    }
+    try:
+        judged = await (_compared(example, entry.index, judge, how) if example.asked else _ranked(example, judge, how))
+    except InputError as error:
+        return Scored(**about, error=str(error))
+    except BaseExceptionGroup as group:
+        if (stop := _first(group, Refused)) is not None:
+            raise stop from None
+        if (refusal := _first(group, InputError)) is not None:
+            return Scored(**about, error=str(refusal))
+        raise
+    return Scored(**about, **judged)
+
+
+async def _compared(example: Example, index: int, judge: PairJudge, how: How) -> dict[str, Any]:
+    """Every comparison the row asks about, all at once. A pair read only once is shown in an order drawn for it."""
+    flips = [
+        how.options.orders == "ab" and drawn_order(f"{index}:{i}:{j}") == "ba" for i, j in example.asked
+    ]  # the same draw as the benchmarks' protocol of one order
+    pairs = [example.pair(*((j, i) if flip else (i, j))) for (i, j), flip in zip(example.asked, flips, strict=True)]
+    if len(pairs) == 1:
+        judgments = [await _judged(pairs[0], judge, how.options)]
+    else:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_judged(pair, judge, how.options)) for pair in pairs]
+        judgments = [task.result() for task in tasks]
+    comparisons = tuple(
+        Compared.of(i, j, judgment, flipped=flip, replies=how.replies)
+        for (i, j), flip, judgment in zip(example.asked, flips, judgments, strict=True)
+    )
+    return {"comparisons": comparisons} | _tokens(judgments)
+
+
+async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any]:
+    from reasrm.judging.group import Group, RankOptions
+    from reasrm.judging.ranking import rank
+
+    options = RankOptions.model_validate(how.options.model_dump() | {"method": how.method})
+    group = Group(question=example.question, responses=example.responses, rubric=example.rubric)
+    ranking = await rank(group, options, judge)
+    compared = tuple(Compared.of(each.i, each.j, each.judgment, replies=how.replies) for each in ranking.comparisons)
+    judgments = [each.judgment for each in ranking.comparisons]
+    return {"comparisons": compared, "rewards": tuple(ranking.rewards)} | _tokens(judgments)
+
+
+def _tokens(judgments: list[Judgment]) -> dict[str, int]:
+    usage = sum((judgment.usage for judgment in judgments), Usage())
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+
+
+async def _judged(pair: Pair, judge: PairJudge, options: Options) -> Judgment:
+    try:
+        return await judge.judge(pair, options)
+    except TooLong as error:
+        return Judgment(outcome=NoVerdict(reason="too_long", detail=str(error)))
+
+
+def _first(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> BaseException | None:
+    found: BaseException | None = group.subgroup(kind)
+    while isinstance(found, BaseExceptionGroup):
+        found = cast(BaseException, found.exceptions[0])
+    return found

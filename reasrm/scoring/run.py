@@ -1,0 +1,195 @@
+"""A data set scored: surveyed, judged row by row into a journal, put into the output at the end.
+
+At any moment the process may be killed; started again the same way it goes on, and the output has the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reasrm.datasets import DataSet, Entry
+from reasrm.errors import Refused
+from reasrm.results import Scored
+from reasrm.scoring.ahead import together
+from reasrm.scoring.journal import WINDOW, Journal
+from reasrm.scoring.output import check_output, write_output
+from reasrm.scoring.rows import How
+from reasrm.scoring.survey import Survey, survey
+from reasrm.scoring.tally import Tally
+from reasrm.types import TRANSIENT
+
+SYNC_S = 1.0
+FAILURES = 20  # rows in a row that fail for reasons of the engine before the run stops
+ROW_BYTES = 2000  # a row of the journal and again of the output, at least
+
+#: Judge a row. Rows come as they finish; how many are judged at once is the judge's to say.
+JudgeRow = Callable[[Entry], Awaitable[Scored]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to score, into what, and how."""
+
+    data: DataSet
+    output: Path
+    how: How
+    restart: bool = False
+    fail_fast: bool = False
+
+    @property
+    def journal(self) -> Path:
+        """Where the finished rows are kept until the output is whole."""
+        return self.output.with_name(self.output.name + ".journal")
+
+
+def prepare(job: Job, say: Callable[[str], None] = lambda _: None) -> Survey:
+    """Find out what can be known before any token is spent. Raises InputError or Refused."""
+    check_output(job.output, restart=job.restart, journal=job.journal)
+    if job.output.exists() and job.journal.exists() and not job.restart:
+        say(f"{job.output} is being replaced by the run of {job.journal}")
+    found = survey(job.data, fail_fast=job.fail_fast)
+    for line in found.lines:
+        say(line)
+    free = shutil.disk_usage(job.output.parent).free
+    if free < 2 * ROW_BYTES * found.rows:
+        raise Refused(
+            f"{job.output.parent} has {free / 1e6:,.0f} MB free, and {found.rows:,} rows take at least "
+            f"{2 * ROW_BYTES * found.rows / 1e6:,.0f} MB"
+        )
+    return found
+
+
+def open_journal(job: Job, found: Survey, judge: dict[str, Any]) -> Journal:
+    """The journal of this run. Raises Refused where it belongs to a run over other rows, by another judge, or done otherwise."""
+    identity = {"reasrm_journal": 1, "input": found.digest, "rows": found.rows, "schema": found.schema}
+    mapping = {"mapping": dict(job.data.mapping or {})}
+    return Journal(job.journal, identity | mapping | {"judge": judge} | job.how.identity, restart=job.restart)
+
+
+class Scoring:
+    """A run in progress. `ahead` says how many rows to hold in flight now; `finished` is told of every row."""
+
+    def __init__(
+        self,
+        job: Job,
+        journal: Journal,
+        *,
+        ahead: Callable[[], int],
+        finished: Callable[[Scored], None] = lambda _: None,
+    ) -> None:
+        self._job = job
+        self._journal = journal
+        self._ahead = ahead
+        self._finished = finished
+        self._failed: list[Scored] = []
+        self._moved = asyncio.Event()
+        self._stop: BaseException | None = None
+
+    async def run(self, judge_row: JudgeRow) -> None:
+        """Judge what is not done. Raises what stops the run; what was finished is in the journal."""
+        active: set[asyncio.Task[None]] = set()
+        syncing = asyncio.create_task(self._sync())
+        try:
+            async for entry in self._admitted(active):
+                task = asyncio.create_task(self._one(entry, judge_row))
+                active.add(task)
+                task.add_done_callback(active.discard)
+            await asyncio.gather(*active)
+            self._raise_stop()
+            self._keep_failed()
+        finally:
+            await _cancelled(*active, syncing)
+            self._journal.sync()
+
+    async def _admitted(self, active: set[asyncio.Task[None]]) -> AsyncIterator[Entry]:
+        """The rows to judge, each when there is room for it and it is not too far ahead of the lowest unfinished one."""
+        done = self._journal.done
+        for entry in together(entry for entry in self._job.data if entry.index not in done):
+            while len(active) >= self._ahead() or entry.index >= done.low + WINDOW:
+                self._moved.clear()
+                await self._moved.wait()
+                self._raise_stop()
+            self._raise_stop()
+            yield entry
+
+    async def _one(self, entry: Entry, judge_row: JudgeRow) -> None:
+        try:
+            self.keep(await judge_row(entry))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stops the run, and the run raises it
+            self._stop = self._stop or error
+        finally:
+            self._moved.set()
+
+    def _raise_stop(self) -> None:
+        if self._stop is not None:
+            if isinstance(self._stop, Refused):
+                raise Refused(f"{self._stop}. {self._journal.done.count:,} rows are safe; run the same command again to go on")
+            raise self._stop
+
+    def keep(self, row: Scored) -> None:
+        """Put a finished row into the journal. Rows that the engine failed wait until it is seen to work for others."""
+        if self._job.fail_fast and row.error:
+            raise Refused(f"{row.file}, row {row.row}: {row.error}")
+        if any(compared.reason in TRANSIENT for compared in row.comparisons):
+            self._failed.append(row)
+            if len(self._failed) >= FAILURES:
+                why = next(each for each in row.comparisons if each.reason in TRANSIENT)
+                raise Refused(f"the last {FAILURES} rows all failed ({why.reason}: {why.detail})")
+            return
+        self._keep(row)
+        if row.comparisons:
+            self._keep_failed()
+
+    def _keep_failed(self) -> None:
+        for row in self._failed:
+            self._keep(row)
+        self._failed.clear()
+
+    def _keep(self, row: Scored) -> None:
+        self._journal.append(row.index, line_of(row))
+        self._finished(row)
+
+    async def _sync(self) -> None:
+        while True:
+            await asyncio.sleep(SYNC_S)
+            await asyncio.to_thread(self._journal.sync)
+
+
+def line_of(row: Scored) -> bytes:
+    """A row as a line of JSON, without its end."""
+    return json.dumps(row.flat(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def finish(job: Job, journal: Journal, rows: int) -> Tally:
+    """Put the journal's rows into the output and take the journal away; what they say is the tally. Raises Refused."""
+    if journal.done.low != rows:
+        raise Refused(f"{journal.path} lacks {rows - journal.done.count:,} of {rows:,} rows")
+    tally = Tally()
+    write_output(job.output, _counted(journal.rows(), tally))
+    journal.remove()
+    return tally
+
+
+def _counted(lines: Iterable[bytes], tally: Tally) -> Iterator[bytes]:
+    for line in lines:
+        tally.add(read_row(line))
+        yield line
+
+
+def read_row(line: bytes) -> Scored:
+    """A row out of its line."""
+    return Scored.read(json.loads(line))

@@ -1,0 +1,98 @@
+"""A tally for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reasrm.metrics import Share
+from reasrm.scoring.tally import Tally
+
+
+def summary(tally: Tally) -> RenderableType:
+    """Accuracy by subset with its interval, then what else is to be known of the judge."""
+    parts: list[RenderableType] = []
+    if tally.accuracy:
+        parts += [_accuracy(tally), Text()]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    for name, fact in facts_of(tally):
+        facts.add_row(name, Text(fact))
+    return Group(*parts, facts)
+
+
+def _accuracy(tally: Tally) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title="accuracy of verdicts (Wilson's 95 % interval)", title_justify="left")
+    table.add_column("subset")
+    for name in ("right", "interval", "verdicts"):
+        table.add_column(name, justify="right")
+    subsets = sorted(tally.accuracy.items())
+    for name, share in (*subsets, ("all", tally.overall)) if len(subsets) > 1 else subsets:
+        low, high = share.interval
+        table.add_row(Text(name), percent(share), f"{100 * low:.1f} to {100 * high:.1f} %", f"{share.n:,}")
+    return table
+
+
+def percent(share: Share) -> str:
+    """A share as a percentage; a dash of nothing."""
+    return "-" if share.value is None else f"{100 * share.value:.1f} %"
+
+
+def facts_of(tally: Tally) -> list[tuple[str, str]]:
+    """Everything beside accuracy, as (name, sentence)."""
+    facts = [
+        ("rows", f"{tally.rows:,}" + (f", {tally.errors:,} of them bad; the first: {tally.first_error}" if tally.errors else "")),
+        ("comparisons", f"{tally.comparisons:,}; {_sources(tally)}"),
+    ]
+    if tally.reasons:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
+        facts.append(("no verdict", f"{tally.no_verdicts:,} ({_of(tally.no_verdicts, tally.comparisons)}): {reasons}"))
+    if tally.consistent.n:
+        facts.append(("both orders agree", f"{percent(tally.consistent)} of {tally.consistent.n:,}"))
+    if tally.shown_first.n:
+        facts.append(("position", f"{percent(tally.shown_first)} of {tally.shown_first.n:,} replies name the response shown first"))
+    if tally.longer.n:
+        labelled = f"; the labels {percent(tally.longer_labelled)}" if tally.longer_labelled.n else ""
+        facts.append(("length", f"{percent(tally.longer)} of verdicts are for the longer response{labelled}"))
+    if tally.calibration.error is not None and tally.calibration.brier is not None:
+        error, brier = tally.calibration.error, tally.calibration.brier
+        facts.append(("calibration", f"expected error {error:.3f}, Brier score {brier:.3f}"))
+    if tally.agreement.n:
+        facts.append(("replies agree", f"{100 * tally.agreement.mean.value:.1f} % with the majority of their comparison"))
+    facts.append(("tokens", f"{tally.prompt_tokens:,} read, {tally.completion_tokens:,} written"))
+    return facts
+
+
+def as_data(tally: Tally) -> dict[str, Any]:
+    """The summary as JSON has it; what was not measured is null."""
+    return {
+        "rows": tally.rows,
+        "bad_rows": tally.errors,
+        "comparisons": tally.comparisons,
+        "no_verdict": dict(tally.reasons),
+        "accuracy": {name: _share(share) for name, share in sorted(tally.accuracy.items())},
+        "accuracy_all": _share(tally.overall),
+        "order_consistency": _share(tally.consistent),
+        "shown_first": _share(tally.shown_first),
+        "longer_preferred": _share(tally.longer),
+        "calibration_error": tally.calibration.error,
+        "brier": tally.calibration.brier,
+        "prompt_tokens": tally.prompt_tokens,
+        "completion_tokens": tally.completion_tokens,
+    }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {"value": share.value, "interval": share.interval, "n": share.n}
+
+
+def _sources(tally: Tally) -> str:
+    return ", ".join(f"{count:,} verdicts by {source}" for source, count in sorted(tally.sources.items())) or "no verdict"
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"

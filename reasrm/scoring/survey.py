@@ -1,0 +1,73 @@
+"""What can be known of an input before any token is spent: a pass over all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reasrm.datasets import DataSet
+from reasrm.errors import InputError
+
+
+@dataclass(slots=True)
+class Survey:
+    """What an input holds. `digest` names its rows; `duplicates` counts ids that came before in the same file."""
+
+    schema: str
+    rows: int
+    digest: str
+    bad: int
+    first_bad: str
+    duplicates: int
+    first_duplicate: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What to tell people about it."""
+        told = [f"{self.rows:,} rows of schema {self.schema}"]
+        if self.bad:
+            told.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
+        if self.duplicates:
+            told.append(f"{self.duplicates:,} ids came before, the first is {self.first_duplicate}; rows keep their number")
+        return told
+
+
+def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], None] = lambda _: None) -> Survey:
+    """Read `data` through once. Raises InputError for what cannot be read at all and, with `fail_fast`, for the first bad row."""
+    digest = hashlib.blake2b(digest_size=16)
+    found = Survey("", 0, "", 0, "", 0, "")
+    seen = _Seen()
+    for entry in data:
+        found.rows += 1
+        digest.update(json.dumps([entry.row, entry.error], default=str, separators=(",", ":")).encode())
+        if entry.example is None:
+            if fail_fast:
+                raise InputError(f"{entry.where}: {entry.error}")
+            found.bad += 1
+            found.first_bad = found.first_bad or f"{entry.where}: {entry.error}"
+        elif entry.example.id and seen.before(f"{entry.file}\0{entry.example.id}"):
+            found.duplicates += 1
+            found.first_duplicate = found.first_duplicate or f"{entry.where}: {entry.example.id}"
+        if found.rows % 1000 == 0:
+            progress(found.rows)
+    found.schema = data.recognised.name if data.recognised else ""
+    found.digest = digest.hexdigest()
+    return found
+
+
+class _Seen:
+    """An exact set of texts that lives on disk: memory stays flat whatever the number of rows."""
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", isolation_level=None)  # a temporary file that goes with the connection
+        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "BEGIN"):
+            self._table.execute(statement)
+        self._table.execute("CREATE TABLE seen (text BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def before(self, text: str) -> bool:
+        """Whether `text` was here before; it is from now on."""
+        hashed = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
+        return self._table.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hashed,)).rowcount == 0

@@ -1,0 +1,144 @@
+"""Requests in flight rise as long as the engine gets more done, fall when it refuses, and never lose an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from reasrm.errors import EngineBusy, EngineNonsense, EngineUnreachable, GatewayError, Refused
+from reasrm.scoring.aimd import Aimd
+from reasrm.scoring.limiter import TRIES, Limiter
+
+
+class Engine:
+    """Answers `capacity` requests at once, each in `seconds`; refuses beyond `room`."""
+
+    def __init__(self, capacity: int, seconds: float = 0.002, room: int = 10_000) -> None:
+        self._places = asyncio.Semaphore(capacity)
+        self._seconds = seconds
+        self._room = room
+        self.here = self.most = self.refused = 0
+
+    async def answer(self) -> int:
+        if self.here >= self._room:
+            self.refused += 1
+            raise EngineBusy("full", retry_after_s=0.001)
+        self.here += 1
+        self.most = max(self.most, self.here)
+        try:
+            async with self._places:
+                await asyncio.sleep(self._seconds)
+            return 1
+        finally:
+            self.here -= 1
+
+
+async def flood(limiter: Limiter, engine: Engine, requests: int) -> int:
+    return sum(await asyncio.gather(*(limiter.run(engine.answer) for _ in range(requests))))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("capacity", [1, 8, 64, 500])
+def test_the_bound_finds_what_the_engine_takes_and_stays_near_it(capacity: int, seed: int) -> None:
+    """An engine that works on `capacity` requests at once and lets the others wait, measured with 10 % of noise."""
+    rng = random.Random(seed)
+    aimd = Aimd(16)
+    done = 0.0
+    for turn in range(400):
+        noise = rng.uniform(0.95, 1.05)
+        aimd.answered(min(aimd.limit, capacity) * noise, max(1.0, aimd.limit / capacity) / noise)
+        done += min(aimd.limit, capacity) / capacity if turn >= 50 else 0
+    assert done / 350 >= 0.95
+    assert aimd.limit <= max(128, 8 * capacity)
+
+
+def test_the_bound_of_an_engine_with_room_for_few_comes_down_and_swings_there() -> None:
+    aimd = Aimd(64)
+    for turn in range(500):
+        if aimd.limit > 12:
+            aimd.refused()
+        else:
+            aimd.answered(aimd.limit, 1.0)
+        assert turn < 10 or 8 <= aimd.limit <= 14
+
+
+async def test_the_limit_of_a_willing_engine_grows() -> None:
+    limiter, engine = Limiter(4), Engine(capacity=1000)
+    assert await flood(limiter, engine, 2000) == 2000
+    assert limiter.limit > 8
+    assert limiter.in_flight == 0
+
+
+async def test_refusals_bring_the_limit_down_and_lose_nothing() -> None:
+    limiter, engine = Limiter(64), Engine(capacity=8, room=12)
+    assert await flood(limiter, engine, 600) == 600
+    assert engine.refused
+    assert limiter.refusals == engine.refused
+    assert limiter.limit < 40
+
+
+async def test_a_fixed_limit_stays_and_is_never_exceeded() -> None:
+    limiter, engine = Limiter(5, fixed=True), Engine(capacity=100, seconds=0.001)
+    assert await flood(limiter, engine, 200) == 200
+    assert (limiter.limit, engine.most) == (5, 5)
+
+
+async def test_an_engine_that_comes_back_is_waited_for() -> None:
+    back_at = time.monotonic() + 0.3
+
+    async def answer() -> str:
+        if time.monotonic() < back_at:
+            raise EngineUnreachable("away")
+        return "here"
+
+    assert await Limiter().run(answer) == "here"
+
+
+async def test_an_engine_that_stays_away_stops_the_run_when_patience_ends() -> None:
+    async def answer() -> str:
+        raise EngineUnreachable("no engine answers at nowhere")
+
+    with pytest.raises(Refused, match=r"nothing was answered for .*no engine answers at nowhere"):
+        await Limiter(patience_s=0.1).run(answer)
+
+
+async def test_nonsense_is_tried_a_few_times_and_then_raised() -> None:
+    tries = 0
+
+    async def answer() -> str:
+        nonlocal tries
+        tries += 1
+        raise EngineNonsense("?")
+
+    with pytest.raises(EngineNonsense):
+        await Limiter().run(answer)
+    assert tries == TRIES
+
+
+async def test_a_refused_key_is_raised_at_once_and_a_full_gateway_is_waited_out() -> None:
+    answers: list[Exception | str] = [GatewayError("full", status=429, retry_after_s=0.0), "here"]
+
+    async def answer() -> str:
+        reply = answers.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    assert await Limiter().run(answer) == "here"
+    answers[:] = [GatewayError("who are you?", status=401)]
+    with pytest.raises(GatewayError, match="who are you"):
+        await Limiter().run(answer)
+
+
+async def test_a_caller_that_goes_while_it_waits_leaves_no_place_taken() -> None:
+    limiter, engine = Limiter(1, fixed=True), Engine(capacity=1, seconds=0.02)
+    tasks = [asyncio.create_task(limiter.run(engine.answer)) for _ in range(6)]
+    await asyncio.sleep(0.01)
+    for task in tasks[1:4]:
+        task.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, True, True, False, False]
+    assert limiter.in_flight == 0
