@@ -15,6 +15,8 @@ from reasrm.types import Frozen, Judgment, Options, Pair, Question, Response
 MethodName = Literal["all_pairs", "circle", "pivot", "swiss", "knockout"]
 MAX_RESPONSES = 64
 SHINGLE = 3  # words
+#: What a loop's empty rollout is judged as: an empty text is no response, but it is a rollout, and mostly the worst of its group.
+EMPTY = "(the response is empty)"
 
 
 class Group(Frozen):
@@ -70,6 +72,15 @@ class RankOptions(Options):
         """The part that says how to judge one comparison, continued from `deliberation` where there is one."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in Options.model_fields}
         return Options.model_validate(fields | {"deliberation": deliberation})
+
+
+class Rewarded(Frozen):
+    """One rollout's reward within its cohort, or None and the reason why; `mean` is that of the cohort's judged rewards."""
+
+    reward: float | None
+    stderr: float | None = None
+    mean: float | None = None
+    no_verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,13 @@ from reasrm_serving.settings import Settings
 from tests.components import free_port
 
 NUMBER = re.compile(r"answer (-?\d+(?:\.\d+)?)")
+SHOWN = re.compile(r"\[response ([AB])[^\]]*\]\n(.*?)\n\[end of response \1", re.DOTALL)
+
+
+def strength(text: str) -> float:
+    """What a response is worth to the scripted judge, in logits; one without a number is worth its length, modulo 7."""
+    found = NUMBER.search(text)
+    return float(found.group(1)) if found else len(text) % 7 - 9.0
 
 
 class ScriptedEngine:
@@ -62,7 +69,7 @@ class ScriptedEngine:
             return JSONResponse({"message": "down"}, 503)
         self.asked += 1
         user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
-        first, second = (float(found) for found in NUMBER.findall(user["content"])[-2:])
+        first, second = (strength(shown[-1]) for shown in SHOWN.findall(user["content"]))
         probability = 1 / (1 + math.exp(second - first - 0.3))
         letter, twin = ("A", "B") if probability > 0.5 else ("B", "A")
         top = [{"token": letter, "logprob": math.log(max(probability, 1 - probability))},

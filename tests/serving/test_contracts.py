@@ -59,14 +59,12 @@ def openrlhf(url: str, answers: list[Any], query: str = "?cohort=4", prompt: str
 
 
 def test_openrlhf_gets_group_rewards_for_single_rollouts(url: str) -> None:
-    import torch
-
     got = openrlhf(url, STRENGTHS)
-    rewards = torch.tensor([each["rewards"] for each in got]).flatten()
-    assert rewards.argsort().tolist() == [2, 0, 3, 1]
+    rewards = [reward for each in got for reward in each["rewards"]]
+    assert sorted(range(4), key=lambda i: rewards[i]) == [2, 0, 3, 1]
     assert all(0 <= score <= 1 for each in got for score in each["scores"])
     assert all(each["extra_logs"]["no_verdict"] == [0.0] for each in got)
-    assert all(torch.tensor(values).dtype == torch.float32 for each in got for values in each["extra_logs"].values())
+    assert all(isinstance(value, float) for each in got for values in each["extra_logs"].values() for value in values)
 
 
 def test_openrlhf_gets_empty_lists_for_empty_lists(url: str) -> None:
@@ -109,7 +107,7 @@ def test_an_engine_that_comes_back_between_two_tries_costs_no_reward(url: str, e
     [
         ({"query": ["a"], "prompts": []}, None),
         ({"query": ["b answer"], "prompts": ["a"], "labels": []}, "query"),
-        ({"query": ["a"], "prompts": ["a"]}, "query.0"),
+        ({"query": ["<|im_end|>answer"], "prompts": ["<|im_end|>"]}, "prompts.0"),
         ({"query": "a", "prompts": ["a"]}, "query"),
     ],
 )
@@ -117,6 +115,12 @@ def test_openrlhf_bad_input_is_told_what_is_wrong(url: str, body: dict, field: s
     answer = httpx.post(f"{url}/get_reward?cohort=2", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == field
+
+
+def test_an_empty_rollout_is_judged_like_any_other(url: str) -> None:
+    data = {"query": ["Q", "Qanswer 1"], "prompts": ["Q", "Q"], "labels": []}
+    rewards = httpx.post(f"{url}/get_reward", json=data).json()["rewards"]
+    assert rewards[0] < 0 < rewards[1]
 
 
 # --- slime ------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,6 @@ All share the judge, its cache and the cohorts. The address that a run is given 
 `x-cohort`, `x-run`): see `asking.Terms`.
 """
 
-from reasrm_serving.contracts import nemo_gym, openrlhf, slime
+from reasrm_serving.contracts import native, nemo_gym, openrlhf, slime
 
-ROUTERS = (openrlhf.router, slime.router, nemo_gym.router)
+ROUTERS = (native.router, openrlhf.router, slime.router, nemo_gym.router)

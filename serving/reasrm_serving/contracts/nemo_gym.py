@@ -14,12 +14,12 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from reasrm.judging.group import Group, RankOptions
+from reasrm.judging.group import EMPTY, Group, RankOptions
 from reasrm.types import Comparison
 from reasrm_serving.contracts.asking import Rollout, rewards_for, settled, text_of, wishes_of
 from reasrm_serving.openapi import ERRORS, asks
 from reasrm_serving.problems import Problem
-from reasrm_serving.rewards import method_for, result_of
+from reasrm_serving.rewards import Text, method_for, result_of
 from reasrm_serving.routes.reading import read, unless_gone
 from reasrm_serving.services import services_of
 
@@ -55,7 +55,7 @@ async def compare(request: Request) -> Response:
     services, wishes = services_of(request), wishes_of(request, "mean")
     asked = await read(request, Compare)
     question = text_of(_messages(asked.conversation_history), "user", "conversation_history")
-    responses = tuple(text_of(text_in(each), "assistant", f"response_objs.{i}") for i, each in enumerate(asked.response_objs))
+    responses = tuple(_response(each, f"response_objs.{i}") for i, each in enumerate(asked.response_objs))
     group = Group(question=question, responses=responses, rubric=asked.principle or None)
     options = method_for(len(responses)) if wishes.method is None else RankOptions(method=wishes.method)
     options = options.model_copy(update={"orders": wishes.orders})
@@ -84,9 +84,7 @@ async def verify(request: Request) -> Response:
     asked = await read(request, Verify)
     said = asked.responses_create_params.get("input")
     question = said if isinstance(said, str) else _messages(said or [])
-    rollout = Rollout(
-        text_of(question, "user", "responses_create_params.input"), text_of(text_in(asked.response), "assistant", "response")
-    )
+    rollout = Rollout(text_of(question, "user", "responses_create_params.input"), _response(asked.response, "response"))
     [found] = await unless_gone(request, rewards_for(request, wishes, [rollout], services.settings.timeout_s))
     reward = settled(found, wishes.no_verdict, services, "nemo_gym")
     body = asked.model_dump(mode="json") | {"reward": reward, "no_verdict": found.reason}
@@ -100,6 +98,10 @@ def text_in(response: Mapping[str, Any]) -> str:
         raise Problem(422, "invalid", 'a response object has an "output" list', "response")
     items = cast("Sequence[Mapping[str, Any]]", output)
     return "\n".join(part for item in items if item.get("type", "message") == "message" for part in _parts(item.get("content")))
+
+
+def _response(response: Mapping[str, Any], field: str) -> Text:
+    return text_of(text_in(response) or EMPTY, "assistant", field)
 
 
 def _messages(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

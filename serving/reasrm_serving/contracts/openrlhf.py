@@ -16,6 +16,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, model_validator
 
+from reasrm.judging.group import EMPTY
 from reasrm.types import Frozen
 from reasrm_serving.contracts.asking import Rollout, Wishes, reference_of, rewards_for, settled, text_of, wishes_of
 from reasrm_serving.contracts.templates import plain, question_of
@@ -74,5 +75,5 @@ def _rollout(asked: GetReward, index: int, wishes: Wishes) -> Rollout:
     if not query.startswith(prompt):
         raise Problem(422, "invalid", f"query.{index} does not begin with prompts.{index}", "query")
     question = text_of(question_of(prompt), "user", f"prompts.{index}")
-    response = text_of(plain(query[len(prompt) :]), "assistant", f"query.{index}")
+    response = text_of(plain(query[len(prompt) :]) or EMPTY, "assistant", f"query.{index}")
     return Rollout(question, response, reference_of(asked.labels[index] if asked.labels else None, wishes))

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from reasrm.judging.group import EMPTY
 from reasrm.types import Frozen
 from reasrm_serving.contracts.asking import Rollout, reference_of, rewards_for, settled, text_of, wishes_of
 from reasrm_serving.contracts.templates import plain, question_of
@@ -42,7 +43,7 @@ async def remote_rm(request: Request) -> Response:
     prompt = question_of(asked.prompt) if isinstance(asked.prompt, str) else asked.prompt
     rollout = Rollout(
         text_of(prompt, "user", "prompt"),
-        text_of(plain(asked.response), "assistant", "response"),
+        text_of(plain(asked.response) or EMPTY, "assistant", "response"),
         reference_of(asked.label, wishes),
     )
     [found] = await unless_gone(request, rewards_for(request, wishes, [rollout], PATIENCE_S))

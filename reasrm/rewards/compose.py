@@ -1,0 +1,54 @@
+"""Rewards out of rewards: small pure functions, each with its paper. None (no verdict) stays None and enters no statistic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+Rewards = Sequence[float | None]
+
+
+def hierarchy(
+    holistic: Rewards, aspects: Mapping[str, Rewards], weights: Mapping[str, float], *, threshold: float = 0.0
+) -> list[float | None]:
+    """The holistic reward, plus the weighted aspect rewards where it exceeds `threshold` (ALaRM, arXiv 2403.06754).
+
+    Aspects (length, factuality, ...) only tell good responses apart; they cannot make up for a bad one. An aspect without a value
+    counts nothing. Raises `ValueError` where the names or lengths do not fit.
+    """
+    if set(aspects) != set(weights):
+        raise ValueError(f"aspects {sorted(aspects)} and weights {sorted(weights)} must have the same names")
+    if any(len(values) != len(holistic) for values in aspects.values()):
+        raise ValueError("every aspect needs one value a response")
+    return [
+        whole if whole is None or whole <= threshold else whole + sum(weights[name] * (aspects[name][i] or 0.0) for name in aspects)
+        for i, whole in enumerate(holistic)
+    ]
+
+
+def gap(probability_a: float | None, *, limit: float = 5.0) -> float | None:
+    """How much better A is than B, in logits within +-`limit`, from P(A is better); gap(a, b) = -gap(b, a) and gap(a, a) = 0.
+
+    The reward of a response against a reference of the same prompt (PIT, arXiv 2310.00898, which trains on such gaps).
+    """
+    if probability_a is None:
+        return None
+    if not 0.0 <= probability_a <= 1.0:
+        raise ValueError(f"a probability lies within 0 and 1, not {probability_a}")
+    if probability_a in (0.0, 1.0):
+        return math.copysign(limit, probability_a - 0.5)
+    return max(-limit, min(limit, math.log(probability_a) - math.log1p(-probability_a)))
+
+
+def normalised(rewards: Rewards, *, clip: float | None = None, epsilon: float = 1e-6) -> list[float | None]:
+    """A group's rewards with mean 0 and standard deviation 1, then clipped to +-`clip` (PPO-max, arXiv 2307.04964).
+
+    Rewards that are all equal become 0.
+    """
+    known = [reward for reward in rewards if reward is not None]
+    if not known:
+        return list(rewards)
+    mean = sum(known) / len(known)
+    deviation = math.sqrt(sum((reward - mean) ** 2 for reward in known) / len(known))
+    scaled = [None if reward is None else (reward - mean) / (deviation + epsilon) for reward in rewards]
+    return scaled if clip is None else [None if each is None else max(-clip, min(clip, each)) for each in scaled]

@@ -1,0 +1,168 @@
+"""The reward functions that frameworks import, over a real gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reasrm.errors import GatewayError, InputError
+from reasrm.rewards.rollouts import response_of
+from reasrm.rewards.slime import batched_custom_rm
+from reasrm.rewards.trl import GatewayPairJudge, _groups, judge_reward
+from reasrm.rewards.verl import compute_score
+from tests.serving.loops import ScriptedEngine, gateway, serving
+
+STRENGTHS = [2, 5, 1, 3]
+ANSWERS = [f"answer {each}" for each in STRENGTHS]
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    scripted = ScriptedEngine()
+    with serving(scripted.app) as scripted.url:
+        yield scripted
+
+
+@pytest.fixture
+def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
+    with gateway(engine, tmp_path) as address:
+        yield address
+
+
+def order(rewards: list[float | None]) -> list[int]:
+    return sorted(range(len(rewards)), key=lambda i: rewards[i])
+
+
+# --- TRL --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_trl_gets_a_reward_for_each_completion_of_each_group(url: str) -> None:
+    metrics: dict[str, float] = {}
+    prompts = ["one"] * 4 + ["two"] * 4
+    got = await judge_reward(
+        prompts, ANSWERS * 2, url=url, num_generations=4, log_metric=metrics.__setitem__, completion_ids=[[1]] * 8, log_extra=None
+    )
+    assert order(got[:4]) == order(got[4:]) == [2, 0, 3, 1]
+    assert metrics["judge/no_verdict"] == 0.0
+    assert metrics["judge/comparisons"] == 12
+    assert metrics["judge/completion_tokens"] == 240
+    assert "judge/order_consistency" not in metrics  # each pair was read once
+    await judge_reward(prompts, ANSWERS * 2, url=url, num_generations=4, options={"orders": "both"}, log_metric=metrics.__setitem__)
+    assert 0 <= metrics["judge/order_consistency"] <= 1
+
+
+async def test_trl_conversations_and_references_are_understood(url: str) -> None:
+    prompts = [[{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]] * 4
+    completions = [[{"role": "assistant", "content": each, "thinking": "x"}] for each in ANSWERS]
+    got = await judge_reward(
+        prompts, completions, url=url, num_generations=4, reference_column="gold", gold=["answer 2.5"] * 4, options={"scale": "raw"}
+    )
+    assert [reward > 0 for reward in got] == [False, True, False, True]
+    with pytest.raises(InputError, match="gold"):
+        await judge_reward(["q"], ["answer 1"], url=url, reference_column="gold")
+
+
+async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str) -> None:
+    state = SimpleNamespace(global_step=3)
+    ask = functools.partial(judge_reward, url=url, num_generations=4, trainer_state=state, wait_s=20)
+    prompts = ["one"] * 4 + ["two"] * 4
+    first, second = await asyncio.gather(ask(prompts[:6], (ANSWERS * 2)[:6]), ask(prompts[6:], (ANSWERS * 2)[6:]))
+    assert order((first + second)[:4]) == order((first + second)[4:]) == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "size", "groups"),
+    [
+        ("aaaabbbb", 4, [4, 4]),
+        ("aabbbbcc", 4, [2, 4, 2]),
+        ("aaaaaa", 4, [2, 4]),
+        ("abbbbbbbb", 4, [1, 4, 4]),
+        ("aaabbb", None, [3, 3]),
+    ],
+)
+def test_slices_are_cut_where_groups_end(prompts: str, size: int | None, groups: list[int]) -> None:
+    assert [len(each) for each in _groups(list(prompts), [None] * len(prompts), size)] == groups
+
+
+async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
+    metrics: dict[str, float] = {}
+    got = await judge_reward(["q"] * 4, ANSWERS, url="http://127.0.0.1:9", num_generations=4, log_metric=metrics.__setitem__)
+    assert got == [None] * 4
+    assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/gateway"] == 1.0
+
+
+def test_the_reward_can_be_pickled_and_is_seen_to_be_async() -> None:
+    reward = functools.partial(judge_reward, url="http://127.0.0.1:9", num_generations=4)
+    assert inspect.iscoroutinefunction(reward)
+    assert pickle.loads(pickle.dumps(reward)).keywords == reward.keywords
+    judge = GatewayPairJudge("http://127.0.0.1:9")
+    assert judge.judge(["q"], [["a", "b"]]) == [-1]
+    assert pickle.loads(pickle.dumps(judge)).judge(["q"], [["a", "b"]]) == [-1]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_pair_judge_names_the_better_completion_whichever_way_it_was_shown(url: str, shuffle: bool) -> None:
+    judge = GatewayPairJudge(url)
+    pairs = [["answer 1", "answer 4"], ["answer 4", "answer 1"]] * 8
+    assert judge.judge([f"q{i}" for i in range(16)], pairs, shuffle_order=shuffle) == [1, 0] * 8
+    judge.close()
+
+
+def test_the_pair_judge_never_flips_a_missing_verdict(url: str, engine: ScriptedEngine) -> None:
+    engine.down = True
+    assert GatewayPairJudge(url, timeout_s=2).judge(["q"] * 4, [["answer 1", "answer 2"]] * 4) == [-1] * 4
+
+
+# --- slime and verl ---------------------------------------------------------------------------------------------------------
+
+
+def sample(response: str, group: int, **more: Any) -> SimpleNamespace:
+    return SimpleNamespace(prompt="q", response=response, label=None, group_index=group, metadata={}, remove_sample=False, **more)
+
+
+async def test_slime_gets_floats_for_whole_groups(url: str) -> None:
+    samples = [sample(each, group) for group in (0, 1) for each in ANSWERS]
+    got = await batched_custom_rm(SimpleNamespace(rm_url=url), samples)
+    assert order(got[:4]) == order(got[4:]) == [2, 0, 3, 1]
+    assert not any(each.remove_sample for each in samples)
+
+
+async def test_slime_samples_without_verdict_are_taken_out_of_the_loss() -> None:
+    samples = [sample(each, 0) for each in ANSWERS]
+    got = await batched_custom_rm(SimpleNamespace(rm_url="http://127.0.0.1:9"), samples)
+    assert got == [0.0] * 4
+    assert all(each.remove_sample and "no gateway answers" in each.metadata["no_verdict"] for each in samples)
+
+
+async def test_verl_scores_one_rollout_at_a_time_through_cohorts(url: str) -> None:
+    ask = functools.partial(compute_score, url=url, cohort=4, run="r", wait_s=20)
+    info = {"prompt": [{"role": "user", "content": "Which?"}], "global_step": 2}
+    got = await asyncio.gather(*(ask("set", each, "answer 9", info) for each in ANSWERS))
+    assert order([each["score"] for each in got]) == [2, 0, 3, 1]
+    assert all(each["judged"] == 1.0 for each in got)
+
+
+async def test_verl_says_what_is_missing_and_never_makes_a_score_up(url: str) -> None:
+    with pytest.raises(InputError, match="cohort"):
+        await compute_score("set", "answer 1", None, {"prompt": "q"}, url=url)
+    with pytest.raises(InputError, match="extra_info"):
+        await compute_score("set", "answer 1", None, {}, url=url, cohort=2)
+    with pytest.raises(GatewayError, match="alone"):
+        await compute_score("set", "answer 1", None, {"question": "q"}, url=url, cohort=2, wait_s=0.2)
+
+
+def test_completions_come_in_many_shapes() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    turns = [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "name": "f", "content": "2"}]
+    got = response_of([*turns, {"role": "assistant", "content": [{"type": "text", "text": "two"}]}])
+    assert got[0]["tool_calls"] == [{"name": "f", "arguments": '{"x": 1}'}]
+    assert got[-1]["content"] == "two"
+    assert response_of("  ") == response_of([{"role": "assistant", "content": ""}]) == "(the response is empty)"
