@@ -26,7 +26,7 @@ def main(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     listening = _listen(settings.host, settings.port)
-    server = _Server(settings, f"reasrm serves {settings.engine} on {_url(listening)} (API: /docs)\n")
+    server = _Server(settings, f"reasrm serves {settings.engine} on {_url(listening)} (open it in a browser; API: /docs)\n")
     try:
         server.run(sockets=[listening])
     except SystemExit:  # uvicorn's way to say that the app did not start

@@ -42,6 +42,11 @@ def examples() -> list[dict[str, Any]]:
     return [*shown, {"name": "Rank five", "request": _group()}, {"name": "Outside its world", "request": OUTSIDE}]
 
 
+def shipped() -> list[dict[str, Any]]:
+    """The examples as the page has them."""
+    return json.loads(FILE.read_text())
+
+
 def _task(family: str) -> tasks.Task:
     return tasks.generate(SEED, 1, "heldout", families=(family,), levels=(2,))[0]
 

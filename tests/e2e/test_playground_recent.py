@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.components import Gateway
-from tests.e2e.playground_examples import examples
+from tests.e2e.playground_examples import shipped
 
 Open = Callable[..., Page]
 
@@ -18,7 +18,7 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="module")
 def asked(gateway: Gateway) -> Gateway:
     """The gateway after two runs have asked it."""
-    requests = {each["name"]: each["request"] for each in examples()}
+    requests = {each["name"]: each["request"] for each in shipped()}
     loops = [("Sum", "run-one", "sums"), ("Note", "run-one", "notes"), ("Outside its world", "run-two", "chat")]
     for name, run, subset in loops:
         body = requests[name] | {"run": run, "subset": subset}
@@ -64,7 +64,7 @@ def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, ask
 def test_new_judgments_come_in_while_one_watches(open_page: Open, asked: Gateway) -> None:
     page = open_page("/#/recent")
     page.wait_for_selector("#recent-list table")
-    body = examples()[0]["request"] | {"run": "late"}
+    body = shipped()[0]["request"] | {"run": "late"}
     httpx.post(f"{asked.url}/v1/judge", json=body, timeout=60, trust_env=False)
     expect(page.locator("#recent-list tbody tr").first).to_contain_text("late")
 

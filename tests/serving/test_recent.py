@@ -193,6 +193,7 @@ def test_the_page_and_its_files_are_sent_once_and_nothing_else_is(url: str) -> N
     page = httpx.get(url, trust_env=False)
     assert page.headers["content-type"].startswith("text/html")
     assert b'data-recent="on"' in page.content
+    assert httpx.head(url, trust_env=False).headers["etag"] == page.headers["etag"]
     again = httpx.get(url, headers={"if-none-match": page.headers["etag"]}, trust_env=False)
     assert (again.status_code, again.content) == (304, b"")
     for name in ("app.js", "app.css", "examples.json", "icon.svg"):

@@ -33,6 +33,7 @@ SAFE = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",  # asked for again each time, and answered 304
 }
+READ = ["GET", "HEAD"]
 router = APIRouter(include_in_schema=False)
 
 
@@ -68,13 +69,13 @@ def _index(recent: bool) -> File:
     return File.of(body.replace(b'data-recent="off"', b'data-recent="on"') if recent else body, ".html")
 
 
-@router.get("/")
+@router.api_route("/", methods=READ)
 async def index(request: Request) -> Response:
     """The page."""
     return _index(services_of(request).settings.keeps_recent).answer(request)
 
 
-@router.get("/static/{name}")
+@router.api_route("/static/{name}", methods=READ)
 async def static(request: Request, name: str) -> Response:
     """A file of the page."""
     found = _files().get(name)

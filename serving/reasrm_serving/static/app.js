@@ -197,6 +197,7 @@ async function model() {
   $("model").textContent = data[0].id;
   $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens`;
   $("model").hidden = false;
+  $("about").hidden = !data[0].prompt_digest.startsWith("world@");
 }
 
 function theme() {

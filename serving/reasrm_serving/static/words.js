@@ -21,7 +21,7 @@ export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} 
 /** The probability of the side that it favours; never rounded up to certainty. */
 export function surely(probability) {
   const share = Math.max(probability, 1 - probability);
-  return share > 0.9995 && share < 1 ? "> 99.9 %" : percent(share, share >= 0.995 ? 2 : 1);
+  return share > 0.9995 && share < 1 ? "> 99.9 %" : percent(share, 1);
 }
 
 export const seconds = (s) => (s < 0.0995 ? `${Math.max(1, Math.round(s * 1000))} ms` : s < 10 ? `${s.toFixed(2)} s` : `${s.toFixed(0)} s`);
