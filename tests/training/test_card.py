@@ -1,0 +1,89 @@
+"""The card of a trained judge: everything in it comes from what the run left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from reasrm_training.card import CURVES, card, write_card
+from reasrm_training.config import Recipe
+from reasrm_training.evaluate import Evaluation
+from reasrm_training.recipes import load_recipe
+
+
+def share(value: float) -> dict[str, float]:
+    return {"value": value, "stderr": 0.01, "n": 500}
+
+
+def evaluation(accuracy: float) -> Evaluation:
+    names = ("accuracy_of_verdicts", "order_consistency", "format", "p_a", "no_verdict")
+    greedy = {"accuracy": share(accuracy), "tokens": 80.0} | {name: share(0.5) for name in names}
+    return Evaluation.model_validate({"model": "abc", "prompts": "world@1", "pairs": 500, "greedy": greedy})
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Recipe:
+    """A recipe whose run has left metrics, measurements and manifests."""
+    recipe = load_recipe("tiny", [f"output={json.dumps(str(tmp_path))}", "rlvr.steps=77"])
+    files = {
+        "distill/metrics.jsonl": "".join(json.dumps({"step": n, "loss": 2.0 / (n + 1)}) + "\n" for n in range(20)) + '{"step": 2',
+        "rlvr/metrics.jsonl": "".join(
+            json.dumps({"step": n, "reward": n / 20, "entropy": 0.4, "kl": 0.0}) + "\n" for n in range(20)
+        ),
+        "evaluate/distill.json": evaluation(0.751).model_dump_json(),
+        "evaluate/rlvr.json": evaluation(0.932).model_dump_json(),
+        "data/manifest.json": json.dumps({"sources": [], "parts": {"distill": {"rows": 1234}}}),
+        "chains/manifest.json": json.dumps({"kept": {"first": 900, "second": 300}, "examples": 1234}),
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return recipe
+
+
+def test_a_card_has_the_recipe_the_table_the_data_and_the_curves(finished: Recipe, tmp_path: Path):
+    text = write_card(finished, tmp_path / "export").read_text(encoding="utf-8")
+    assert "| distill | 500 | 75.1 ± 1.0" in text
+    assert "| rlvr | 500 | 93.2 ± 1.0" in text
+    assert '"steps": 77' in text
+    assert finished.digest in text
+    assert "- distill: 1,234 pairs" in text
+    assert "- chains: 900 from the first oracle, 300 from the second oracle, of 1,234 examples" in text
+    assert f"]({CURVES})" in text
+    assert (tmp_path / "export" / CURVES).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_judge_of_the_generated_world_is_called_that(finished: Recipe):
+    said = "It is a judge of generated tasks and of nothing else."
+    assert said in card(finished, {}, curves=False)
+    assert said not in card(load_recipe("qwen3-8b"), {}, curves=False)
+
+
+def test_the_front_matter_is_what_hubs_read(finished: Recipe):
+    from huggingface_hub import ModelCardData
+    from huggingface_hub.repocard import ModelCard
+
+    read = ModelCard(card(load_recipe("qwen3-8b"), {}, curves=False)).data
+    assert isinstance(read, ModelCardData)
+    assert (read.base_model, read.license, read.library_name) == ("Qwen/Qwen3-8B", "apache-2.0", "transformers")
+    assert "reward-model" in (read.tags or [])
+
+
+def test_what_was_not_measured_or_logged_is_not_claimed(tmp_path: Path):
+    recipe = load_recipe("tiny", [f"output={json.dumps(str(tmp_path))}"])
+    text = write_card(recipe, tmp_path / "export").read_text(encoding="utf-8")
+    assert "It was not measured" in text
+    assert "curves" not in text.lower()
+    assert [path.name for path in (tmp_path / "export").iterdir()] == ["README.md"]
+
+
+def test_the_same_run_gives_the_same_card_and_picture(finished: Recipe, tmp_path: Path):
+    for name in ("one", "two"):
+        write_card(finished, tmp_path / name)
+    for file in ("README.md", CURVES):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_card_tells_nobody_where_it_was_made(finished: Recipe, tmp_path: Path):
+    assert str(tmp_path) not in write_card(finished, tmp_path / "export").read_text(encoding="utf-8")

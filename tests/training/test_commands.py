@@ -1,0 +1,109 @@
+"""`reasrm data` and `reasrm train` from the command line: what is printed, exit codes, one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_chains import Oracles, oracles, wrong_at_first  # noqa: F401
+from tests.training.test_data_mix import preferences, write_rows
+
+
+def reasrm(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reasrm.cli", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=cwd, env=os.environ | {"COLUMNS": "160"})
+
+
+RECIPE = """
+name = "mine"
+[model]
+path = "none"
+[data]
+distill = 50
+heldout = 20
+[[data.sources]]
+path = "pairs.jsonl"
+drop = ["duplicate"]
+[oracle.first]
+url = "{url}"
+model = "first"
+[distill]
+learning_rate = 1e-5
+[rlvr]
+steps = 1
+learning_rate = 1e-6
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "pairs.jsonl", preferences(200))
+    (tmp_path / "mine.toml").write_text(RECIPE.format(url="http://127.0.0.1:9"))
+    return tmp_path
+
+
+def test_a_mix_says_what_it_kept_and_where(folder: Path):
+    done = reasrm("data", "mix", "mine.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "pairs.jsonl (preference): 200 of 200 rows kept; dropped nothing" in done.stdout
+    assert "runs/mine/data/distill.jsonl: 50 rows, A wins 25" in done.stdout
+    assert json.loads((folder / "runs/mine/data/manifest.json").read_text())["parts"]["rlvr"]["rows"] == 130
+
+
+def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: Oracles):  # noqa: F811
+    oracles.behaviour = lambda body: wrong_at_first(body | {"model": "first"})
+    (folder / "mine.toml").write_text(RECIPE.format(url=oracles.url))
+    done = reasrm("data", "distill", "mine.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "runs/mine/chains/chains.jsonl: 25 of 50 examples (25 from the first)" in done.stdout
+    assert "not learnt from, first pass: 25 wrong" in done.stdout
+    assert "50 replies, 5,000 tokens in, 2,500 out, $0.00" in done.stdout
+    written = reasrm("data", "distill", "mine.toml", "--write-batch", "--restart", cwd=folder)
+    assert "runs/mine/chains/requests-first-000.jsonl" in written.stdout
+    assert "chains.jsonl: 0 of 50 examples" in written.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("data", "distill", "mine.toml"), 1, "no engine answers at http://127.0.0.1:9"),
+        (("data", "mix", "mine.toml", "--set", "data.sorces=3"), 2, "mine.toml: data.sorces: unknown key; did you mean sources?"),
+        (("data", "mix", "nope"), 2, "nope: no such recipe; give a .toml file or one of"),
+        (("train", "plan", "mine.toml"), 2, "model.path: the shape of none is not known"),
+        (("train", "run", "mine.toml", "--restart", "dinner"), 2, "--restart dinner: no such stage; there are data, chains"),
+        (("train", "distill", "qwen3-8b"), 2, "qwen3-8b: the recipe has no [distill]"),
+        (("train", "recipes", "nope"), 2, "nope: no such recipe"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(folder: Path, args: tuple[str, ...], code: int, says: str):
+    done = reasrm(*args, cwd=folder)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("train",), ("train", "run"), ("train", "plan"), ("data", "mix"), ("data", "distill")])
+def test_help_has_examples(folder: Path, command: tuple[str, ...]):
+    assert "Examples" in reasrm(*command, "--help", cwd=folder).stdout
+
+
+def test_a_plan_is_for_people_and_for_programs(folder: Path):
+    shown = reasrm("train", "plan", "rm-r1-qwen2.5-instruct-7b", cwd=folder).stdout
+    assert "7.616 B parameters" in shown
+    assert "fits" in shown
+    plan = json.loads(reasrm("train", "plan", "tiny", "--json", "--reply-tokens", "85", cwd=folder).stdout)
+    assert plan["lengths"]["reply"] == 85
+    assert [stage["stage"] for stage in plan["stages"]] == ["distill", "rlvr"]
+
+
+def test_recipes_are_listed_and_one_of_them_is_a_start_for_ones_own(folder: Path):
+    listed = reasrm("train", "recipes", cwd=folder).stdout
+    assert "rm-r1-deepseek-distilled-qwen-32b    32 x H100" in listed
+    (folder / "copy.toml").write_text(reasrm("train", "recipes", "qwen3-8b", cwd=folder).stdout)
+    assert reasrm("train", "plan", "copy.toml", "--json", cwd=folder).returncode == 0
