@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from reasrm_training.tiny import make_model, make_tokenizer
 if TYPE_CHECKING:
     from accelerate import PartialState
     from peft import LoraConfig, PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast, Trainer
 
 #: TRL and the hub client report usage to the hub; a training run is nobody else's business.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -56,7 +57,7 @@ def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedToke
     from transformers import AutoTokenizer
 
     if folder is None and recipe.model.scratch:
-        return make_tokenizer(recipe.model.scratch.vocab_size)
+        return _new_tokenizer(recipe.model.scratch.vocab_size)
     source = str(folder or recipe.model.path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=None if folder else recipe.model.revision)
@@ -80,7 +81,7 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
     from transformers import AutoModelForCausalLM
 
     if folder is None and recipe.model.scratch:
-        return make_model(recipe.model.scratch, make_tokenizer(recipe.model.scratch.vocab_size), recipe.seed)
+        return make_model(recipe.model.scratch, _new_tokenizer(recipe.model.scratch.vocab_size), recipe.seed)
     adapter = folder if folder and (folder / "adapter_config.json").is_file() else None
     source = str(recipe.model.path if adapter or folder is None else folder)
     settings: dict[str, Any] = {
@@ -219,6 +220,11 @@ def weights_digest(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)  # fitting it takes seconds
+def _new_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    return make_tokenizer(vocab_size)
 
 
 def _nf4() -> Any:

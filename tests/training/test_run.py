@@ -1,0 +1,235 @@
+"""A whole run: killed at any point and started again it ends as it would have; two processes train one model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import torch
+from reasrm_training import policy
+from reasrm_training.config import Recipe
+from reasrm_training.progress import Display
+from reasrm_training.recipes import load_recipe
+from reasrm_training.run import key_of, run
+from rich.console import Console
+from safetensors.torch import load_file
+
+from reasrm.errors import RecipeError, Refused
+from tests.components import ROOT
+
+RECIPE = """
+name = "mini"
+prompts = "world"
+output = "{output}"
+[model]
+path = "{model}"
+gradient_checkpointing = false
+[world]
+chains = 48
+chain_levels = [1]
+labels = 16
+label_levels = [1]
+heldout = 6
+heldout_levels = [1]
+[distill]
+batch = 4
+micro_batch = 2
+steps = 10
+learning_rate = 1e-3
+max_length = 1024
+packing = false
+precision = "fp32"
+save_steps = 2
+[export]
+precision = "fp32"
+"""
+LATER_STAGES = """
+[rlvr]
+steps = 6
+prompts = 2
+mini_batch = 2
+generations = 4
+micro_batch = 4
+learning_rate = 1e-2
+max_prompt_tokens = 512
+max_completion_tokens = 24
+precision = "fp32"
+reward = { verdict = 1.0, consistency = 1.0, length = 1.0 }
+save_steps = 1
+guard = { min_format = 0.0, max_length_share = 1.0, min_entropy = 0.0 }
+[evaluate]
+pairs = 6
+votes = [2]
+sampled_pairs = 2
+"""
+
+
+class Mini(Protocol):
+    def __call__(self, name: str, short: bool = False) -> Path: ...
+
+
+@pytest.fixture
+def mini(tiny_model: Path, tmp_path: Path) -> Mini:
+    """`mini(name)` writes the recipe of a run that writes into the folder of that name; `short=True` leaves RL out."""
+
+    def write(name: str, short: bool = False) -> Path:
+        file = tmp_path / f"{name}.toml"
+        file.write_text(RECIPE.format(output=tmp_path / name, model=tiny_model) + ("" if short else LATER_STAGES))
+        return file
+
+    return write
+
+
+def do(recipe: Recipe, **settings: Any) -> Path:
+    policy.quiet()
+    with Display.silent() as display:
+        return run(recipe, display, **settings)
+
+
+def command(file: Path, *launcher: str) -> list[str]:
+    return [sys.executable, *launcher, "-m", "reasrm.cli", "train", "run", str(file)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'training'}", "HF_HUB_OFFLINE": "1"}
+
+
+def kill_when(file: Path, appeared: Path, log: Path) -> None:
+    """Start the run and kill it, with no time to tidy up, as soon as `appeared` is there."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command(file), stdout=out, stderr=out, env=environment(), cwd=ROOT, start_new_session=True)
+    while not appeared.exists():
+        assert process.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def results(folder: Path) -> dict[str, str]:
+    state = json.loads((folder / "state.json").read_text())
+    return {stage: entry.get("result", "").replace(str(folder), "") for stage, entry in state.items()}
+
+
+@pytest.mark.timeout(600)
+def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_path: Path):
+    whole = do(load_recipe(mini("whole")))
+    broken, file, log = tmp_path / "broken", mini("broken"), tmp_path / "log"
+    kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / policy.COMPLETE, log)
+    assert results(broken)["distill"] == ""
+    kill_when(file, broken / "rlvr" / "checkpoints" / "checkpoint-2" / policy.COMPLETE, log)
+    assert results(broken)["distill"] == results(whole)["distill"]
+    assert results(broken)["rlvr"] == ""
+    kill_when(file, broken / "evaluate" / "distill.json", log)
+    done = subprocess.run(command(file), capture_output=True, text=True, env=environment(), cwd=ROOT, check=True)
+    assert done.stdout.strip() == str(broken)
+    assert results(broken) == results(whole)
+    for name in (
+        "evaluate/table.md",
+        "evaluate/rlvr.json",
+        "evaluate/rlvr-replies.jsonl",
+        "distill/metrics.jsonl",
+        "rlvr/samples.jsonl",
+    ):
+        assert (broken / name).read_text() == (whole / name).read_text(), name
+    assert policy.weights_digest(broken / "export") == policy.weights_digest(whole / "export")
+    assert {path.name for path in (whole / "export").iterdir()} >= {
+        *("model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"),
+        *("prompts", "recipe.json", "evaluation.json", "README.md"),
+    }
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
+    """Under accelerate with gloo. The two orders of a pair sit on different ranks here, and meet for their rewards."""
+    launcher = (
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    )
+    file = mini("two")
+    launch = command(file, *launcher, "--dynamo_backend", "no", "--main_process_port", "0")
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    two, one = tmp_path / "two", do(load_recipe(mini("one")), only=("data", "chains", "distill"))
+    together, alone = (load_file(folder / "distill" / "model" / "model.safetensors") for folder in (two, one))
+    assert all(torch.allclose(together[name], alone[name], atol=1e-4) for name in alone)
+    start = load_file(Path(load_recipe(file).model.path or "") / "model.safetensors")
+    assert not all(torch.allclose(start[name].float(), alone[name], atol=1e-3) for name in alone)
+    rows = [json.loads(line) for line in (two / "rlvr" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all("rewards/consistency" in row for row in rows)
+    assert (two / "export" / "model.safetensors").exists()
+
+
+def test_a_finished_run_does_nothing_again_and_a_stage_can_be_made_anew(mini: Mini):
+    recipe = load_recipe(mini("short", short=True), ["distill.steps=2"])
+    folder = do(recipe)
+    weights = folder / "distill" / "model" / "model.safetensors"
+    made, data = weights.stat().st_mtime_ns, (folder / "data" / "manifest.json").stat().st_mtime_ns
+    do(recipe)
+    assert weights.stat().st_mtime_ns == made
+    do(recipe, restart="distill")
+    assert weights.stat().st_mtime_ns > made
+    assert (folder / "data" / "manifest.json").stat().st_mtime_ns == data
+
+
+def test_results_of_other_settings_are_not_mixed_in(mini: Mini):
+    file = mini("short", short=True)
+    do(load_recipe(file, ["distill.steps=2"]))
+    changed = load_recipe(file, ["distill.steps=3"])
+    with pytest.raises(Refused, match=r"short/distill was made by other settings; --restart distill makes it anew"):
+        do(changed)
+    do(changed, restart="distill")
+
+
+def test_what_decides_a_stage_is_told_apart_from_where_it_runs(mini: Mini):
+    file = mini("keys")
+    recipe = load_recipe(file)
+    elsewhere = load_recipe(file, ["output=other", "track.to=[]", "cluster.gpu=H200"])
+    assert [key_of(recipe, stage) for stage in recipe.stages] == [key_of(elsewhere, stage) for stage in recipe.stages]
+    later = load_recipe(file, ["rlvr.kl=0.5"])
+    changed = [stage for stage in recipe.stages if key_of(recipe, stage) != key_of(later, stage)]
+    assert changed == ["rlvr", "evaluate", "export"]
+
+
+def test_two_runs_do_not_work_in_one_folder(mini: Mini):
+    recipe = load_recipe(mini("busy", short=True))
+
+    class Meddler(Display):
+        def begin(self, *_: Any) -> None:
+            do(recipe)
+
+    with pytest.raises(Refused, match="another run is at work in"):
+        run(recipe, Meddler(Console(quiet=True)))
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_first_step(mini: Mini, tmp_path: Path):
+    shape = "{hidden_size=65536, num_hidden_layers=500, num_attention_heads=64, intermediate_size=262144, vocab_size=150000}"
+    recipe = load_recipe(mini("huge"), [f"model={{scratch={shape}}}"])
+    with pytest.raises(RecipeError, match=r"this run writes up to [\d,.]+ GB \(models and checkpoints\), and [\d,.]+ GB are free"):
+        do(recipe)
+    assert not (tmp_path / "huge").exists()
+
+
+def test_without_a_terminal_each_stage_is_a_line(mini: Mini):
+    console = Console(record=True, width=200, force_terminal=False)
+    policy.quiet()
+    with Display(console) as display:
+        run(load_recipe(mini("lines", short=True), ["distill.steps=2"]), display)
+    lines = console.export_text().splitlines()
+    assert lines[0].startswith("mini: ")
+    assert any(line.startswith("distillation (SFT): weights ") for line in lines)
+    assert any(line.startswith("oracle chains: 4") and "kept" in line for line in lines)
