@@ -1,0 +1,42 @@
+# syntax=docker/dockerfile:1
+# From the repository's root:
+#   docker build -f deploy/gateway.Dockerfile -t reasrm-gateway .                 before SGLang; without torch
+#   docker build -f deploy/gateway.Dockerfile -t reasrm-demo --target demo .      with the embedded judge, on the CPU
+
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/reasrm/bin:$PATH
+WORKDIR /src
+COPY constraints.txt ./
+RUN python -m venv /opt/reasrm
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY reasrm reasrm
+COPY serving serving
+COPY training training
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[serve]"
+
+FROM build AS build-demo
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}" \
+    && pip install -c constraints.txt ".[serve,local]"
+
+FROM ${PYTHON} AS base
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent reasrm \
+    && install -d -o reasrm -g reasrm /var/lib/reasrm
+ENV PATH=/opt/reasrm/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
+    REASRM_HOST=0.0.0.0 REASRM_PORT=8900 REASRM_STATE_DIR=/var/lib/reasrm
+USER 10001:10001
+EXPOSE 8900
+# whether the process lives; whether it can judge is asked at /readyz by whoever sends it work
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8900/healthz', timeout=2)"]
+ENTRYPOINT ["reasrm"]
+CMD ["serve"]
+
+FROM base AS demo
+COPY --from=build-demo /opt/reasrm /opt/reasrm
+
+FROM base AS gateway
+COPY --from=build /opt/reasrm /opt/reasrm

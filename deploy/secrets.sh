@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Make the secrets that compose.yaml and the Kubernetes manifests read as files: deploy/secrets.sh [DIR], by default deploy/secrets.
+# A secret that is there already stays as it is.
+#
+#   fence-secret      behind the prompts' fences; all gateways share it, and it outlives the cache
+#   redis-url         how gateways reach Redis, password included
+#   redis-users       Redis' users: the gateway's with the password's hash; anybody else may only ping
+#   grafana-password  of Grafana's "admin"
+set -euo pipefail
+dir=${1:-$(dirname "$0")/secrets}
+# Containers run as users of their own and read the files through a mount: the folder keeps this machine's other users out.
+mkdir -p -m 700 "$dir"
+umask 022
+
+random() { head -c 32 /dev/urandom | sha256sum | cut -c 1-64; }
+
+[ -s "$dir/fence-secret" ] || random >"$dir/fence-secret"
+[ -s "$dir/grafana-password" ] || random >"$dir/grafana-password"
+if ! [ -s "$dir/redis-url" ] || ! [ -s "$dir/redis-users" ]; then
+  password=$(random)
+  hash=$(printf %s "$password" | sha256sum | cut -c 1-64)
+  printf 'user default on nopass -@all +ping\nuser gateway on #%s ~* &* +@all -@admin -@dangerous\n' "$hash" >"$dir/redis-users"
+  printf 'redis://gateway:%s@redis:6379/0\n' "$password" >"$dir/redis-url"
+fi
+echo "secrets are in $dir"

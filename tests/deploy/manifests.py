@@ -1,0 +1,74 @@
+"""What deploy/ holds, read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from reasrm import cli
+from tests.components import ROOT
+
+DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+OVERLAYS = ("single-gpu", "scaled")
+SECRETS = {"fence-secret", "redis-url", "redis-users", "grafana-password"}  # what secrets.sh makes
+
+Manifest = dict[str, Any]
+
+
+def documents(text: str) -> list[Manifest]:
+    """The YAML documents of `text`."""
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def built(overlay: str) -> list[Manifest]:
+    """The manifests of `overlay` as kustomize makes them; skips the test where there is none."""
+    for command in (["kustomize", "build"], ["kubectl", "kustomize"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, KUBERNETES / overlay], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return documents(done.stdout)
+    pytest.skip("neither kustomize nor kubectl is installed: overlays are only read, not built")
+
+
+def named(manifest: Manifest) -> tuple[str, str]:
+    """Kind and name."""
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def workloads(manifests: list[Manifest]) -> list[Manifest]:
+    """Those that make Pods."""
+    return [each for each in manifests if each["kind"] in ("Deployment", "StatefulSet")]
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string in `value`, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts(each)
+
+
+def serve_variables() -> set[str]:
+    """The environment variables that `reasrm serve` reads, those with files behind them included."""
+    command = typer.main.get_command(cli.app).commands["serve"]  # type: ignore[attr-defined]
+    plain = {str(option.envvar) for option in command.params if option.envvar}
+    return plain | {f"{option.envvar}_FILE" for option in command.params if option.callback is not None}
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """The files of `folder` that match, in order; at least one."""
+    found = sorted(folder.glob(pattern))
+    assert found, f"{folder} holds no {pattern}"
+    return found
