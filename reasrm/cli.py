@@ -10,7 +10,7 @@ import sys
 import typer
 
 from reasrm import __version__
-from reasrm.commands import data, judge, prompts, rank, serve, train
+from reasrm.commands import data, judge, keys, prompts, rank, serve, train
 
 app = typer.Typer(
     name="reasrm",
@@ -23,6 +23,7 @@ app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("rank", epilog=rank.EPILOG)(rank.rank)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(keys.app, name="keys")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 

@@ -70,6 +70,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="REASRM_PORT")] = 8900,
     max_in_flight: Annotated[int, typer.Option(help="Judgments under way; more get 429.", envvar="REASRM_MAX_IN_FLIGHT")] = 256,
     max_body_mb: Annotated[float, typer.Option(help="Largest request.", envvar="REASRM_MAX_BODY_MB")] = 16.0,
+    keys: Annotated[
+        Path | None, typer.Option(help="The file of API keys; `reasrm keys new` prints its entries.", envvar="REASRM_KEYS")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.", envvar="REASRM_TIMEOUT")] = 300.0,
     recent: Annotated[
         int | None,
@@ -102,6 +105,7 @@ def serve(
         "port": port,
         "max_in_flight": max_in_flight,
         "max_body_mb": max_body_mb,
+        "keys": keys,
         "timeout_s": timeout,
         "recent": recent,
     }

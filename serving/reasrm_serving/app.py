@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm import __version__
 from reasrm_serving import contracts, problems
-from reasrm_serving.routes import batch, health, judge, pages, rank, recent, stream
+from reasrm_serving.admission import Admission, gate_of
+from reasrm_serving.routes import admin, batch, health, judge, pages, rank, recent, stream
 from reasrm_serving.services import open_services
 from reasrm_serving.settings import Settings
 
-ROUTERS = (judge.router, batch.router, stream.router, rank.router, *contracts.ROUTERS, recent.router, health.router, pages.router)
+JUDGING = (judge.router, batch.router, stream.router, rank.router, *contracts.ROUTERS)
+ROUTERS = (*JUDGING, recent.router, admin.router, health.router, pages.router)
 ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
 
 
@@ -35,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
+    app.add_middleware(Admission, gate=gate_of(settings.keys, settings.redis_url))
     app.add_middleware(CountRequests)
     return app
 

@@ -53,6 +53,8 @@ class Settings(BaseModel):
     #: How many of the latest judgments people may look at on the page; None is `DEMO_RECENT` for a demo, which is the embedded
     #: judge on loopback, else 0.
     recent: int | None = Field(default=None, ge=0, le=100_000)
+    #: The file that lists who may ask, see `admission`; None lets everybody in.
+    keys: Path | None = None
     #: How often the engine is asked which weights it serves.
     refresh_s: float = Field(default=2.0, gt=0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -91,7 +90,7 @@ def reference_of(label: Any, wishes: Wishes) -> Text | None:
 async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollout], limit_s: float) -> list[Reward]:
     """A reward for each rollout, within `limit_s` (the framework's own patience): through cohorts, or as groups of this request."""
     services = services_of(request)
-    total = min(wishes.timeout or limit_s, limit_s, _left_s(request, limit_s))
+    total = min(wishes.timeout or limit_s, limit_s)
     info = await services.served.now()
     context = info.max_context
     if wishes.cohort is not None:
@@ -146,20 +145,6 @@ async def _grouped(services: Services, wishes: Wishes, rollouts: Sequence[Rollou
         for index, reward in zip(members, rewards, strict=True)
     }
     return [found[index] for index in range(len(rollouts))]
-
-
-def _left_s(request: Request, limit_s: float) -> float:
-    """Seconds until the caller's `x-deadline` (Unix time). Raises `Problem` where that has passed: the work is not started."""
-    said = request.headers.get("x-deadline")
-    if said is None:
-        return limit_s
-    try:
-        left = float(said) - time.time()
-    except ValueError:
-        raise Problem(422, "invalid", f"x-deadline is a Unix time in seconds, not {said!r}", "x-deadline") from None
-    if left <= 0:
-        raise Problem(504, "deadline", "the deadline has passed: nothing was started")
-    return left
 
 
 def settled(reward: Reward, how: NoVerdictIs, services: Services, contract: str) -> float | None:
