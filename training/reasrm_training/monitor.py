@@ -93,7 +93,13 @@ class Brake(TrainerCallback):
         self.limit = rlvr.max_completion_tokens
         self.reason: str | None = None
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._look(state, control)
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
+        self._look(state, control)
+
+    def _look(self, state: TrainerState, control: TrainerControl) -> None:
         recent = [row for row in state.log_history if "reward" in row][-self.guard.patience :]
         if len(recent) < self.guard.patience:
             return
@@ -127,9 +133,11 @@ def fit(trainer: Trainer, folder: Path) -> None:
         _keep_freed_memory()
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Seal())
+    checkpoint = last_checkpoint(folder)
     if trainer.is_world_process_zero():
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)))
+    trainer.train(resume_from_checkpoint=checkpoint)
 
 
 def _keep_freed_memory() -> None:

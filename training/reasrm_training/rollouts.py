@@ -48,7 +48,9 @@ def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[Sglang
         told: list[Any] = broadcast_object_list([None])
         yield SglangServer(told[0])
         return
-    flags = ("--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction))
+    flags = ["--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction)]
+    if rollouts.gpus:
+        flags += ["--base-gpu-id", str(recipe.cluster.gpus - rollouts.gpus)]  # the node's last ones
     with started(rollouts.server, str(model or recipe.model.path), folder / "sglang.log", *flags) as server:
         broadcast_object_list([server.url])
         yield server

@@ -82,7 +82,9 @@ def check(recipe: Recipe) -> None:
 
 def key_of(recipe: Recipe, stage: Stage) -> str:
     """Sixteen hex digits that name what decides the result of `stage`; where it runs and is tracked does not."""
-    content = recipe.model_dump(mode="json", by_alias=True)
+    # Neither when it is saved nor what would have stopped it changes what came out.
+    aside = {"distill": {"save_steps"}, "rlvr": {"save_steps", "guard"}}
+    content = recipe.model_dump(mode="json", by_alias=True, exclude=aside)
     before = recipe.stages[: recipe.stages.index(stage) + 1]
     parts = [load_pack(recipe.prompts).digest, [[name, [content[key] for key in _DECIDED_BY[name]]] for name in before]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

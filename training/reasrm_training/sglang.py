@@ -165,7 +165,9 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
-            process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_own_environment()
+            )
         except OSError as error:
             raise EngineUnreachable(f"rollouts.server: cannot start {argv[0]}: {error}") from None
     try:
@@ -173,6 +175,12 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
         yield SglangServer(url)
     finally:
         _end(process)
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's environment without what a launcher told it about its place among the trainers."""
+    launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+    return {name: value for name, value in os.environ.items() if name not in launcher and not name.startswith("TORCHELASTIC_")}
 
 
 def free_port() -> int:
