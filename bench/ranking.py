@@ -171,7 +171,18 @@ def measure(world: World, n: int, groups: int, seed: int) -> Iterator[Row]:
 
 def table(rows: list[Row]) -> None:
     """Print the rows for people."""
-    print(f"{'judge':<32}{'N':>3} {'method':<15}{'readings':>9}{'share':>7}{'waves':>6}{'tau':>7}{'of all':>8}{'+-':>7}{'regret':>8}{'accuracy':>9}{'in 95%':>7}")
+    names = (
+        ("readings", 9),
+        ("share", 7),
+        ("waves", 6),
+        ("tau", 7),
+        ("of all", 8),
+        ("+-", 7),
+        ("regret", 8),
+        ("accuracy", 9),
+        ("in 95%", 7),
+    )
+    print(f"{'judge':<32}{'N':>3} {'method':<15}" + "".join(f"{name:>{width}}" for name, width in names))
     for r in rows:
         print(
             f"{r.world:<32}{r.n:>3} {r.config:<15}{r.readings:>9.1f}{r.share:>7.3f}{r.waves:>6.1f}{r.tau:>7.3f}{r.tau_ratio:>8.3f}"

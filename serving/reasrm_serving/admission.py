@@ -40,6 +40,8 @@ from reasrm_serving.problems import Problem
 
 #: What needs no key: the page, its files, and what load balancers and Prometheus ask.
 OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/redoc", "/favicon.ico")
+#: A Redis that does not answer by then counts as away.
+_QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 OPEN_FOLDERS = ("/static/",)
 
 
@@ -101,7 +103,7 @@ class Gate:
         self._keys = keys
         self._rates: dict[str, RateLimitItem] = {key.name: parse(key.rate) for key in keys if key.rate}
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        shared = RedisStorage(f"async+{redis_url}", implementation="redispy") if redis_url else None
+        shared = RedisStorage(f"async+{redis_url}", implementation="redispy", **_QUICK) if redis_url else None
         self._shared = MovingWindowRateLimiter(shared) if shared else None
         self._under_way: Counter[str] = Counter()
 
@@ -182,6 +184,9 @@ class Admission:
             await problem.response()(scope, receive, send)
 
     async def _until(self, left_s: float | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if left_s is None:
+            await self.app(scope, receive, send)
+            return
         answering = False
 
         async def watched(message: Message) -> None:
