@@ -3,8 +3,7 @@
 A simulated judge of known accuracy judges groups whose true strengths are drawn from N(0, spread). The yardstick is `all_pairs`
 in both orders under the same fit. Run: python bench/ranking.py [--groups 500] [--plot FILE.png]
 
-With --engine URL (an SGLang server) it also measures what deliberation reuse saves of the generated tokens of a group and what it
-costs in accuracy, on pairs of the built-in world or of --pairs FILE.
+What deliberation reuse saves is measured on real SGLang by bench/reuse.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""What deliberation reuse saves of a group's generated tokens on real SGLang, and what it costs in accuracy.
+
+Groups of N responses to held-out questions of the embedded judge's world: the right one and others with one digit changed. Each
+group is ranked twice by the default method, with and without reuse; accuracy is over the comparisons that hold the right response.
+Run: python bench/reuse.py [--judge FOLDER] [--groups 12] [--responses 8] [--replies FILE.jsonl]
+
+--replies adds what the same method would save at the lengths of other replies (JSON lines with a "reply" each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "training")]
+
+from reasrm_training.world.tasks import REASONING, generate  # noqa: E402
+
+from reasrm.engine import HttpEngine  # noqa: E402
+from reasrm.judging import EngineJudge  # noqa: E402
+from reasrm.judging.group import Group, RankOptions  # noqa: E402
+from reasrm.judging.ranking import rank  # noqa: E402
+from reasrm.judging.swiss import readings_needed  # noqa: E402
+from reasrm.parsing import deliberation_of  # noqa: E402
+from reasrm.prompts import load_pack  # noqa: E402
+from reasrm.types import Ranking  # noqa: E402
+from tests.components import JUDGE, Sglang  # noqa: E402
+
+
+def groups(count: int, size: int) -> Iterator[Group]:
+    """Groups whose first response is the right one."""
+    made = 0
+    for task in generate(seed=77, n=20 * count, split="heldout", families=list(REASONING)):
+        rng = Random(task.id)
+        right = task.quotes[0]
+        digits = [i for i, character in enumerate(right) if character.isdigit()]
+        wrong = {right[:i] + digit + right[i + 1 :] for i in digits for digit in "0123456789" if digit != right[i]}
+        if len(wrong) < size - 1 or right not in task.chosen:
+            continue
+        texts = [task.chosen, *(task.chosen.replace(right, each) for each in rng.sample(sorted(wrong), size - 1))]
+        yield Group.model_validate({"question": task.question, "responses": texts})
+        made += 1
+        if made == count:
+            return
+
+
+def accuracy(rankings: list[Ranking]) -> tuple[float, float]:
+    """Share of the comparisons with the right response that it wins, of those with a verdict; its standard error."""
+    won = [
+        (each.judgment.winner == "A") == (each.i == 0)
+        for ranking in rankings
+        for each in ranking.comparisons
+        if 0 in (each.i, each.j) and each.judgment.winner is not None
+    ]
+    share = sum(won) / max(1, len(won))
+    return share, math.sqrt(share * (1 - share) / max(1, len(won)))
+
+
+async def measure(url: str, count: int, size: int, max_tokens: int) -> dict[str, float]:
+    """Rank every group with and without reuse."""
+    pack = load_pack("world")
+    results: dict[bool, list[Ranking]] = {True: [], False: []}
+    async with HttpEngine(url) as engine:
+        judge = EngineJudge(engine, pack, b"")
+        for group in groups(count, size):
+            for reuse in (False, True):
+                results[reuse].append(await rank(group, RankOptions(max_tokens=max_tokens, reuse=reuse), judge))
+    tokens = {reuse: sum(each.usage.completion_tokens for each in results[reuse]) for reuse in results}
+    best = {reuse: sum(each.order[:1] == (0,) for each in results[reuse]) / len(results[reuse]) for reuse in results}
+    figures: dict[str, float] = {"reuse_token_ratio": round(tokens[True] / tokens[False], 4), "groups": len(results[True])}
+    print(f"{'':<10}{'tokens':>9}{'accuracy':>10}{'+-':>8}{'best found':>12}")
+    for reuse, name in ((False, "fresh"), (True, "reused")):
+        share, stderr = accuracy(results[reuse])
+        print(f"{name:<10}{tokens[reuse]:>9}{share:>10.4f}{stderr:>8.4f}{best[reuse]:>12.3f}")
+        figures |= {f"accuracy_{name}": round(share, 4), f"accuracy_{name}_stderr": round(stderr, 4)}
+    return figures
+
+
+def projected(replies: Path, size: int) -> dict[str, float]:
+    """The same ratio at the lengths of other replies, in words: one whole reply and the rest without its deliberation."""
+    readings = readings_needed(size)
+    texts = [json.loads(line)["reply"] for line in replies.read_text(encoding="utf-8").splitlines()]
+    parts = [(len(text.split()), len(part.split())) for text in texts if (part := deliberation_of(text)) is not None]
+    whole, deliberation = sum(each for each, _ in parts), sum(each for _, each in parts)
+    ratio = (whole + (readings - 1) * (whole - deliberation)) / (readings * whole)
+    print(f"{len(parts)} of {len(texts)} replies deliberate first; the deliberation is {deliberation / whole:.1%} of their words")
+    return {"projected_ratio": round(ratio, 4), "projected_replies": len(parts)}
+
+
+def main() -> None:
+    """Start SGLang, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judge", type=Path, default=JUDGE)
+    parser.add_argument("--groups", type=int, default=12)
+    parser.add_argument("--responses", type=int, default=8)
+    parser.add_argument("--max-tokens", type=int, default=600)
+    parser.add_argument("--replies", type=Path)
+    asked = parser.parse_args()
+    figures = projected(asked.replies, asked.responses) if asked.replies else {}
+    if not (asked.judge / "config.json").exists():
+        sys.exit(f"there is no judge at {asked.judge}: train one, or name its folder with --judge")
+    with tempfile.TemporaryDirectory() as folder:
+        sglang = Sglang(asked.judge, Path(folder) / "sglang.log")
+        try:
+            figures |= asyncio.run(measure(sglang.url, asked.groups, asked.responses, asked.max_tokens))
+        finally:
+            sglang.stop()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
