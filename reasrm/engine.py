@@ -193,7 +193,7 @@ class HttpEngine:
         deadline = time.monotonic() + self.timeout_s
         for attempt in range(self._retries + 1):
             try:
-                response = await self._http.request(method, self.url + path, json=payload)
+                response = await self._send(method, path, payload)
                 if response.status_code == 200:
                     return response
                 error = _error_of(response, self.url)
@@ -205,6 +205,10 @@ class HttpEngine:
                 raise error
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _send(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
+        """One request; raises `httpx.HTTPError`. A subclass may have other connections."""
+        return await self._http.request(method, self.url + path, json=payload)
 
     def _abort_later(self, info: EngineInfo, rid: str) -> None:
         """SGLang notices a closed connection only after a while: naming the request stops it at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -46,9 +47,13 @@ class Metrics:
 
     def gave(self, reply: Reply, seconds: float, *, cached: bool) -> None:
         """Count a judgment given to a caller."""
-        word = "true" if cached else "false"
-        self.judgments.labels(reply.label, word).inc()
-        self.seconds.labels(word).observe(seconds)
+        judgments, times = self._given(reply.label, "true" if cached else "false")
+        judgments.inc()
+        times.observe(seconds)
+
+    @cache  # noqa: B019 - a handful of labels, and metrics live as long as the process
+    def _given(self, label: str, cached: str) -> tuple[Counter, Histogram]:
+        return self.judgments.labels(label, cached), self.seconds.labels(cached)
 
     def made(self, judgment: Judgment) -> None:
         """Count what a new judgment took and whether its orders agree."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
+from cachetools import LRUCache
 from starlette.requests import Request
 
-from reasrm.engine import HttpEngine
+from reasrm.engine import EngineInfo
 from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cache import Cache
 from reasrm_serving.claims import Claims
@@ -18,6 +19,7 @@ from reasrm_serving.fences import fence_key
 from reasrm_serving.fresh import Domain, FreshJudge
 from reasrm_serving.limits import Slots
 from reasrm_serving.metrics import Metrics
+from reasrm_serving.pooled import PooledEngine
 from reasrm_serving.ranker import Ranker
 from reasrm_serving.recent import Recent
 from reasrm_serving.redis_link import RedisLink
@@ -25,6 +27,9 @@ from reasrm_serving.seats import RedisSeats
 from reasrm_serving.served import Engine, Served
 from reasrm_serving.settings import LOCAL, Settings, secret
 from reasrm_serving.shared import SharedJudge
+from reasrm_serving.wire import Work
+
+REMEMBERED = 1024  # requests that are not parsed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Services:
     metrics: Metrics
     recent: Recent
     link: RedisLink | None
+    #: The latest requests, as they were read.
+    works: LRUCache[tuple[bytes, EngineInfo], Work] = field(default_factory=lambda: LRUCache(REMEMBERED))
 
 
 def services_of(request: Request) -> Services:
@@ -83,5 +90,6 @@ def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:
         from reasrm_serving.local import open_local  # torch and transformers: only where they are wanted
 
         return open_local(settings)
-    engine = HttpEngine(settings.engine, model=settings.model, api_key=secret(settings.engine_key), timeout_s=settings.timeout_s)
+    key = secret(settings.engine_key)
+    engine = PooledEngine(settings.engine, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
     return engine, load_pack(settings.prompts or "rubric"), None

@@ -38,6 +38,7 @@ class SharedJudge:
         self._fresh, self._served, self._cache, self._claims = fresh, served, cache, claims
         self._slots, self._metrics, self._recent = slots, metrics, recent
         self._flights: Flights[Reply] = Flights(metrics.coalesced.labels("process").inc)
+        self._near, self._far, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
         secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
         self._decided_by = (fresh.pack.digest, secret_id)
 
@@ -64,10 +65,10 @@ class SharedJudge:
 
     async def cached(self, key: str) -> Reply | None:
         """The stored reply, from this process or from Redis."""
-        found, where = self._cache.near(key), "memory"
+        found, where = self._cache.near(key), self._near
         if found is None:
-            found, where = await self._cache.far(key), "redis"
-        self._metrics.cache.labels(where if found else "miss").inc()
+            found, where = await self._cache.far(key), self._far
+        (where if found else self._miss).inc()
         return found
 
     async def reply(self, key: str, pair: Pair, options: Options, emit: Emit | None = None) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -41,6 +41,15 @@ class JudgeRequest(Pair, Asked):
     def pair(self) -> Pair:
         """The pair proper."""
         return Pair.model_construct(question=self.question, a=self.a, b=self.b, rubric=self.rubric)
+
+
+class Work(NamedTuple):
+    """A judgment to give: what was asked, and its key with the weights that are served now."""
+
+    asked: JudgeRequest
+    pair: Pair
+    options: Options
+    key: str
 
 
 class BatchRequest(Asked):

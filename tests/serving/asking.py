@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -30,6 +33,16 @@ def a_pair(**more: Any) -> dict[str, Any]:
 def a_long_one(**more: Any) -> dict[str, Any]:
     """A pair whose judgment takes a quarter of a minute at the least: random weights, once begun so, repeat themselves for ever."""
     return a_pair(max_tokens=6000, **more)
+
+
+@contextmanager
+def hanging_on(url: str, body: dict[str, Any]) -> Iterator[None]:
+    """Somebody who asks `url`, waits while the block runs, and then hangs up."""
+    with subprocess.Popen(["curl", "-sN", url, "-d", json.dumps(body)], stdout=subprocess.DEVNULL) as caller:
+        try:
+            yield
+        finally:
+            caller.kill()
 
 
 def finished(engine: Sglang) -> int:

@@ -11,7 +11,7 @@ import pytest
 from reasrm.client import Judge
 from reasrm.types import Judgment, Options, Pair
 from tests.components import Gateway, Sglang
-from tests.serving.asking import a_long_one, a_pair, finished, metric, running, until
+from tests.serving.asking import a_long_one, a_pair, finished, hanging_on, metric, running, until
 
 
 def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_of_the_first(
@@ -95,9 +95,8 @@ def test_a_client_that_hangs_up_stops_its_generation(plain_gateway: Gateway, ran
     if route.endswith("batch"):
         pair = {name: body.pop(name) for name in ("question", "a", "b")}
         body["pairs"] = [pair, pair | {"a": "another"}]
-    with subprocess.Popen(["curl", "-sN", plain_gateway.url + route, "-d", json.dumps(body)], stdout=subprocess.PIPE) as caller:
+    with hanging_on(plain_gateway.url + route, body):
         until(lambda: running(random_judge) >= 2)
-        caller.kill()
     until(lambda: running(random_judge) == 0, within_s=10)
     assert metric(plain_gateway, "reasrm_in_flight") == 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from reasrm_serving.admission import NOBODY, Admitted, admitted
 from reasrm_serving.recent import MAX_BYTES, Caller, Recent, Wanted, caller
 from reasrm_serving.reply import Reply
 from reasrm_serving.settings import Settings
@@ -42,8 +43,8 @@ def test_only_the_latest_are_kept() -> None:
     recent = Recent(keep=3)
     for number in range(5):
         note(recent, str(number), reply(verdict(0.9)))
-    assert [item["id"] for item in recent.search(Wanted(), 10)["items"]] == ["4", "3", "2"]
-    assert recent.find("1") is None
+    assert [item["id"] for item in recent.search(Wanted(), 10, NOBODY)["items"]] == ["4", "3", "2"]
+    assert recent.find("1", NOBODY) is None
 
 
 def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
@@ -51,13 +52,13 @@ def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
     huge = reply(verdict(0.9), size=MAX_BYTES // 4)
     for number in range(8):
         note(recent, str(number), huge)
-    assert recent.search(Wanted(), 0)["kept"] == 3
+    assert recent.search(Wanted(), 0, NOBODY)["kept"] == 3
 
 
 def test_nothing_is_kept_where_nothing_may_be() -> None:
     recent = Recent(keep=0)
     note(recent, "k", reply(verdict(0.9)))
-    assert recent.search(Wanted(), 10)["kept"] == 0
+    assert recent.search(Wanted(), 10, NOBODY)["kept"] == 0
 
 
 def test_each_filter_narrows_the_search() -> None:
@@ -67,7 +68,7 @@ def test_each_filter_narrows_the_search() -> None:
     note(recent, "none", reply(NoVerdict(reason="truncated")), Pair.of("Straße?", "one", "two"), run="two")
 
     def found(**wanted: Any) -> list[str]:
-        return [item["id"] for item in recent.search(Wanted(**wanted), 10)["items"]]
+        return [item["id"] for item in recent.search(Wanted(**wanted), 10, NOBODY)["items"]]
 
     assert found() == ["none", "differ", "agree"]
     assert found(run="one") == ["differ", "agree"]
@@ -88,7 +89,7 @@ def test_the_numbers_are_those_of_what_matches() -> None:
     for _ in range(6):
         note(recent, "b", reply(verdict(0.03), verdict(0.7)), run="one")
     note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
-    found = recent.search(Wanted(run="one"), 1)
+    found = recent.search(Wanted(run="one"), 1, NOBODY)
     assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
     assert found["rate_per_s"] == pytest.approx(7 / 60)
     assert found["histogram"][0] == 6
@@ -97,6 +98,18 @@ def test_the_numbers_are_those_of_what_matches() -> None:
     assert all(point["low"] <= point["share"] <= point["high"] for point in found["trend"])
     assert (found["reasons"], found["runs"]) == (["refused"], ["one"])
     assert len(found["items"]) == 1
+
+
+def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
+    recent = Recent(keep=10)
+    for name in ("one", "two"):
+        token = admitted.set(Admitted(name))
+        note(recent, f"of {name}", reply(verdict(0.9)), run=name)
+        admitted.reset(token)
+    own = recent.search(Wanted(), 10, Admitted("one"))
+    assert ([item["id"] for item in own["items"]], own["kept"], own["runs"]) == (["of one"], 1, ["one"])
+    assert recent.find("of two", Admitted("one")) is None
+    assert recent.search(Wanted(), 10, Admitted("root", admin=True))["kept"] == 2
 
 
 def test_only_the_demo_keeps_judgments_unasked() -> None:

@@ -7,14 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.components import Gateway, Sglang, free_port
-from tests.serving.asking import a_long_one, a_pair, metric, running, until
+from tests.serving.asking import a_long_one, a_pair, hanging_on, metric, running, until
 
 PAIR: dict[str, Any] = {"question": "What is 2 + 3?", "a": "5", "b": "6"}
 MANY = [{"role": "user", "content": "x"}]
@@ -114,22 +113,18 @@ def test_beyond_the_bound_the_answer_is_429_at_once_and_what_is_cached_is_still_
     gateway_factory: Callable[..., Gateway], random_judge: Sglang
 ) -> None:
     known = a_pair()
-    with (
-        gateway_factory("--engine", random_judge.url, "--max-in-flight", "2") as gateway,
-        ThreadPoolExecutor() as threads,
-    ):
+    with gateway_factory("--engine", random_judge.url, "--max-in-flight", "2") as gateway:
         url = f"{gateway.url}/v1/judge"
         assert httpx.post(url, json=known, timeout=60).status_code == 200
-        slow = [threads.submit(httpx.post, url, json=a_long_one(timeout_s=3), timeout=60) for _ in range(2)]
-        until(lambda: metric(gateway, "reasrm_in_flight") == 2)
-        started = time.monotonic()
-        for route in ("/v1/judge", "/v1/judge/stream"):
-            refused = httpx.post(gateway.url + route, json=a_pair())
-            assert (refused.status_code, refused.json()["error"]["type"]) == (429, "busy")
-            assert int(refused.headers["retry-after"]) >= 1
-        assert httpx.post(url, json=known).json()["cached"] is True
-        assert time.monotonic() - started < 2.0
-        assert [future.result().status_code for future in slow] == [504, 504]
+        with hanging_on(url, a_long_one()), hanging_on(url, a_long_one()):
+            until(lambda: metric(gateway, "reasrm_in_flight") == 2)
+            for route in ("/v1/judge", "/v1/judge/stream"):
+                refused = httpx.post(gateway.url + route, json=a_pair(), timeout=60)
+                assert (refused.status_code, refused.json()["error"]["type"]) == (429, "busy")
+                assert int(refused.headers["retry-after"]) >= 1
+            assert httpx.post(url, json=known, timeout=60).json()["cached"] is True
+            assert metric(gateway, "reasrm_in_flight") == 2, "nobody had to wait for a place"
+        until(lambda: metric(gateway, "reasrm_in_flight") == 0)
         assert httpx.post(url, json=a_pair(), timeout=60).status_code == 200
 
 
@@ -137,7 +132,7 @@ def test_a_deadline_is_the_callers_and_stops_the_engine(plain_gateway: Gateway, 
     started = time.monotonic()
     response = httpx.post(f"{plain_gateway.url}/v1/judge", json=a_long_one(timeout_s=0.5), timeout=60)
     assert (response.status_code, response.json()["error"]["type"]) == (504, "deadline")
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 10.0
     body = a_long_one(timeout_s=0.5)
     pair = {name: body.pop(name) for name in ("question", "a", "b")}
     lines = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json=body | {"pairs": [pair]}, timeout=60).text

@@ -85,17 +85,16 @@ def _status(gateway: Gateway) -> str:
     return httpx.get(f"{gateway.url}/readyz", timeout=30).json()["status"]
 
 
-def test_a_redis_that_hangs_costs_half_a_second_once(
+def test_a_redis_that_hangs_is_waited_for_once(
     gateway_factory: Callable[..., Gateway], redis_factory: Callable[..., Redis], random_judge: Sglang
 ) -> None:
     with redis_factory() as redis, gateway_factory("--engine", random_judge.url, "--cache", redis.url) as gateway:
         assert ask(gateway, a_pair())["winner"] == "A"
         subprocess.run(["kill", "-STOP", str(redis.pid)], check=True)
         try:
-            started = time.monotonic()
             for _ in range(5):
                 assert ask(gateway, a_pair())["winner"] == "A"
-            assert time.monotonic() - started < 3.0
+            assert metric(gateway, "reasrm_cache_errors_total") == 1, "one command waited; then nothing was asked of it"
         finally:
             subprocess.run(["kill", "-CONT", str(redis.pid)], check=True)
 
@@ -164,6 +163,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
 
         with ThreadPoolExecutor(8) as threads, ExitStack() as stack:
             callers = [threads.submit(caller, seed) for seed in range(8)]
+            stack.callback(_on_its_feet, random_judge)
             stack.callback(over.set)
             for server in (redis, gateway, random_judge):
                 before = len(seen)
@@ -185,6 +185,11 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
         assert {"engine_failed", "connection"} <= set(failed), "the engine and the gateway were seen to be away"
         assert [ask(gateway, body)["winner"] for body in bodies] == quiet
         assert _status(gateway) == "ready"
+
+
+def _on_its_feet(engine: Sglang) -> None:
+    if not engine.alive:
+        engine.start()
 
 
 def _outcome(gateway: Gateway, body: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from reasrm_serving.openapi import JUDGED, asks
 from reasrm_serving.problems import Problem, failure_of
 from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import read, unless_gone
+from reasrm_serving.routes.reading import read_work, unless_gone
 from reasrm_serving.services import services_of
 from reasrm_serving.wire import JUDGE_EXAMPLES, JudgeRequest
 
@@ -22,10 +22,7 @@ async def judge(request: Request) -> Response:
     """Judge two responses to a question: the verdict with its probability, and the whole reasoning behind it."""
     started = time.perf_counter()
     services = services_of(request)
-    asked = await read(request, JudgeRequest)
-    info = await services.served.now()
-    pair, options = asked.pair, asked.options(info.max_context)
-    key = await services.judge.key(pair, options)
+    asked, pair, options, key = await read_work(request)
     reply = found = await services.judge.cached(key)
     if reply is None:
         if request.headers.get("cache-control") == "only-if-cached":  # RFC 9111, 5.2.1.7

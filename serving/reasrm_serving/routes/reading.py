@@ -12,17 +12,40 @@ from pydantic import BaseModel, ValidationError
 from reasrm_serving.problems import Problem
 from reasrm_serving.recent import Caller, caller
 from reasrm_serving.services import services_of
-from reasrm_serving.wire import Asked
+from reasrm_serving.wire import Asked, JudgeRequest, Work
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+REMEMBERED_BYTES = 65536  # longer bodies are parsed each time
 
 
 async def read(request: Request, model: type[M]) -> M:
     """The request's JSON as a `model`. Raises `Problem`: 413 too large, 400 no JSON, 422 with the field that is wrong."""
-    body = await _body(request, int(services_of(request).settings.max_body_mb * 2**20))
+    asked = _parsed(await _body(request), model)
+    if isinstance(asked, Asked):
+        caller.set(Caller(asked.run, asked.subset))
+    return asked
+
+
+async def read_work(request: Request) -> Work:
+    """The judgment that the request asks for. Equal bodies, as loops send them again and again, are parsed once."""
+    services = services_of(request)
+    body = await _body(request)
+    info = await services.served.now()
+    work = services.works.get((body, info))
+    if work is None:
+        asked = _parsed(body, JudgeRequest)
+        pair, options = asked.pair, asked.options(info.max_context)
+        work = Work(asked, pair, options, await services.judge.key(pair, options))
+        if len(body) <= REMEMBERED_BYTES:
+            services.works[body, info] = work
+    caller.set(Caller(work.asked.run, work.asked.subset))
+    return work
+
+
+def _parsed(body: bytes, model: type[M]) -> M:
     try:
-        asked = model.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
@@ -30,14 +53,11 @@ async def read(request: Request, model: type[M]) -> M:
         field = ".".join(str(part) for part in first["loc"]) or None
         message = first["msg"].removeprefix("Value error, ")
         raise Problem(422, "invalid", f"{field}: {message}" if field else message, field) from None
-    if isinstance(asked, Asked):
-        caller.set(Caller(asked.run, asked.subset))
-    return asked
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request) -> bytes:
     chunks: list[bytes] = []
-    left = limit
+    left = limit = int(services_of(request).settings.max_body_mb * 2**20)
     async for chunk in request.stream():
         left -= len(chunk)
         if left < 0:

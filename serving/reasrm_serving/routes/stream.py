@@ -14,7 +14,7 @@ from reasrm.types import Options, Order, Pair
 from reasrm_serving.openapi import STREAMED, asks
 from reasrm_serving.problems import failure_of, problem_of
 from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import read
+from reasrm_serving.routes.reading import read_work
 from reasrm_serving.services import Services, services_of
 from reasrm_serving.wire import JUDGE_EXAMPLES, JudgeRequest
 
@@ -28,10 +28,7 @@ NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 async def stream(request: Request) -> Response:
     """Judge two responses and watch: `delta` events with `order`, `reply` and `text`, then one `judgment` or `error` event."""
     services = services_of(request)
-    asked = await read(request, JudgeRequest)
-    info = await services.served.now()
-    pair, options = asked.pair, asked.options(info.max_context)
-    key = await services.judge.key(pair, options)
+    asked, pair, options, key = await read_work(request)
     services.slots.check()
     within = asked.within(services.settings.timeout_s)
     headers = NOT_BUFFERED | {"x-judgment-id": key}

@@ -1,0 +1,156 @@
+"""The gateway's parts by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from reasrm_serving.cache import Cache, judgment_key
+from reasrm_serving.fences import fence_key
+from reasrm_serving.inflight import Flights
+from reasrm_serving.limits import Slots
+from reasrm_serving.reply import Reply
+from reasrm_serving.wire import JudgeRequest
+
+from reasrm.types import Judgment, NoVerdict, Options, Pair, Verdict
+
+PAIR = Pair.of("q", "a", "b")
+JUDGMENT = Judgment(outcome=Verdict(winner="A", probability_a=0.75, source="logprobs"), model="m", weight_version="1")
+
+
+async def test_equal_work_runs_once_and_ends_when_the_last_one_leaves() -> None:
+    flights: Flights[str] = Flights()
+    started, ended = [], []
+
+    async def work() -> str:
+        started.append(1)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(1)
+        return "never"
+
+    waiting = [asyncio.create_task(flights.join("key", work)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    for left, task in zip((2, 1, 0), waiting, strict=True):
+        assert (len(started), len(ended)) == (1, 0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert len(flights) == (1 if left else 0)
+    await asyncio.sleep(0.01)
+    assert ended == [1]
+
+
+async def test_who_comes_after_the_last_one_left_starts_anew() -> None:
+    flights: Flights[str] = Flights()
+    go = asyncio.Event()
+
+    async def slow_to_end() -> str:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await go.wait()
+        return "old"
+
+    async def work() -> str:
+        return "new"
+
+    first = asyncio.create_task(flights.join("key", slow_to_end))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait([first])
+    assert await flights.join("key", work) == "new"
+    go.set()
+
+
+async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
+    flights: Flights[str] = Flights()
+    answers = iter([ValueError("bad"), "good"])
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    both = await asyncio.gather(*(flights.join("key", work) for _ in range(2)), return_exceptions=True)
+    assert [type(each) for each in both] == [ValueError, ValueError]
+    assert await flights.join("key", work) == "good"
+
+
+def test_a_reply_survives_its_packing_and_rubbish_is_no_reply() -> None:
+    reply = Reply.of(JUDGMENT)
+    assert Reply.unpack(reply.pack()) == reply
+    assert reply.read() == JUDGMENT
+    assert reply.body().startswith(b'{"winner":"A","probability_a":0.75,"order_consistent":null,"outcome":')
+    for rubbish in (b"", b"rubbish", reply.pack()[:-5]):
+        assert Reply.unpack(rubbish) is None
+    failed = Reply.of(Judgment(outcome=NoVerdict(reason="deadline")))
+    assert failed.transient
+    assert b'"winner":null,"probability_a":null' in failed.body()
+
+
+def test_the_key_holds_everything_that_decides() -> None:
+    decided_by = ("model", "1", "pack", "")
+    others = [("m", "odel1", "pack", ""), ("model", "2", "pack", ""), ("model", "1", "p", "")]
+    changes = [Options(seed=1), Options(orders="ab"), Options(deliberation="x")]
+    keys = {
+        judgment_key(PAIR, Options(), decided_by),
+        judgment_key(PAIR.swapped(), Options(), decided_by),
+        judgment_key(Pair.of("q", "a", "b", rubric="r"), Options(), decided_by),
+        *(judgment_key(PAIR, options, decided_by) for options in changes),
+        *(judgment_key(PAIR, Options(), other) for other in others),
+    }
+    assert len(keys) == 9
+    assert judgment_key(Pair.of([{"role": "user", "content": "q"}], "a", "b"), Options(votes=1), decided_by) in keys
+
+
+async def test_memory_is_bounded_and_the_latest_stay() -> None:
+    cache = Cache(None, ttl_s=60, megabytes=0.05)
+    for number in range(1000):
+        await cache.put(str(number), Reply.of(JUDGMENT.model_copy(update={"model": str(number)})))
+    kept = [number for number in range(1000) if cache.near(str(number))]
+    assert 20 < len(kept) < 200
+    assert kept == list(range(1000 - len(kept), 1000))
+    nothing = Cache(None, ttl_s=60, megabytes=0)
+    await nothing.put("key", Reply.of(JUDGMENT))
+    assert nothing.near("key") is None
+
+
+async def test_a_slot_is_refused_at_once_or_waited_for() -> None:
+    from reasrm.errors import EngineBusy
+
+    slots = Slots(1)
+    async with slots.now():
+        with pytest.raises(EngineBusy):
+            async with slots.now():
+                pass
+        waiting = asyncio.create_task(_pass_through(slots))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+    assert slots.taken == 0
+
+
+async def _pass_through(slots: Slots) -> None:
+    async with slots.in_turn():
+        pass
+
+
+async def test_the_fence_secret_is_made_once_for_this_user_alone(tmp_path: Path) -> None:
+    first = await fence_key(None, None, tmp_path / "state")
+    assert await fence_key(None, None, tmp_path / "state") == first
+    assert await fence_key(None, None, tmp_path / "other") != first
+    assert await fence_key("given", None, tmp_path) == await fence_key("given", None, tmp_path / "state")
+    (file,) = (tmp_path / "state").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_reply_may_take_half_of_a_small_context_unless_the_caller_says() -> None:
+    asked = {"question": "q", "a": "a", "b": "b"}
+    assert JudgeRequest.model_validate(asked).options(1024).max_tokens == 512
+    assert JudgeRequest.model_validate(asked).options(0).max_tokens == Options().max_tokens
+    assert JudgeRequest.model_validate(asked | {"max_tokens": 1000}).options(1024).max_tokens == 1000
