@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reasrm.datasets.example import Example
@@ -39,27 +39,39 @@ class Entry:
 class DataSet:
     """A file, folder or hub id as examples. `schema`: a name, or None to recognise it; `mapping`: {column: known name}.
 
-    `recognised` is the schema once the first row was read.
+    All files are of one schema, unless `together` names several that belong together, as a benchmark's parts do.
+    `schemas` holds each file's schema once its first row was read.
     """
 
     source: str | Path
     schema: str | None = None
     mapping: Mapping[str, str] | None = None
     split: str | None = None
-    recognised: Schema | None = None
+    together: tuple[str, ...] = ()
+    schemas: dict[str, Schema] = field(default_factory=dict[str, Schema])
+
+    @property
+    def recognised(self) -> Schema | None:
+        """The schema, once the first row was read (of parts that belong together, the last one's)."""
+        return next(reversed(self.schemas.values()), None)
+
+    @property
+    def name(self) -> str:
+        """The schemas' names, as far as files were read."""
+        return " + ".join(sorted({schema.name for schema in self.schemas.values()}))
 
     def __iter__(self) -> Iterator[Entry]:
         """Every row in order. Raises SchemaError where files are of different schemas, InputError where one cannot be read."""
-        self.recognised = schema_named(self.schema) if self.schema else None
-        first: dict[str, str] = {}
+        self.schemas.clear()
         for index, record in enumerate(rows(self.source, self.split)):
-            if record.row is not None and not first:
-                self._check_mapping(record)
-            row = renamed(record.row, self.mapping or {}) if record.row is not None else None
-            if row is not None and record.file not in first:
-                first[record.file] = self.schema or self._recognise(record, row, first)
+            row = None
+            if record.row is not None:
+                row = renamed(record.row, self.mapping or {})
+                if record.file not in self.schemas:
+                    self._check_mapping(record)
+                    self.schemas[record.file] = self._recognise(record, row)
             yield self._entry(index, record, row)
-        if not first:
+        if not self.schemas:
             raise SchemaError(f"{self.source}: holds no row that can be read")
 
     def _check_mapping(self, record: Record) -> None:
@@ -68,26 +80,25 @@ class DataSet:
             if column not in columns:
                 raise SchemaError(f"{record.file}: has no column {column!r} to map; it has {', '.join(columns)}", field="map")
 
-    def _recognise(self, record: Record, row: Row, first: Mapping[str, str]) -> str:
+    def _recognise(self, record: Record, row: Row) -> Schema:
         try:
-            schema = recognise(row.keys(), row)
+            schema = schema_named(self.schema) if self.schema else recognise(row.keys(), row)
         except SchemaError as error:
             raise SchemaError(f"{record.file}: {error}") from error
-        if self.recognised is not None and schema != self.recognised:
-            file, name = next(iter(first.items()))
-            raise SchemaError(
-                f"mixed schemas: {file} is {name}, {record.file} is {schema.name}; give them apart, or --schema for all"
-            )
-        self.recognised = schema
-        return schema.name
+        if self.together and schema.name not in self.together:
+            raise SchemaError(f"{record.file} is {schema.name}, where {' or '.join(self.together)} is needed")
+        for file, other in self.schemas.items():
+            if other != schema and not self.together:
+                raise SchemaError(
+                    f"mixed schemas: {file} is {other.name}, {record.file} is {schema.name}; give them apart, or --schema for all"
+                )
+        return schema
 
     def _entry(self, index: int, record: Record, row: Row | None) -> Entry:
-        if row is None or self.recognised is None:
-            return Entry(
-                index, record.file, record.number, row or {}, None, record.error or "this row came before any readable one"
-            )
+        if row is None:
+            return Entry(index, record.file, record.number, {}, None, record.error)
         try:
-            example = self.recognised.read(row, record.file)
+            example = self.schemas[record.file].read(row, record.file)
         except InputError as error:
             return Entry(index, record.file, record.number, row, None, str(error))
         return Entry(index, record.file, record.number, row, example)

@@ -73,6 +73,40 @@ def open_journal(job: Job, found: Survey, judge: dict[str, Any]) -> Journal:
     return Journal(job.journal, identity | mapping | {"judge": judge} | job.how.identity, restart=job.restart)
 
 
+class Keeper:
+    """Puts finished rows into the journal and tells `finished` of them; where it may not go on, raises Refused."""
+
+    def __init__(self, job: Job, journal: Journal, finished: Callable[[Scored], None]) -> None:
+        self._job = job
+        self._journal = journal
+        self._finished = finished
+        self._failed: list[Scored] = []
+
+    def keep(self, row: Scored) -> None:
+        """Put a finished row into the journal. Rows that the engine failed wait until it is seen to work for others."""
+        if self._job.fail_fast and row.error:
+            raise Refused(f"{row.file}, row {row.row}: {row.error}")
+        if any(compared.reason in TRANSIENT for compared in row.comparisons):
+            self._failed.append(row)
+            if len(self._failed) >= FAILURES:
+                why = next(each for each in row.comparisons if each.reason in TRANSIENT)
+                raise Refused(f"the last {FAILURES} rows all failed ({why.reason}: {why.detail})")
+            return
+        self._keep(row)
+        if row.comparisons:
+            self.keep_failed()
+
+    def keep_failed(self) -> None:
+        """Keep the rows that the engine failed, now that it is known to work (or that the run is over)."""
+        for row in self._failed:
+            self._keep(row)
+        self._failed.clear()
+
+    def _keep(self, row: Scored) -> None:
+        self._journal.append(row.index, line_of(row))
+        self._finished(row)
+
+
 class Scoring:
     """A run in progress. `ahead` says how many rows to hold in flight now; `finished` is told of every row."""
 
@@ -87,32 +121,32 @@ class Scoring:
         self._job = job
         self._journal = journal
         self._ahead = ahead
-        self._finished = finished
-        self._failed: list[Scored] = []
+        self._keeper = Keeper(job, journal, finished)
+        self._active: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self._stop: BaseException | None = None
 
     async def run(self, judge_row: JudgeRow) -> None:
         """Judge what is not done. Raises what stops the run; what was finished is in the journal."""
-        active: set[asyncio.Task[None]] = set()
         syncing = asyncio.create_task(self._sync())
         try:
-            async for entry in self._admitted(active):
-                task = asyncio.create_task(self._one(entry, judge_row))
-                active.add(task)
-                task.add_done_callback(active.discard)
-            await asyncio.gather(*active)
+            async for entry in self._admitted():
+                self._active.add(asyncio.create_task(self._one(entry, judge_row)))
+            await asyncio.gather(*self._active)
             self._raise_stop()
-            self._keep_failed()
+            self._keeper.keep_failed()
         finally:
-            await _cancelled(*active, syncing)
+            await _cancelled(*self._active, syncing)
             self._journal.sync()
 
-    async def _admitted(self, active: set[asyncio.Task[None]]) -> AsyncIterator[Entry]:
+    async def _admitted(self) -> AsyncIterator[Entry]:
         """The rows to judge, each when there is room for it and it is not too far ahead of the lowest unfinished one."""
         done = self._journal.done
         for entry in together(entry for entry in self._job.data if entry.index not in done):
-            while len(active) >= self._ahead() or entry.index >= done.low + WINDOW:
+            while len(self._active) >= self._ahead() or entry.index >= done.low + WINDOW:
+                if not self._active:  # only rows that the engine failed hold the window back
+                    self._keeper.keep_failed()
+                    continue
                 self._moved.clear()
                 await self._moved.wait()
                 self._raise_stop()
@@ -121,10 +155,13 @@ class Scoring:
 
     async def _one(self, entry: Entry, judge_row: JudgeRow) -> None:
         try:
-            self.keep(await judge_row(entry))
+            self._keeper.keep(await judge_row(entry))
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops the run, and the run raises it
             self._stop = self._stop or error
         finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._active.discard(task)
             self._moved.set()
 
     def _raise_stop(self) -> None:
@@ -132,29 +169,6 @@ class Scoring:
             if isinstance(self._stop, Refused):
                 raise Refused(f"{self._stop}. {self._journal.done.count:,} rows are safe; run the same command again to go on")
             raise self._stop
-
-    def keep(self, row: Scored) -> None:
-        """Put a finished row into the journal. Rows that the engine failed wait until it is seen to work for others."""
-        if self._job.fail_fast and row.error:
-            raise Refused(f"{row.file}, row {row.row}: {row.error}")
-        if any(compared.reason in TRANSIENT for compared in row.comparisons):
-            self._failed.append(row)
-            if len(self._failed) >= FAILURES:
-                why = next(each for each in row.comparisons if each.reason in TRANSIENT)
-                raise Refused(f"the last {FAILURES} rows all failed ({why.reason}: {why.detail})")
-            return
-        self._keep(row)
-        if row.comparisons:
-            self._keep_failed()
-
-    def _keep_failed(self) -> None:
-        for row in self._failed:
-            self._keep(row)
-        self._failed.clear()
-
-    def _keep(self, row: Scored) -> None:
-        self._journal.append(row.index, line_of(row))
-        self._finished(row)
 
     async def _sync(self) -> None:
         while True:

@@ -53,7 +53,7 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
             found.first_duplicate = found.first_duplicate or f"{entry.where}: {entry.example.id}"
         if found.rows % 1000 == 0:
             progress(found.rows)
-    found.schema = data.recognised.name if data.recognised else ""
+    found.schema = data.name
     found.digest = digest.hexdigest()
     return found
 

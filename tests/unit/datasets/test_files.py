@@ -116,6 +116,16 @@ def test_files_of_several_schemas_are_refused_with_both_names(tmp_path: Path) ->
         list(DataSet(tmp_path))
 
 
+def test_parts_that_belong_together_are_read_in_one_go_and_others_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(ROWS[:1]))
+    (tmp_path / "b.jsonl").write_bytes(lines([{"prompt": "q", "chosen": "x", "rejected": "y"}]))
+    data = DataSet(tmp_path, together=("pair", "preference"))
+    assert [entry.example is not None for entry in data] == [True, True]
+    assert data.name == "pair + preference"
+    with pytest.raises(SchemaError, match=r"b.jsonl is preference, where pair or group is needed"):
+        list(DataSet(tmp_path, together=("pair", "group")))
+
+
 def test_a_mapped_table_is_read_and_a_mapping_of_no_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text('text,good,bad\n"q?",x,y\n')
@@ -180,7 +190,7 @@ def test_the_published_files_are_recognised_and_every_row_is_read(shared_data: P
         data = DataSet(shared_data / folder)
         entries = list(data)
         assert not [entry.error for entry in entries if entry.error]
-        found[data.recognised.name if data.recognised else None] = len(entries)
+        found[data.name] = len(entries)
     assert found == {"rm-bench": 357, "rmb-pairwise": 2255, "rmb-best-of-n": 461}
 
 

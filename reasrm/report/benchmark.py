@@ -1,0 +1,100 @@
+"""A benchmark's score beside the published ones, for the page and for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reasrm.benchmarks import Benchmark, Protocol, Score
+from reasrm.datasets.files import rows
+from reasrm.errors import InputError
+from reasrm.metrics import Mean
+from reasrm.report.page import Comparison
+from reasrm.results import Scored
+
+
+def read_judgments(path: Path) -> Iterator[Scored]:
+    """The rows of an output of `reasrm score`. Raises InputError, which names file and row."""
+    for record in rows(path):
+        try:
+            yield Scored.read(record.row or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}, row {record.number}: no row of judgments ({where}: {first['msg']})") from None
+
+
+def published(name: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The published scores of the benchmark called `name`, in percent, and where they come from."""
+    text = resources.files("reasrm.benchmarks").joinpath("published.json").read_text(encoding="utf-8")
+    table = json.loads(text)
+    return sorted(table[name], key=lambda entry: -entry["overall"]), table["sources"]
+
+
+def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: str) -> Comparison:
+    """The table: `model`'s row with standard errors, then the published rows, the best first."""
+    columns = list(score.sections)
+    ours = (f"{model} (this run)", [_cell(score.overall), *(_cell(score.sections[name]) for name in columns)], True)
+    known, sources = published(benchmark.name)
+    theirs = [(entry["model"], _published_cells(entry, columns), False) for entry in known]
+    notes = [f"Formula: {benchmark.paper}."]
+    if benchmark.notes:
+        notes.append(f"{benchmark.notes[0].upper()}{benchmark.notes[1:]}.")
+    if score.missing:
+        notes.append(f"No overall score: nothing was judged of {', '.join(score.missing)}.")
+    notes += [f"Published scores: {sources[key]}." for key in dict.fromkeys(entry["source"] for entry in known)]
+    return Comparison(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], notes)
+
+
+def _published_cells(entry: dict[str, Any], columns: list[str]) -> list[str]:
+    sections: dict[str, float] = entry.get("sections", {})
+    return [f"{entry['overall']:.1f}", *(f"{sections[name]:.1f}" if name in sections else "" for name in columns)]
+
+
+def _cell(mean: Mean) -> str:
+    if math.isnan(mean.value):
+        return "-"
+    return f"{100 * mean.value:.1f}" + ("" if math.isnan(mean.stderr) else f" ± {100 * mean.stderr:.1f}")
+
+
+def for_terminal(shown: Comparison, score: Score) -> RenderableType:
+    """The table and, below it, every subset."""
+    table = Table(title=f"{shown.title}, {shown.protocol}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    for column in shown.columns:
+        table.add_column(column, justify="right")
+    for name, cells, ours in shown.rows:
+        table.add_row(Text(name), *cells, style="bold" if ours else "")
+    subsets = Table(box=None, padding=(0, 2, 0, 0))
+    for name, side in (("subset", "left"), ("score", "right"), ("rows", "right")):
+        subsets.add_column(name, justify="left" if side == "left" else "right")
+    for name, mean in score.subsets.items():
+        subsets.add_row(Text(name), _cell(mean), f"{mean.n:,}")
+    return Group(table, Text(), subsets, Text(), *(Text(note, style="dim") for note in shown.notes))
+
+
+def as_data(benchmark: Benchmark, protocol: Protocol, score: Score) -> dict[str, Any]:
+    """The score as JSON has it, in [0, 1]; what is no number is null."""
+    return {
+        "benchmark": benchmark.name,
+        "protocol": protocol.name,
+        "overall": _number(score.overall),
+        "sections": {name: _number(mean) for name, mean in score.sections.items()},
+        "subsets": {name: _number(mean) for name, mean in score.subsets.items()},
+        "missing": list(score.missing),
+    }
+
+
+def _number(mean: Mean) -> dict[str, Any] | None:
+    if math.isnan(mean.value):
+        return None
+    return {"value": mean.value, "stderr": None if math.isnan(mean.stderr) else mean.stderr, "n": mean.n}
