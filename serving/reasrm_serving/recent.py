@@ -17,6 +17,7 @@ import orjson
 
 from reasrm.metrics import wilson
 from reasrm.types import Message, Options, Pair
+from reasrm_serving.admission import Admitted, admitted
 from reasrm_serving.reply import Reply
 
 MAX_BYTES = 64 * 2**20  # of texts, whatever the number
@@ -38,10 +39,11 @@ caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 @dataclass(frozen=True)
 class Noted:
-    """A judgment that was given at `at` (Unix seconds), after `seconds`; `id` is its key in the cache."""
+    """A judgment given to the holder of the key `by` at `at` (Unix seconds), after `seconds`; `id` is its key in the cache."""
 
     id: str
     at: float
+    by: str
     caller: Caller
     pair: Pair
     options: Options
@@ -123,34 +125,42 @@ class Recent:
         if not self.keep:
             return
         size = len(reply.judgment) + sum(map(len, _texts(pair)))
-        self._all.append(Noted(key, self.clock(), caller.get() or Caller(), pair, options, reply, seconds, cached, size))
+        self._all.append(
+            Noted(key, self.clock(), admitted.get().name, caller.get() or Caller(), pair, options, reply, seconds, cached, size)
+        )
         self._bytes += size
         while len(self._all) > self.keep or self._bytes > MAX_BYTES:
             self._bytes -= self._all.popleft().size
 
-    def find(self, key: str) -> Noted | None:
-        """The latest judgment of that id."""
-        return next((noted for noted in reversed(self._all) if noted.id == key), None)
+    def find(self, key: str, reader: Admitted) -> Noted | None:
+        """The latest judgment of that id, if `reader` may see it."""
+        return next((noted for noted in reversed(self._all) if noted.id == key and _may_see(reader, noted)), None)
 
-    def search(self, wanted: Wanted, limit: int) -> dict[str, Any]:
-        """The newest `limit` matches, and all matches in numbers."""
-        found = [noted for noted in self._all if wanted.matches(noted)]
+    def search(self, wanted: Wanted, limit: int, reader: Admitted) -> dict[str, Any]:
+        """The newest `limit` matches, and all matches in numbers, of those that `reader` may see."""
+        visible = [noted for noted in self._all if _may_see(reader, noted)]
+        found = [noted for noted in visible if wanted.matches(noted)]
         both = [noted.facts["order_consistent"] for noted in found if noted.facts["order_consistent"] is not None]
         return {
-            "kept": len(self._all),
+            "kept": len(visible),
             "matching": len(found),
             "cached": sum(noted.cached for noted in found),
             "no_verdict": sum(noted.reason is not None for noted in found),
             "both_orders": len(both),
             "consistent": sum(both),
             "rate_per_s": sum(noted.at > self.clock() - RATE_S for noted in found) / RATE_S,
-            "runs": _distinct(noted.caller.run for noted in self._all),
-            "subsets": _distinct(noted.caller.subset for noted in self._all),
-            "reasons": _distinct(noted.reason for noted in self._all),
+            "runs": _distinct(noted.caller.run for noted in visible),
+            "subsets": _distinct(noted.caller.subset for noted in visible),
+            "reasons": _distinct(noted.reason for noted in visible),
             "histogram": _histogram(noted.facts["probability_a"] for noted in found),
             "trend": _trend(both),
             "items": [noted.row() for noted in reversed(found[-limit:] if limit else [])],
         }
+
+
+def _may_see(reader: Admitted, noted: Noted) -> bool:
+    """Where callers have keys, each sees its own, and an admin all; without keys there is one nameless caller."""
+    return reader.admin or noted.by == reader.name
 
 
 def _texts(pair: Pair) -> Iterator[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.components import ROOT, Gateway
 from tests.e2e import playground_examples
@@ -357,6 +359,25 @@ def test_axe_finds_nothing_serious(open_page: Open, scheme: str) -> None:
     page.locator(".operation summary").first.click()
     check("reference")
     assert not serious, "\n".join(serious)
+
+
+def test_a_gateway_with_keys_asks_for_one_and_goes_on(
+    browser: Browser, gateway_factory: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[key]]\nname = "me"\nsha256 = "{hashlib.sha256(b"open sesame").hexdigest()}"\n')
+    with gateway_factory("--keys", str(keys)) as guarded:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(guarded.url)
+        example(page, "Outside its world")
+        page.keyboard.press("Control+Enter")
+        page.get_by_label("API key").fill("open sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(VERDICT)
+        page.get_by_role("link", name="Recent").click()
+        expect(page.locator("#recent-list tbody tr")).to_have_count(1)
+        page.context.close()
 
 
 def test_the_api_is_described_without_help_from_elsewhere(open_page: Open) -> None:

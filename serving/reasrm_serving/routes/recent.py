@@ -1,4 +1,7 @@
-"""`GET /v1/recent` and `GET /v1/judgments/{id}`: what this gateway judged lately, where its operator lets people see it."""
+"""`GET /v1/recent` and `GET /v1/judgments/{id}`: what this gateway judged lately, where its operator lets people see it.
+
+A caller with a key sees what it asked itself, an admin everything.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from reasrm_serving.admission import admitted
 from reasrm_serving.problems import Problem
 from reasrm_serving.recent import Wanted
 from reasrm_serving.services import services_of
@@ -38,13 +42,13 @@ async def recent(
     limit: Annotated[int, Query(ge=0, le=MOST)] = 50,
 ) -> Response:
     """The newest judgments that match, and all that match in numbers: rate, histogram of P(A), trend of order consistency."""
-    return _json(services_of(request).recent.search(Wanted(q, run, subset, outcome, disagree), limit))
+    return _json(services_of(request).recent.search(Wanted(q, run, subset, outcome, disagree), limit, admitted.get()))
 
 
 @router.get("/v1/judgments/{key}")
 async def kept(request: Request, key: str) -> Response:
     """A judgment with the request that asked for it."""
-    noted = services_of(request).recent.find(key)
+    noted = services_of(request).recent.find(key, admitted.get())
     if noted is None:
         raise Problem(404, "not_found", "this gateway does not keep that judgment any more")
     asked = orjson.dumps(noted.request())

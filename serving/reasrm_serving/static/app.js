@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Composer } from "./composer.js";
 import { $, h, say, toast } from "./dom.js";
 import { JudgmentView } from "./judgment.js";
+import { keyForm } from "./key.js";
 import { LETTERS } from "./words.js";
 
 const composer = new Composer(() => $("result").replaceChildren());
@@ -89,25 +90,18 @@ function busy(on) {
 
 function complain(error) {
   composer.read(false);
-  const help = {
-    401: ["This gateway wants an API key. ", key()],
-    429: ["Too much is under way; try again in a moment."],
-  }[error.status];
-  $("result").replaceChildren(h("div", { class: "card error", role: "alert" }, help ?? messageOf(error)));
+  const told = error.status === 429 ? `${error.message}. Try again in a moment.` : messageOf(error);
+  $("result").replaceChildren(error.status === 401 ? keyForm(enterWithKey) : h("div", { class: "card error", role: "alert" }, told));
+}
+
+function enterWithKey() {
+  model().catch(() => {});
+  if (location.hash.length < 3) judge();
+  else route();
 }
 
 /** A TypeError is how `fetch` says that nobody answers. */
 const messageOf = (error) => (error instanceof TypeError ? "The gateway does not answer. Is it still running?" : error.message);
-
-function key() {
-  const field = h("input", { type: "password", "aria-label": "API key", autocomplete: "off" });
-  const use = (event) => {
-    event.preventDefault();
-    api.setToken(field.value);
-    judge();
-  };
-  return h("form", { class: "key", onsubmit: use }, field, h("button", { type: "submit" }, "Use for this tab"));
-}
 
 function actions(request, result) {
   const taking = (name, what, make) => h("button", { type: "button", onclick: async () => {

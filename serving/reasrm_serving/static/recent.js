@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { histogram, trend } from "./charts.js";
 import { $, h } from "./dom.js";
+import { keyForm } from "./key.js";
 import { REASONS, ago, count, percent, seconds, surely } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -36,6 +37,7 @@ async function refresh() {
   try {
     if (document.visibilityState === "visible") draw(await get(`v1/recent?${query}`));
   } catch (error) {
+    if (error.status === 401) return $("recent-list").replaceChildren(keyForm(refresh));
     $("recent-list").replaceChildren(h("p", { class: "error", role: "alert" }, error.message));
   }
   clearTimeout(timer);
