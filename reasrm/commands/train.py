@@ -81,11 +81,7 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
     """Run the stages up to `last`, or all."""
     from typing import get_args
 
-    from reasrm_training import policy
     from reasrm_training.config import Stage
-    from reasrm_training.progress import Display
-    from reasrm_training.run import run as run_recipe
-    from rich.console import Console
 
     from reasrm.errors import RecipeError
 
@@ -93,6 +89,13 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
         raise RecipeError(f"--restart {restart}: no such stage; there are {', '.join(get_args(Stage))}")
     if last is not None and last not in recipe.stages:
         raise RecipeError(f"{recipe.name}: the recipe has no [{last}]")
+
+    # From here on torch is loaded, which takes its time.
+    from reasrm_training import policy
+    from reasrm_training.progress import Display
+    from reasrm_training.run import run as run_recipe
+    from rich.console import Console
+
     wanted: Any = recipe.stages[: recipe.stages.index(last) + 1] if last else ()  # type: ignore[arg-type]
     policy.quiet()
     with Display(Console(stderr=True)) as display:
@@ -120,7 +123,7 @@ def plan(
 
     loaded = recipe_of(recipe, changes, None)
     usual = usual_lengths(loaded)
-    found = plan_of(loaded, Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply))
+    found = plan_of(loaded, Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply), recipe)
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:

@@ -153,11 +153,12 @@ def test_the_oracles_price_follows_from_the_recipes_prices():
 
 
 def test_several_nodes_get_the_command_for_each_of_them():
-    command = launch_command(load_recipe("rm-r1-qwen2.5-instruct-32b"))
+    command = launch_command(load_recipe("rm-r1-qwen2.5-instruct-32b"), "mine.toml")
     assert "--num_machines 4" in command
     assert "--num_processes 32" in command
     assert "zero3.yaml" in command
-    assert launch_command(load_recipe("tiny")) == "reasrm train run tiny"
+    assert command.endswith("train run mine.toml")
+    assert plan(load_recipe("tiny")).command == "reasrm train run tiny"
 
 
 def test_unknown_models_and_gpus_are_named(tmp_path: Path):

@@ -91,8 +91,11 @@ class Plan(Frozen):
         return sum(sum(stage.hours.values()) for stage in self.stages)
 
 
-def plan(recipe: Recipe, lengths: Lengths | None = None) -> Plan:
-    """What `recipe` needs. `lengths` are the data's, where they are known. Raises RecipeError for unknown models and GPUs."""
+def plan(recipe: Recipe, lengths: Lengths | None = None, source: str | None = None) -> Plan:
+    """What `recipe`, read from `source`, needs. `lengths` are the data's, where they are known.
+
+    Raises RecipeError for models and GPUs that are not known.
+    """
     shape = shape_of(recipe.model)
     mean = lengths or usual_lengths(recipe)
     gpu = gpu_named(recipe.cluster.gpu) if recipe.cluster.gpus else _cpu()
@@ -110,18 +113,18 @@ def plan(recipe: Recipe, lengths: Lengths | None = None) -> Plan:
         oracle=_oracle(recipe, mean),
         stages=tuple(stages),
         disk=_disk(recipe, shape),
-        command=launch_command(recipe),
+        command=launch_command(recipe, source or recipe.name),
     )
 
 
-def launch_command(recipe: Recipe) -> str:
-    """The command that starts the run; on several nodes, the one for each of them."""
+def launch_command(recipe: Recipe, source: str) -> str:
+    """The command that starts the run of the recipe at `source`; on several nodes, the one for each of them."""
     if recipe.cluster.nodes == 1:
-        return f"reasrm train run {recipe.name}"
+        return f"reasrm train run {source}"
     processes = recipe.cluster.nodes * recipe.cluster.gpus
     machines = f"--num_machines {recipe.cluster.nodes} --machine_rank $RANK --main_process_ip $HEAD --main_process_port 29500"
     file = FOLDER / f"{recipe.cluster.sharding}.yaml"
-    return f"accelerate launch --config_file {file} {machines} --num_processes {processes} -m reasrm.cli train run {recipe.name}"
+    return f"accelerate launch --config_file {file} {machines} --num_processes {processes} -m reasrm.cli train run {source}"
 
 
 def usual_lengths(recipe: Recipe) -> Lengths:
