@@ -108,16 +108,33 @@ class Cohorts:
 
     async def _serve(self, party: _Party) -> Result:
         """Wait for the others, then rank, once in this process; in a cluster one gateway ranks and the others wait for that."""
-        await self._gather(party)
+        tokens = await self._members(party)
         key = f"{party.terms.table}:{party.round}"
         if self._claims is None or party.store is self._local:
-            return await self._settling.join(key, lambda: self._settle(party))
+            return await self._settling.join(key, lambda: self._settle(party, tokens))
         token = new_token()
         packed = await self._claims.wait_or_take(key, result_name(party.terms.table, party.round), token)
         if packed is not None:
             return Result.unpack(packed)
         async with self._claims.held(key, token):
-            return await self._settling.join(key, lambda: self._settle(party))
+            return await self._settling.join(key, lambda: self._settle(party, tokens))
+
+    async def _members(self, party: _Party) -> dict[str, bytes]:
+        """Everybody's texts by token, once the cohort is full or its deadline has passed.
+
+        From here on the store is not needed: should it be restarted, each gateway ranks the same texts to the same rewards.
+        A store that was restarted just before knows too few of them: then those who sit here sit down again and wait on.
+        """
+        while True:
+            await self._gather(party)
+            tokens = await self._closed(party) | party.texts
+            left = party.deadline - asyncio.get_running_loop().time()
+            if len(tokens) >= party.terms.size or left <= 0 or self._shared is None:
+                return tokens
+            if await party.store.result(party.terms.table, party.round) is not None:
+                return tokens
+            party.full.clear()
+            await self._move(party, self._shared, left)
 
     async def _gather(self, party: _Party) -> None:
         """Return when the cohort is full or its deadline has passed."""
@@ -155,9 +172,8 @@ class Cohorts:
             party.store, party.round = store, seat.round
         return seat.count if seat else 0
 
-    async def _settle(self, party: _Party) -> Result:
+    async def _settle(self, party: _Party, tokens: dict[str, bytes]) -> Result:
         terms, store = party.terms, party.store
-        tokens = await self._closed(party) | party.texts
         texts = {name_of(token): text for token, text in tokens.items()}
         names = sorted(texts)
         alone = len(tokens) == 1 and terms.reference is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import orjson
@@ -9,8 +10,16 @@ import zstandard
 
 from reasrm.types import TRANSIENT, Judgment, Verdict
 
-_COMPRESS = zstandard.ZstdCompressor(level=1)  # a judgment shrinks to about a third in some 20 us
-_DECOMPRESS = zstandard.ZstdDecompressor()
+
+class _Zstd(threading.local):
+    """A pair of contexts a thread: they are costly to make and must not be shared between threads."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=1)  # a judgment shrinks to about a third in some 20 us
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_ZSTD = _Zstd()
 MAX_BYTES = 64 * 2**20  # of one reply, unpacked: what a shared store holds is not believed without a limit
 
 
@@ -54,13 +63,13 @@ class Reply:
 
     def pack(self) -> bytes:
         """The compressed bytes that a cache stores."""
-        return _COMPRESS.compress(b"\n".join((self.label.encode(), self.derived, self.judgment)))
+        return _ZSTD.compressor.compress(b"\n".join((self.label.encode(), self.derived, self.judgment)))
 
     @classmethod
     def unpack(cls, packed: bytes) -> Reply | None:
         """What `pack` packed; None for anything else."""
         try:
-            label, derived, judgment = _DECOMPRESS.decompress(packed, max_output_size=MAX_BYTES).split(b"\n", 2)
+            label, derived, judgment = _ZSTD.decompressor.decompress(packed, max_output_size=MAX_BYTES).split(b"\n", 2)
         except (zstandard.ZstdError, ValueError):
             return None
         return cls(label.decode(), derived, judgment)
