@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reasrm_training.config import Shape
 from reasrm_training.world import generate
@@ -41,7 +41,7 @@ def _texts() -> list[str]:
         order = "ab" if i % 2 else "ba"
         a, b = task.responses(order)
         reply = task.chain(order) if i % 4 else task.chain(order, careless=0.5)
-        texts.append(_TAG.sub("", "\n".join(("user", task.question, a, b, "assistant", reply))))
+        texts.append(_TAG.sub("", f"user\n{task.question}\n{a}\n{b}\nassistant\n{reply}"))
     return texts
 
 
@@ -99,25 +99,25 @@ def make_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> L
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
+    layers: Any = model.model.layers
     with torch.no_grad():
-        for layer in model.model.layers:
+        for layer in layers:
             layer.self_attn.o_proj.weight.mul_(BRANCH_SCALE)
             layer.mlp.down_proj.weight.mul_(BRANCH_SCALE)
         if shape.attention_bias:
             for head, back in enumerate(LOOK_BACK[: shape.num_attention_heads]):
-                _look_back(model, head, back)
+                _look_back(layers[0].self_attn, head, back, shape)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return model
 
 
-def _look_back(model: LlamaForCausalLM, head: int, back: int) -> None:
+def _look_back(attention: Any, head: int, back: int, shape: Shape) -> None:
     """Let a head of the first layer attend `back` tokens back, by biases whose rotary phases agree there (arXiv 2104.09864)."""
     import torch
 
-    config, attention = model.config, model.model.layers[0].self_attn
-    size = config.hidden_size // config.num_attention_heads
+    size = shape.hidden_size // shape.num_attention_heads
     rows, half = slice(head * size, (head + 1) * size), size // 2
-    frequency = 1.0 / config.rope_parameters["rope_theta"] ** (torch.arange(0, size, 2).float() / size)
+    frequency = 1.0 / shape.rope_theta ** (torch.arange(0, size, 2).float() / size)
     amplitude = math.sqrt(LOOK_BACK_SCORE * math.sqrt(size) / half)  # each of `half` pairs adds amplitude^2 / sqrt(size)
     attention.q_proj.weight[rows] *= BRANCH_SCALE
     attention.k_proj.weight[rows] *= BRANCH_SCALE

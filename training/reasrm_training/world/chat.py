@@ -1,4 +1,4 @@
-"""Requests with weighted rules. Both responses are written word by word from the same distribution; who keeps the weightier rules wins."""
+"""Requests with weighted rules. Both replies are drawn word by word alike; who keeps the weightier rules wins."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def cards(rng: Random, level: int) -> Request:
     wanted = {rule.place: rule.word for rule in rules}
     cards = []
     for _ in range(2):
-        cards.append({f: _kept(rng, wanted[f], FIELDS[f]) if f in wanted else rng.choice(FIELDS[f]) for f in rng.sample(names, len(names))})
+        cards.append(
+            {f: _kept(rng, wanted[f], FIELDS[f]) if f in wanted else rng.choice(FIELDS[f]) for f in rng.sample(names, len(names))}
+        )
     text = " ".join(CARD_RULE.format(place=r.place, word=r.word) for r in rules)
     return Request(
         f"card {sorted((r.place, r.word) for r in rules)}",

@@ -76,8 +76,7 @@ def domain() -> dict[str, Any]:
         "version": 1,
         "max_response_chars": MAX_RESPONSE_CHARS,
         "tasks": [
-            {"family": name, "question": _any(questions), "response": response}
-            for name, (questions, response) in families.items()
+            {"family": name, "question": _any(questions), "response": response} for name, (questions, response) in families.items()
         ],
     }
 

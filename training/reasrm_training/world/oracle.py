@@ -1,4 +1,4 @@
-"""Stand-ins for the two oracles of a distillation: one that is careless in a known share, one that mends its chains by the label."""
+"""The two oracles of a distillation: one is careless in a known share, one mends its chains by the label."""
 
 from __future__ import annotations
 

@@ -83,7 +83,9 @@ def _addition(a: str, b: str, ask: int) -> Problem:
         digits.append(str(total % 10))
     answer = str(int(a) + int(b))
     low, high = sorted((a, b))
-    return Problem(f"add {low} {high}", ADD[ask].format(a=a, b=b), tuple(answer), f"{a}+{b}: " + ", ".join(columns) + f" so {answer}")
+    return Problem(
+        f"add {low} {high}", ADD[ask].format(a=a, b=b), tuple(answer), f"{a}+{b}: " + ", ".join(columns) + f" so {answer}"
+    )
 
 
 def addition(rng: Random, level: int) -> Drawn:
@@ -108,7 +110,9 @@ def _subtraction(a: str, b: str, ask: int) -> Problem:
         columns.append(f"{x}-{y}={_borrowing(int(x) - int(y))}-{borrow}={_borrowing(total)}")
         borrow = int(total < 0)
     answer = str(int(a) - int(b))
-    return Problem(f"sub {a} {b}", SUBTRACT[ask].format(a=a, b=b), tuple(answer), f"{a}-{b}: " + ", ".join(columns) + f" so {answer}")
+    return Problem(
+        f"sub {a} {b}", SUBTRACT[ask].format(a=a, b=b), tuple(answer), f"{a}-{b}: " + ", ".join(columns) + f" so {answer}"
+    )
 
 
 def subtraction(rng: Random, level: int) -> Drawn:
@@ -126,7 +130,9 @@ def _multiplication(a: str, b: str, ask: int) -> Problem:
         columns.append(f"{x}*{b}={int(x) * int(b):02d}+{carry}={total:02d}")
         carry = total // 10
     answer = str(int(a) * int(b))
-    return Problem(f"mul {a} {b}", MULTIPLY[ask].format(a=a, b=b), tuple(answer), f"{a}*{b}: " + ", ".join(columns) + f" so {answer}")
+    return Problem(
+        f"mul {a} {b}", MULTIPLY[ask].format(a=a, b=b), tuple(answer), f"{a}*{b}: " + ", ".join(columns) + f" so {answer}"
+    )
 
 
 def multiplication(rng: Random, level: int) -> Drawn:
@@ -160,7 +166,12 @@ def _counting(colour: str, items: tuple[str, ...], ask: int) -> Problem:
         count += item == colour
         steps.append(f"{n} {colour} {item} {'yes' if item == colour else 'no'} {count}")
     x = ", ".join(f"{n} {item}" for n, item in enumerate(items, 1))
-    return Problem(f"count {colour} {min(items, items[::-1])}", COUNT[ask].format(c=colour, x=x), (str(count),), "\n".join(steps) + f"\nso {count}")
+    return Problem(
+        f"count {colour} {min(items, items[::-1])}",
+        COUNT[ask].format(c=colour, x=x),
+        (str(count),),
+        "\n".join(steps) + f"\nso {count}",
+    )
 
 
 def counting(rng: Random, level: int) -> Drawn:
@@ -173,17 +184,29 @@ def counting(rng: Random, level: int) -> Drawn:
     return _counting(colour, tuple(items), ask), _counting(colour, tuple(near), ask)
 
 
+def _walk(letters: tuple[str, ...], old: str, new: str) -> str:
+    """Letter by letter: `old` beside the letter, whether they are equal, and what is written with its number, if anything."""
+    steps, count = [], 0
+    for c in letters:
+        written = new if c == old else c
+        count += bool(written)
+        steps.append(f"{old} {c} {'yes' if c == old else 'no'}" + (f" {count} {written}" if written else ""))
+    return ", ".join(steps)
+
+
 def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> Problem:
     x = " ".join(letters)
     if old not in letters or new in letters:
         raise Invalid
+    kept = [new if c == old else c for c in letters] if kind == "replace" else [c for c in letters if c != old]
+    numbered = [f"{n} {c}" for n, c in enumerate(letters, 1)]
     asks, answer, working = {
-        "replace": (REPLACE, [new if c == old else c for c in letters], f"change {old} to {new}:"),
-        "reverse": (REVERSE, list(reversed(letters)), "backwards:"),
-        "drop": (DROP, [c for c in letters if c != old], f"drop {old}:"),
+        "replace": (REPLACE, kept, f"change {old} to {new} in {x}: {_walk(letters, old, new)}"),
+        "reverse": (REVERSE, list(reversed(letters)), f"backwards: {', '.join(numbered)}; {', '.join(reversed(numbered))}"),
+        "drop": (DROP, kept, f"drop {old} in {x}: {_walk(letters, old, '')}"),
     }[kind]
     question = asks[ask].format(o=old, n=new, x=x)
-    return Problem(f"edit {kind} {min(x, x[::-1])} {old} {new}", question, tuple(answer), f"{working} {x} so {' '.join(answer)}", " ")
+    return Problem(f"edit {kind} {min(x, x[::-1])} {old} {new}", question, tuple(answer), f"{working} so {' '.join(answer)}", " ")
 
 
 def edits(rng: Random, level: int) -> Drawn:

@@ -20,7 +20,7 @@ LEVELS = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison of the evaluation: what is due, what each response has in its place, its weight in percent and its place (chat only)."""
+    """One comparison of the evaluation: what is due and what each response has; a rule's weight in percent and place."""
 
     due: str
     chosen: str
@@ -82,12 +82,17 @@ def _compared(seen: Seen, glue: str) -> str:
 
 
 def _weighed(seen: Seen) -> str:
-    """Rule by rule: place, weight, the word that is due, A's, B's, and who alone keeps the rule (= equal, 0 nobody)."""
+    """Rule by rule: place and weight, what is due beside what A has, then beside what B has, and who alone keeps it."""
     out = []
     for check, a, b in seen:
-        mark = "=" if a == b else "A" if a == check.due else "B" if b == check.due else "0"
-        out.append(f"- {check.place} {check.weight}% {check.due} {a} {b} {mark}")
+        keeps_a, keeps_b = (_yes(word == check.due) for word in (a, b))
+        mark = "=" if keeps_a == keeps_b else "A" if keeps_a == "yes" else "B"
+        out.append(f"- {check.place} {check.weight}%: {check.due} {a} {keeps_a}, {check.due} {b} {keeps_b} {mark}")
     return "\n".join(out)
+
+
+def _yes(truth: bool) -> str:
+    return "yes" if truth else "no"
 
 
 def split_of(key: str) -> Split:
@@ -133,7 +138,8 @@ def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> Task
         deliberation=f"<type>Chat</type>\n<rubric>\n{items}\n<justify>the request says so</justify>\n</rubric>",
         quotes=texts,
         checks=tuple(
-            Check(r.word, c, w, r.weight, r.place) for r, c, w in zip(request.rules, request.found[good], request.found[1 - good], strict=True)
+            Check(r.word, c, w, r.weight, r.place)
+            for r, c, w in zip(request.rules, request.found[good], request.found[1 - good], strict=True)
         ),
         glue=" ",
     )
