@@ -5,6 +5,8 @@
 #   fence-secret      behind the prompts' fences; all gateways share it, and it outlives the cache
 #   redis-url         how gateways reach Redis, password included
 #   redis-users       Redis' users: the gateway's with the password's hash; anybody else may only ping
+#   keys.toml         who may ask, by the hashes of their tokens; `reasrm keys new NAME` prints more entries
+#   admin-token       the token of the one key that is in it at first; it may move weights
 #   grafana-password  of Grafana's "admin"
 set -euo pipefail
 dir=${1:-$(dirname "$0")/secrets}
@@ -13,13 +15,18 @@ mkdir -p -m 700 "$dir"
 umask 022
 
 random() { head -c 32 /dev/urandom | sha256sum | cut -c 1-64; }
+hash() { printf %s "$1" | sha256sum | cut -c 1-64; }
 
 [ -s "$dir/fence-secret" ] || random >"$dir/fence-secret"
 [ -s "$dir/grafana-password" ] || random >"$dir/grafana-password"
+if ! [ -s "$dir/keys.toml" ]; then
+  token=$(random)
+  printf '[[key]]\nname = "admin"\nsha256 = "%s"\nadmin = true\n' "$(hash "$token")" >"$dir/keys.toml"
+  printf '%s\n' "$token" >"$dir/admin-token"
+fi
 if ! [ -s "$dir/redis-url" ] || ! [ -s "$dir/redis-users" ]; then
   password=$(random)
-  hash=$(printf %s "$password" | sha256sum | cut -c 1-64)
-  printf 'user default on nopass -@all +ping\nuser gateway on #%s ~* &* +@all -@admin -@dangerous\n' "$hash" >"$dir/redis-users"
+  printf 'user default on nopass -@all +ping\nuser gateway on #%s ~* &* +@all -@admin -@dangerous\n' "$(hash "$password")" >"$dir/redis-users"
   printf 'redis://gateway:%s@redis:6379/0\n' "$password" >"$dir/redis-url"
 fi
 echo "secrets are in $dir"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests.components import ROOT
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ("single-gpu", "scaled")
-SECRETS = {"fence-secret", "redis-url", "redis-users", "grafana-password"}  # what secrets.sh makes
+SECRETS = {"fence-secret", "keys.toml", "redis-url", "redis-users", "grafana-password"}  # what secrets.sh makes for containers
 
 Manifest = dict[str, Any]
 
@@ -28,6 +29,7 @@ def documents(text: str) -> list[Manifest]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+@functools.cache
 def built(overlay: str) -> list[Manifest]:
     """The manifests of `overlay` as kustomize makes them; skips the test where there is none."""
     for command in (["kustomize", "build"], ["kubectl", "kustomize"]):

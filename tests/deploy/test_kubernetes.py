@@ -1,0 +1,212 @@
+"""The Kubernetes manifests: by Kubernetes' schemas, as kustomize builds them, and against one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy.manifests import (
+    KUBERNETES,
+    OVERLAYS,
+    SECRETS,
+    Manifest,
+    built,
+    documents,
+    files_below,
+    named,
+    serve_variables,
+    workloads,
+)
+
+VERSIONS = ("1.31", "1.37")  # the oldest that these manifests are for, and the newest whose schema is at hand
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+APP = "app.kubernetes.io/name"
+
+
+def resources(folder: Path) -> list[Manifest]:
+    """What a kustomization lists, read without kustomize."""
+    found: list[Manifest] = []
+    for name in kustomization(folder)["resources"]:
+        path = folder / name
+        found += resources(path) if path.is_dir() else documents(path.read_text())
+    return found
+
+
+def kustomization(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())
+
+
+def pod(manifest: Manifest) -> dict[str, Any]:
+    return manifest["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@overlays
+def test_what_kustomize_builds_is_valid(overlay: str, version: str) -> None:
+    for manifest in built(overlay):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@overlays
+def test_what_an_overlay_lists_is_valid_before_it_is_patched(overlay: str) -> None:
+    for manifest in resources(KUBERNETES / overlay):
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_a_misspelt_field_would_be_noticed() -> None:
+    manifest = documents((KUBERNETES / "base" / "gateway.yaml").read_text())[0]
+    manifest["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+@overlays
+def test_every_patch_and_every_image_finds_what_it_changes(overlay: str) -> None:
+    folder = KUBERNETES / overlay
+    there = resources(folder)
+    spec = kustomization(folder)
+    for patch in spec.get("patches", []):
+        for manifest in documents((folder / patch["path"]).read_text()):
+            assert named(manifest) in {named(each) for each in there}
+    images = {container["image"] for each in workloads(there) for container in pod(each)["containers"]}
+    assert images == {image["name"] for image in spec["images"]}
+    assert {each["name"] for each in spec.get("replicas", [])} <= {each["metadata"]["name"] for each in workloads(there)}
+    assert len({named(each) for each in there}) == len(there)
+
+
+def test_every_file_of_the_folder_is_listed() -> None:
+    for file in files_below(KUBERNETES, "*/*.yaml"):
+        if file.name != "kustomization.yaml":
+            spec = kustomization(file.parent)
+            assert file.name in {*spec["resources"], *(patch["path"] for patch in spec.get("patches", []))}, file
+
+
+@overlays
+def test_pods_keep_to_the_restricted_standard(overlay: str) -> None:
+    manifests = built(overlay)
+    labels = next(each for each in manifests if each["kind"] == "Namespace")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    for each in workloads(manifests):
+        spec = pod(each)
+        assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert all(
+            set(volume) - {"name"} <= {"configMap", "secret", "emptyDir", "persistentVolumeClaim"} for volume in spec["volumes"]
+        )
+        for container in spec["containers"]:
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False and own["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+            assert {"livenessProbe", "readinessProbe"} <= set(container)
+            assert not {":", "@"}.isdisjoint(container["image"]) and not container["image"].endswith(":latest")
+
+
+@overlays
+def test_only_the_router_may_speak_to_the_cluster_and_only_read_pods(overlay: str) -> None:
+    manifests = built(overlay)
+    for each in workloads(manifests):
+        if each["metadata"]["name"] != "router":
+            assert pod(each)["automountServiceAccountToken"] is False
+    rules = [rule for each in manifests if each["kind"] == "Role" for rule in each["rules"]]
+    assert all(rule["resources"] == ["pods"] and set(rule["verbs"]) == {"get", "list", "watch"} for rule in rules)
+    assert not [each for each in manifests if each["kind"].startswith("ClusterRole")]
+
+
+@overlays
+def test_a_gateway_gets_traffic_only_while_it_can_judge(overlay: str) -> None:
+    gateway = next(each for each in built(overlay) if named(each) == ("Deployment", "gateway"))
+    container = pod(gateway)["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz", "an engine's trouble must not restart gateways"
+
+
+@overlays
+def test_what_pods_mount_and_read_is_there(overlay: str) -> None:
+    manifests = built(overlay)
+    there = {named(each) for each in manifests}
+    for each in workloads(manifests):
+        spec = pod(each)
+        claims = {claim["metadata"]["name"] for claim in each["spec"].get("volumeClaimTemplates", [])}
+        volumes = {volume["name"] for volume in spec["volumes"]} | claims
+        for volume in spec["volumes"]:
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in there
+            if "persistentVolumeClaim" in volume:
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in there
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] == "reasrm"
+                assert {item["key"] for item in volume["secret"]["items"]} <= SECRETS
+        for container in spec["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            assert all(("ConfigMap", source["configMapRef"]["name"]) in there for source in container.get("envFrom", []))
+        account = spec.get("serviceAccountName")
+        assert account is None or ("ServiceAccount", account) in there
+
+
+@overlays
+def test_the_gateway_reads_every_setting_that_it_is_given_and_finds_its_engine(overlay: str) -> None:
+    manifests = built(overlay)
+    settings = next(
+        each["data"] for each in manifests if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("gateway-")
+    )
+    assert set(settings) <= serve_variables()
+    services = {each["metadata"]["name"]: each for each in manifests if each["kind"] == "Service"}
+    engine = urlsplit(settings["REASRM_ENGINE"])
+    assert engine.port in {port["port"] for port in services[str(engine.hostname)]["spec"]["ports"]}
+    assert engine.hostname == ("router" if overlay == "scaled" else "sglang")
+
+
+@overlays
+def test_every_selector_selects_and_every_door_leads_somewhere(overlay: str) -> None:
+    manifests = built(overlay)
+    apps = {each["spec"]["template"]["metadata"]["labels"][APP]: each for each in workloads(manifests)}
+    for each in manifests:
+        spec = each.get("spec", {})
+        if each["kind"] == "Service":
+            assert spec["selector"][APP] in apps
+        if each["kind"] == "PodDisruptionBudget":
+            assert spec["selector"]["matchLabels"][APP] in apps
+        if each["kind"] == "HorizontalPodAutoscaler":
+            assert ("Deployment", spec["scaleTargetRef"]["name"]) in {named(other) for other in manifests}
+            assert "replicas" not in apps[spec["scaleTargetRef"]["name"]]["spec"], "kubectl apply would undo the autoscaler"
+    open_doors = {app: ports(container) for app, each in apps.items() for container in pod(each)["containers"]}
+    for policy in (each for each in manifests if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"]):
+        app = policy["spec"]["podSelector"]["matchLabels"][APP]
+        for rule in policy["spec"].get("ingress", []):
+            assert {port["port"] for port in rule["ports"]} <= open_doors[app]
+        for rule in policy["spec"].get("egress", []):
+            for peer in rule.get("to", []):
+                assert {port["port"] for port in rule["ports"]} <= open_doors[peer["podSelector"]["matchLabels"][APP]]
+
+
+def ports(container: dict[str, Any]) -> set[int]:
+    return {port["containerPort"] for port in container["ports"]}
+
+
+@overlays
+def test_nothing_is_let_in_or_out_unless_it_is_listed(overlay: str) -> None:
+    policies = {each["metadata"]["name"]: each["spec"] for each in built(overlay) if each["kind"] == "NetworkPolicy"}
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    to_engine = {
+        peer["podSelector"]["matchLabels"][APP]
+        for rule in policies["sglang"]["ingress"]
+        for peer in rule["from"]
+        if "podSelector" in peer
+    }
+    assert to_engine == {"router" if overlay == "scaled" else "gateway"}, "an engine loads weights for whoever reaches it"
+
+
+def test_many_engines_come_with_redis_that_keeps_an_autoscaler_and_budgets() -> None:
+    manifests = {named(each): each for each in built("scaled")}
+    redis = manifests["StatefulSet", "redis"]
+    assert "--appendonly" in pod(redis)["containers"][0]["command"]
+    assert redis["spec"]["volumeClaimTemplates"]
+    assert manifests["Deployment", "sglang"]["spec"]["replicas"] > 1
+    assert ("HorizontalPodAutoscaler", "gateway") in manifests
+    assert {name for kind, name in manifests if kind == "PodDisruptionBudget"} == {"gateway", "router", "sglang"}
