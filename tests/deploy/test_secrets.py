@@ -35,7 +35,7 @@ def secrets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded_factory(secrets: Path, tmp_path: Path, redis_factory: Callable[..., Redis]) -> Callable[..., Redis]:
-    """Starts a Redis with the configuration that is deployed (and `flags`); only the paths of its users and data are this test's."""
+    """Starts a Redis as it is deployed, with `flags` on top; only the paths of its users and data are this test's."""
 
     def start(*flags: str) -> Redis:
         conf = (KUBERNETES / "base" / "redis.conf").read_text()

@@ -1,4 +1,6 @@
-"""An engine for tests of what stands around engines: speaks SGLang's HTTP as far as a gateway asks, and judges nothing. POST /quit ends it.
+"""An engine for tests of what stands around engines: speaks SGLang's HTTP as far as a gateway asks, and always prefers A.
+
+POST /quit ends it.
 
 python worker.py PORT WEIGHT_VERSION
 """
