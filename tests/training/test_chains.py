@@ -127,7 +127,7 @@ class Setting:
         content = {
             "name": "chains",
             "model": {"path": "none"},
-            "data": {"sources": [{"path": "x"}]},
+            "data": {"sources": [{"path": "x"}], "distill": COUNT},
             "oracle": {"first": end | {"model": "first"}, "second": end | {"model": "second"}, "max_tokens": 60} | oracle,
             "distill": {"learning_rate": 1e-5},
         }

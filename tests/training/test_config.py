@@ -88,7 +88,12 @@ def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
         (["world.chains=5"], "world.chain_levels: missing"),
         (["model.scratch.hidden_size=1"], "model.scratch.num_hidden_layers: missing"),
         (["rlvr.steps=1", "rlvr.learning_rate=1e-6", "rlvr.prompts=10", "rlvr.mini_batch=4"], "prompts (10) must be a multiple"),
-        (["distill.learning_rate=1e-6", "cluster.gpus=3"], "distill.batch (128) must be a multiple of distill.micro_batch x 3"),
+        (["distill.learning_rate=1e-6"], "[distill] needs chains: give data.distill"),
+        (["evaluate.pairs=5"], "[evaluate] needs pairs: give data.heldout"),
+        (
+            ["distill.learning_rate=1e-6", "data.distill=9", "cluster.gpus=3"],
+            "distill.batch (128) must be a multiple of distill.micro_batch x 3",
+        ),
         (["cluster.gpus=2", "rollouts.gpus=2"], "rollouts.gpus (2) leaves no GPU"),
         (["oracle.first.url=http://x", "oracle.first.model=m", "oracle.samples=4", "oracle.temperature=0"], "samples > 1 needs"),
         (["name=../up"], "name: string should match pattern"),

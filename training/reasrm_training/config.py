@@ -172,6 +172,7 @@ class Distill(Frozen):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Share = 0.03  # share of the steps
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    adam_beta2: Share = 0.999
     max_grad_norm: PositiveFloat = 1.0
     max_length: PositiveInt = 12_288
     packing: bool = True
@@ -308,6 +309,10 @@ class Recipe(Frozen):
     def _holds_together(self) -> Self:
         if (self.data is None) == (self.world is None):
             raise ValueError("give either [data] (a mix of preference data) or [world] (generated tasks), not both")
+        if self.data and self.distill and not self.data.distill:
+            raise ValueError("[distill] needs chains: give data.distill, the number of rows that are to get one")
+        if self.data and self.evaluate and not self.data.heldout:
+            raise ValueError("[evaluate] needs pairs: give data.heldout, the number of rows to measure by")
         if self.rollouts.gpus >= max(1, self.cluster.nodes * self.cluster.gpus) and self.rollouts.gpus:
             raise ValueError(f"rollouts.gpus ({self.rollouts.gpus}) leaves no GPU of the cluster to train on")
         if self.distill and self.distill.batch % (self.trainers * self.distill.micro_batch):
