@@ -6,7 +6,7 @@
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/reasrm/bin:$PATH
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip PATH=/opt/reasrm/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
 RUN python -m venv /opt/reasrm
@@ -14,11 +14,11 @@ COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY reasrm reasrm
 COPY serving serving
 COPY training training
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[serve]"
+RUN --mount=type=cache,target=/var/cache/pip pip install -c constraints.txt ".[serve]"
 
 FROM build AS build-demo
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     pip install "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}" \
     && pip install -c constraints.txt ".[serve,local]"
 
