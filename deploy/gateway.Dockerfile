@@ -6,7 +6,7 @@
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip PATH=/opt/reasrm/bin:$PATH
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/reasrm/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
 RUN python -m venv /opt/reasrm
@@ -14,13 +14,12 @@ COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY reasrm reasrm
 COPY serving serving
 COPY training training
-RUN --mount=type=cache,target=/var/cache/pip pip install -c constraints.txt ".[serve]"
+RUN pip install --no-cache-dir -c constraints.txt ".[serve]"
 
 FROM build AS build-demo
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN --mount=type=cache,target=/var/cache/pip \
-    pip install "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}" \
-    && pip install -c constraints.txt ".[serve,local]"
+RUN pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}" \
+    && pip install --no-cache-dir -c constraints.txt ".[serve,local]"
 
 FROM ${PYTHON} AS base
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent reasrm \

@@ -5,9 +5,9 @@
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/router
-RUN --mount=type=cache,target=/var/cache/pip /opt/router/bin/pip install sglang-router==0.3.2
+RUN /opt/router/bin/pip install --no-cache-dir sglang-router==0.3.2
 
 FROM ${PYTHON} AS router
 COPY --from=build /opt/router /opt/router

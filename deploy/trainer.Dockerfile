@@ -9,17 +9,16 @@ ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
 ARG TORCH_INDEX=https://pypi.org/simple
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip PATH=/opt/reasrm/bin:$PATH
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/reasrm/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
 RUN python -m venv /opt/reasrm
-RUN --mount=type=cache,target=/var/cache/pip \
-    pip install "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}"
+RUN pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}"
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY reasrm reasrm
 COPY serving serving
 COPY training training
-RUN --mount=type=cache,target=/var/cache/pip pip install -c constraints.txt ".[train,data]"
+RUN pip install --no-cache-dir -c constraints.txt ".[train,data]"
 
 FROM ${PYTHON} AS trainer
 # Triton compiles its launchers when a kernel first runs. Debian's packages are not pinned: the base image's tag says which Debian.
