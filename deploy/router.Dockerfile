@@ -6,8 +6,8 @@ ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/router
-RUN /opt/router/bin/pip install --no-cache-dir sglang-router==0.3.2
+RUN python -m venv /opt/router \
+    && /opt/router/bin/pip install --no-cache-dir sglang-router==0.3.2
 
 FROM ${PYTHON} AS router
 COPY --from=build /opt/router /opt/router
