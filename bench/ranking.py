@@ -196,8 +196,10 @@ def plot(rows: list[Row], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(SIZES), figsize=(4 * len(SIZES), 3.6), sharey=True, layout="constrained")
-    for panel, n in zip(panels, SIZES, strict=True):
+    sizes = sorted({row.n for row in rows})
+    figure, grid = plt.subplots(1, len(sizes), figsize=(4 * len(sizes), 3.6), sharey=True, layout="constrained", squeeze=False)
+    panels = grid[0]
+    for panel, n in zip(panels, sizes, strict=True):
         for row in (row for row in rows if row.n == n and row.world == WORLDS[0].name):
             both = row.config.endswith("both")
             panel.errorbar(row.share, row.tau, yerr=1.96 * row.stderr, fmt="s" if both else "o", label=row.config)
@@ -215,17 +217,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the plot here")
     parser.add_argument("--worlds", type=int, default=len(WORLDS), help="only the first so many kinds of judge")
+    parser.add_argument("--sizes", type=lambda said: tuple(map(int, said.split(","))), default=SIZES, help="group sizes, as 8,16")
     arguments = parser.parse_args()
     rows: list[Row] = []
     for world in WORLDS[: arguments.worlds]:
-        for n in SIZES:
+        for n in arguments.sizes:
             rows += measure(world, n, arguments.groups, arguments.seed)
             print(f"measured: {world.name}, N = {n}", file=sys.stderr)
     table(rows)
     if arguments.plot:
         plot(rows, arguments.plot)
     figures: dict[str, object] = {"default_method": DEFAULT, "groups": arguments.groups}
-    for n in (8, 16):
+    for n in sorted({8, 16} & set(arguments.sizes)):
         row = next(row for row in rows if row.world == WORLDS[0].name and row.n == n and row.config == DEFAULT)
         figures |= {
             f"tau_ratio_n{n}": round(row.tau_ratio, 4),

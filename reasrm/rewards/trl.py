@@ -192,6 +192,7 @@ def win_rate_callback(
     with a verdict), its standard error and the share without verdict, and writes its examples to
     `OUTPUT_DIR/win_rate/step-N.jsonl` (and to a W&B table where a run is active). Completions are greedy, made by the main process.
     """
+    import torch.distributed as dist
     from transformers import TrainerCallback
 
     judge = GatewayPairJudge(url, token=token, timeout_s=timeout_s)
@@ -211,18 +212,23 @@ def win_rate_callback(
                 opponents.extend(generated(kwargs["model"], kwargs["processing_class"]))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            due = state.global_step % every_steps == 0 or state.global_step >= state.max_steps
-            if due and state.is_world_process_zero:
-                self.measure(args, state, generated(kwargs["model"], kwargs["processing_class"]))
+            if state.global_step % every_steps and state.global_step < state.max_steps:
+                return
+            figures: list[Any] = [None]
+            if state.is_world_process_zero:
+                figures = [self.measure(args, state, generated(kwargs["model"], kwargs["processing_class"]))]
+            if dist.is_available() and dist.is_initialized():
+                dist.broadcast_object_list(figures)  # logging is a collective in TRL: every rank has to log
+            trainer.log(figures[0])
 
-        def measure(self, args: Any, state: Any, completions: list[str]) -> None:
+        def measure(self, args: Any, state: Any, completions: list[str]) -> dict[str, float]:
             winners = judge.judge(prompts, list(zip(completions, opponents, strict=True)))
-            trainer.log(_win_rate(winners))
             rows = [
                 {"prompt": prompt, "completion": mine, "reference": other, "winner": {0: "policy", 1: "reference"}.get(winner)}
                 for prompt, mine, other, winner in zip(prompts, completions, opponents, winners, strict=True)
             ]
             _write_examples(Path(args.output_dir) / "win_rate", state.global_step, rows)
+            return _win_rate(winners)
 
     return WinRate()
 
