@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -115,7 +116,7 @@ def listens(port: int) -> bool:
 
 def until_ready(gateway: Gateway) -> None:
     while not answers(f"{gateway.url}/readyz"):
-        pass
+        time.sleep(0.1)
 
 
 def in_turn(rounds: int, *loads: Callable[[], Seen]) -> list[list[Seen]]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -23,6 +24,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.2
 # Only the owner's token renews or gives back: a claim that ran out may be another's by now.
 _RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 _GIVE_BACK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+@dataclass(slots=True)
+class Held:
+    """A claim that is held; `done` says that its work is stored, so that it may as well run out by itself."""
+
+    done: bool = False
 
 
 class Claims:
@@ -47,14 +55,16 @@ class Claims:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     @contextlib.asynccontextmanager
-    async def held(self, key: str, token: str) -> AsyncGenerator[None]:
-        """Keep a claim that `wait_or_take` took alive, and give it back at the end."""
+    async def held(self, key: str, token: str) -> AsyncGenerator[Held]:
+        """Keep a claim that `wait_or_take` took alive, and give it back at the end unless the work lies where all look for it."""
+        held = Held()
         renewing = asyncio.create_task(self._renew(key, token))
         try:
-            yield
+            yield held
         finally:
             renewing.cancel()
-            await asyncio.shield(self._link.ask(lambda redis: _eval(redis, _GIVE_BACK, key, token)))
+            if not held.done:
+                await asyncio.shield(self._link.ask(lambda redis: _eval(redis, _GIVE_BACK, key, token)))
 
     async def _look_and_try(self, redis: Redis, key: str, stored: str, token: str) -> list[Any]:
         async with redis.pipeline(transaction=False) as pipe:

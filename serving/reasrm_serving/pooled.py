@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,8 @@ import orjson
 
 from reasrm.engine import HttpEngine
 
+#: What a response says it answers; a handful, and parsing an address is dear.
+_request = cache(httpx.Request)
 CONNECTIONS = 1024
 CONNECT_S = 5.0
 JSON = {"content-type": "application/json"}
@@ -34,7 +37,7 @@ class PooledEngine(HttpEngine):
         try:
             async with self._pool().request(method, url, data=data) as answer:
                 content = await answer.read()
-                return httpx.Response(answer.status, headers=answer.headers, content=content, request=httpx.Request(method, url))
+                return httpx.Response(answer.status, headers=answer.headers, content=content, request=_request(method, url))
         except aiohttp.ClientConnectorError as error:
             raise httpx.ConnectError(str(error)) from error
         except TimeoutError as error:

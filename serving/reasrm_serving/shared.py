@@ -77,21 +77,25 @@ class SharedJudge:
 
     async def _fly(self, key: str, pair: Pair, options: Options, emit: Emit | None) -> Reply:
         if self._claims is None:
-            return await self._make(pair, options, emit)
+            return (await self._make(pair, options, emit))[0]
         token = new_token()
         packed = await self._claims.wait_or_take(key, stored_name(key), token)
         if (found := self._cache.found(key, packed)) is not None:
             self._metrics.coalesced.labels("cluster").inc()
             return found
-        async with self._claims.held(key, token):
-            return await self._make(pair, options, emit)
+        async with self._claims.held(key, token) as held:
+            reply, kept_as = await self._make(pair, options, emit)
+            held.done = kept_as == key
+            return reply
 
-    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> Reply:
+    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> tuple[Reply, str | None]:
+        """A new judgment, and the key that it was stored under, if it was."""
         fresh = await self._fresh.judge(pair, options, emit)
         self._metrics.made(fresh.judgment)
-        if fresh.keeps and (key_now := await self._key_now(fresh, pair, options)):
-            await self._cache.put(key_now, Reply.of(fresh.judgment.model_copy(update={"cached": True})))
-        return Reply.of(fresh.judgment)
+        key = await self._key_now(fresh, pair, options) if fresh.keeps else None
+        if key is not None:
+            await self._cache.put(key, Reply.of(fresh.judgment.model_copy(update={"cached": True})))
+        return Reply.of(fresh.judgment), key
 
     async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
         """The key to store under: that of the weights that judged, which may have moved since the request came."""
