@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reasrm.commands import quality
 from reasrm.commands.train import OutputOption, RecipeArgument, SetOption, recipe_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from reasrm_training.oracle.chains import ChainReport
 
 app = typer.Typer(no_args_is_help=True, help="Mix preference data, get oracle chains for it, measure and clean it.")
+app.command("strength", epilog=quality.STRENGTH_EPILOG)(quality.strength)
+app.command("clean", epilog=quality.CLEAN_EPILOG)(quality.clean)
 
 
 @app.command(

@@ -110,8 +110,10 @@ def _wrong_row(row: Scored, compared: Compared, entry: Entry | None) -> dict[str
 
 def _rubric(reply: str) -> list[tuple[str, str]]:
     reading = parse(reply)
-    items = reading.rubric.items if reading.rubric else ()
-    return [(item.text, "" if item.weight is None else f"{item.weight:.0%}") for item in items]
+    if reading.rubric is None:
+        return []
+    items = [(item.text, "" if item.weight is None else f"{item.weight:.0%}") for item in reading.rubric.items]
+    return items or [(reading.rubric.text, "")]
 
 
 def _text(messages: Sequence[Message]) -> str:

@@ -15,7 +15,7 @@ from reasrm.scoring.rows import How, judge_row
 from reasrm.scoring.run import Job, Scoring, finish, open_journal, prepare
 from reasrm.scoring.tally import Tally
 
-__all__ = ["Address", "Connected", "How", "Job", "Limiter", "Tally", "score", "score_with"]
+__all__ = ["Address", "Connected", "How", "Job", "Limiter", "Tally", "connect", "score", "score_with"]
 
 
 async def score(

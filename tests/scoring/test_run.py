@@ -92,7 +92,11 @@ def test_the_output_has_a_row_for_every_input_row_in_order(tmp_path: Path, suffi
         file.write('{"id": "bad", "question": "q", "a": null, "b": "x"}\nnot json\n')
     output = tmp_path / f"out{suffix}"
     score_by_hash(source, output, 0.001)
-    rows = pq.read_table(output).to_pylist() if suffix == ".parquet" else [json.loads(line) for line in output.read_text().splitlines()]
+    rows = (
+        pq.read_table(output).to_pylist()
+        if suffix == ".parquet"
+        else [json.loads(line) for line in output.read_text().splitlines()]
+    )
     assert [row["index"] for row in rows] == list(range(122))
     assert [row["id"] for row in rows[:3]] == ["id0", "id1", "id2"]
     assert rows[120]["error"] == "a is null"

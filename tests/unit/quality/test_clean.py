@@ -1,0 +1,113 @@
+"""Every row is kept, flipped or dropped for a reason that is told; duplicates and contamination are found, exact and near."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from reasrm.datasets import Entry, Example, recognise
+from reasrm.quality import Action, Rules, Strength, clean
+
+STORY = "the quick brown fox jumps over the lazy dog while seven small cats sleep near the old stone well in the shade"
+
+
+def entry(index: int, question: str, chosen: str, rejected: str, **fields: Any) -> Entry:
+    example = Example(id=f"id{index}", question=question, responses=(chosen, rejected), labels=(1, 0), **fields)
+    return Entry(index, "f", index + 1, {}, example)
+
+
+def measured(*values: float | None) -> dict[int, Strength]:
+    return {
+        i: Strength(index=i, file="f", row=i + 1, id=f"id{i}", strength=value, spread=None, judges=(value,), replies=2)
+        for i, value in enumerate(values)
+    }
+
+
+def run(entries: Sequence[Entry], rules: Rules, *args: Any) -> tuple[list[Action], list[dict[str, Any] | None]]:
+    done = list(clean(entries, rules, *args))
+    return [action for action, _ in done], [row for _, row in done]
+
+
+ROWS = [entry(i, f"question {i} {'x' * i}?", f"good {i}", f"bad {i}") for i in range(5)]
+
+
+def test_strong_doubt_flips_weak_lean_drops_and_what_nobody_measured_stays() -> None:
+    actions, rows = run(ROWS, Rules(flip_below=-0.5, drop_below=0.1), measured(0.9, -0.8, 0.05, -0.3, None))
+    assert [action.action for action in actions] == ["kept", "flipped", "dropped", "dropped", "kept"]
+    assert rows[1] is not None
+    assert rows[1]["chosen"] == [{"role": "assistant", "content": "bad 1"}]
+    assert actions[1].reason == "strength -0.80 is below -0.50"
+    assert actions[2].reason == "weak: strength +0.05 is below +0.10"
+    assert rows[2] is None
+
+
+def test_labels_soften_with_weakness_down_to_the_limit_and_margins_are_strengths() -> None:
+    _, rows = run(ROWS[:3], Rules(smooth=0.2, margin=True), measured(0.9, 0.1, None))
+    assert [(row or {})["chosen_probability"] for row in rows] == pytest.approx([0.95, 0.8, 1.0])
+    assert [(row or {})["margin"] for row in rows] == [0.9, 0.1, None]
+
+
+def test_a_flipped_rows_margin_is_that_of_its_new_label() -> None:
+    _, rows = run(ROWS[:1], Rules(flip_below=0.0, margin=True), measured(-0.6))
+    assert (rows[0] or {})["margin"] == pytest.approx(0.6)
+
+
+def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
+    swapped = Entry(2, "f", 3, {}, Example(question="Q?", responses=("bad", "good"), labels=(0, 1)))
+    rows = [
+        entry(0, "Q?", "good", "bad"),
+        entry(1, " q? ", "Good", "bad"),
+        swapped,
+        entry(3, "Q?", "bad", "good"),
+        entry(4, STORY, STORY + " one", STORY + " two"),
+        entry(5, STORY, STORY + " one", STORY + " three"),
+    ]
+    actions, _ = run(rows, Rules())
+    assert [action.reason for action in actions] == [
+        "",
+        "duplicate of f, row 1",
+        "duplicate of f, row 1",
+        "contradicts f, row 1",
+        "",
+        "nearly a duplicate of f, row 5",
+    ]
+
+
+def test_without_near_only_exact_duplicates_go() -> None:
+    rows = [entry(0, STORY, STORY + " one", STORY + " two"), entry(1, STORY, STORY + " one", STORY + " three")]
+    actions, _ = run(rows, Rules(near=None))
+    assert [action.action for action in actions] == ["kept", "kept"]
+
+
+def test_rows_that_ask_what_a_benchmark_asks_are_contamination() -> None:
+    benchmark = [Example(id="7", subset="chat", question=f"{STORY}?", responses=("x", "y"))]
+    rows = [
+        entry(0, f"{STORY}?", "a", "b"),
+        entry(1, f"please: {STORY}?", "a", "b"),
+        entry(2, "something else entirely, without any likeness", "a", "b"),
+    ]
+    actions, _ = run(rows, Rules(), None, benchmark)
+    assert [action.reason for action in actions] == [
+        "contamination: asks what chat 7 asks",
+        "contamination: asks nearly what chat 7 asks",
+        "",
+    ]
+
+
+def test_what_is_no_labelled_pair_is_dropped_with_the_reason() -> None:
+    tie = Entry(0, "f", 1, {}, Example(question="q", responses=("a", "b"), labels=(0, 0)))
+    group = Entry(1, "f", 2, {}, Example(question="q", responses=("a", "b", "c"), labels=(1, 0, 0)))
+    broken = Entry(2, "f", 3, {}, None, "a is null")
+    same = entry(3, "q", "same ", "Same")
+    actions, _ = run([tie, group, broken, same], Rules())
+    assert [action.reason for action in actions] == ["no labelled pair", "not a pair", "unreadable: a is null", "equal responses"]
+
+
+def test_cleaned_rows_are_read_as_preferences_again() -> None:
+    _, rows = run(ROWS[:1], Rules(margin=True), measured(0.4))
+    row = rows[0] or {}
+    example = recognise(row.keys(), row).read(row)
+    assert example.chosen == ROWS[0].example.chosen if ROWS[0].example else None
+    assert example.strength == pytest.approx(0.4)
