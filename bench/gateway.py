@@ -98,9 +98,12 @@ class Bench:
         model = {"model": "openai/judge", "api_base": f"http://127.0.0.1:{engine}/v1", "api_key": "none"}
         cache = {"type": "redis", "host": "127.0.0.1", "port": redis.port, "namespace": "litellm"}
         settings = {"cache": True, "cache_params": cache}
-        config.write_text(
-            json.dumps({"model_list": [{"model_name": "judge", "litellm_params": model}], "litellm_settings": settings})
-        )
+        proxy = {
+            "model_list": [{"model_name": "judge", "litellm_params": model}],
+            "litellm_settings": settings,
+            "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},  # on the loopback, as the gateway
+        }
+        config.write_text(json.dumps(proxy))
         command = [str(LITELLM), "--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--num_workers", "1"]
         ready: Callable[[], bool] = lambda: answers(f"http://127.0.0.1:{port}/health/liveliness")  # noqa: E731
         return self.start(Server(command, port=port, log=self.log(), ready=ready, start_s=240))
