@@ -10,7 +10,7 @@ import sys
 import typer
 
 from reasrm import __version__
-from reasrm.commands import data, judge, keys, prompts, rank, score, serve, train
+from reasrm.commands import audit, data, judge, keys, prompts, rank, score, serve, train
 from reasrm.commands import eval as evaluation
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("rank", epilog=rank.EPILOG)(rank.rank)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("eval", epilog=evaluation.EPILOG)(evaluation.evaluate)
+app.command("audit", epilog=audit.EPILOG)(audit.audit)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(keys.app, name="keys")

@@ -1,0 +1,93 @@
+"""What an audit found: one row a test, as a table, a plot and data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from reasrm.datasets.files import needed
+from reasrm.metrics import Mean, Share
+from reasrm.types import Frozen
+
+Sense = Literal["reproducibility", "internal consistency", "external consistency", "generalisation"]
+COLOURS = {
+    "reproducibility": "#3b7dd8",
+    "internal consistency": "#3a9d6e",
+    "external consistency": "#d8a13b",
+    "generalisation": "#9b5fc0",
+}
+
+
+class Finding(Frozen):
+    """One test. `value` in [0, 1] with its 95 % interval, None where it could not be measured; `ideal` is a perfect judge's."""
+
+    sense: Sense
+    test: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    ideal: float
+    note: str = ""
+
+    @classmethod
+    def of_share(cls, sense: Sense, test: str, share: Share, ideal: float = 1.0, note: str = "") -> Finding:
+        """A finding that is a share, with Wilson's interval."""
+        low, high = share.interval if share.n else (None, None)
+        return cls(sense=sense, test=test, value=share.value, low=low, high=high, n=share.n, ideal=ideal, note=note)
+
+    @classmethod
+    def of_mean(cls, sense: Sense, test: str, values: Sequence[float], ideal: float, note: str = "") -> Finding:
+        """A finding that is a mean, with the interval of its standard error."""
+        mean = Mean.of(values)
+        if mean.n == 0:
+            return cls(sense=sense, test=test, value=None, low=None, high=None, n=0, ideal=ideal, note=note or "nothing to measure")
+        half = 1.96 * mean.stderr if mean.n > 1 else 0.0
+        low, high = mean.value - half, mean.value + half
+        return cls(sense=sense, test=test, value=mean.value, low=low, high=high, n=mean.n, ideal=ideal, note=note)
+
+
+def table(findings: Sequence[Finding]) -> Table:
+    """The findings for the terminal."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), title="how far this judge can be believed", title_justify="left")
+    for name in ("sense", "test"):
+        shown.add_column(name)
+    for name in ("found", "interval", "ideal", "n"):
+        shown.add_column(name, justify="right")
+    shown.add_column("", style="dim")
+    before = ""
+    for each in findings:
+        found = "-" if each.value is None else f"{each.value:.3f}"
+        interval = "" if each.low is None or each.high is None else f"{each.low:.3f} to {each.high:.3f}"
+        sense = each.sense if each.sense != before else ""
+        shown.add_row(sense, each.test, found, interval, f"{each.ideal:g}", f"{each.n:,}", Text(each.note))
+        before = each.sense
+    return shown
+
+
+def plot(findings: Sequence[Finding], path: Path) -> None:
+    """Draw the findings to `path` (.svg, .png or .pdf): dots with intervals, an open mark at each ideal."""
+    figure = needed("matplotlib.figure", "matplotlib").Figure(figsize=(8, 0.9 + 0.34 * len(findings)), layout="constrained")
+    axes = figure.add_subplot()
+    shown = [each for each in reversed(findings) if each.value is not None]
+    for place, each in enumerate(shown):
+        colour = COLOURS[each.sense]
+        if each.low is not None:
+            axes.plot([each.low, each.high], [place, place], color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
+        axes.plot([each.value], [place], "o", color=colour, markersize=6)
+        axes.plot([each.ideal], [place], "|", color="#444444", markersize=13, markeredgewidth=2)
+    axes.set_yticks(range(len(shown)), [f"{each.test}  ({each.n:,})" for each in shown])
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("found (dot, with its 95 % interval) and ideal (bar)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, axis="x", alpha=0.2)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def as_data(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings as JSON has them."""
+    return [each.model_dump() for each in findings]
