@@ -21,7 +21,7 @@ def _engine(value: str) -> str:
 
 def _cache(value: str) -> str:
     if value not in ("memory", "none") and not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError(f"must be memory, none or redis://HOST:PORT/DB, not {value!r}")
+        raise ValueError("must be memory, none or redis://HOST:PORT/DB")  # what was given may hold a password
     return value
 
 
