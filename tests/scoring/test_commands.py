@@ -1,0 +1,181 @@
+"""The commands from end to end, on a real SGLang: scored, stopped, gone on with, evaluated, reported."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reasrm.results import Scored
+from tests.components import Sglang
+
+REASRM = Path(sys.executable).parent / "reasrm"
+FAST = ["--max-tokens", "24", "--timeout", "100"]
+
+
+def reasrm(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([REASRM, *map(str, arguments)], capture_output=True, text=True, timeout=110, check=False)
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+def some_of(file: Path, folder: Path, rows: int) -> Path:
+    """The first `rows` rows of a published file, with texts short enough for the tests' model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    short = sorted(json.loads(file.read_text()), key=lambda row: len(json.dumps(row)))[:rows]
+    (folder / file.name).write_text(json.dumps(short))
+    return folder / file.name
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rm_bench_is_judged_and_scored_by_its_formula(sglang: Sglang, shared_data: Path, tmp_path: Path) -> None:
+    for name in ("chat", "code"):
+        some_of(shared_data / "rm-bench" / f"{name}_filtered.json", tmp_path / "rm-bench", 2)
+    output, report = tmp_path / "judged.jsonl", tmp_path / "report.html"
+    done = reasrm(
+        *("eval", "rm-bench", tmp_path / "rm-bench", "--engine", sglang.url, "-o", output, "--report", report, "--json"), *FAST
+    )
+    rows = written(output)
+    assert [(row["subset"], len(row["comparisons"])) for row in rows] == [("chat", 9), ("chat", 9), ("code", 9), ("code", 9)]
+    score = json.loads(done.stdout)
+    assert (score["protocol"], score["overall"], score["missing"]) == ("rm-r1", None, ["math", "safety"])
+    chat = [Scored.read(row) for row in rows[:2]]
+    right = sum(row.correct(each) is True for row in chat for each in row.comparisons)
+    assert score["sections"]["chat"]["value"] == pytest.approx(right / 18)
+    assert "RM-R1-Qwen2.5-Instruct-32B" in report.read_text()
+    again = reasrm("eval", "rm-bench", "--from", output, "--json")
+    assert json.loads(again.stdout) == score
+
+
+def test_rmb_pairs_and_best_of_n_are_judged_in_one_go(sglang: Sglang, shared_data: Path, tmp_path: Path) -> None:
+    for kind in ("Pairwise_set", "BoN_set"):
+        part = Path("rmb") / kind / "Helpfulness" / "Chat"
+        some_of(shared_data / part / "Discussion.json", tmp_path / part, 3)
+    output = tmp_path / "judged.parquet"
+    done = reasrm("eval", "rmb", tmp_path / "rmb", "--engine", sglang.url, "-o", output, "--json", *FAST)
+    score = json.loads(done.stdout)
+    assert set(score["sections"]) == {"Pairwise Helpfulness", "BoN Helpfulness"}
+    assert score["sections"]["BoN Helpfulness"]["n"] == 3
+    shown = reasrm("eval", "rmb", "--from", output, "--protocol", "both-orders")
+    assert "both-orders: both orders" in shown.stdout
+    assert "RM-R1-Qwen2.5-Instruct-32B" in shown.stdout
+
+
+def pairs(path: Path, rows: int) -> Path:
+    lines = [
+        {"id": i, "question": f"What is {i % 40} + 1?", "a": f"{i % 40 + 1}", "b": f"{i}", "winner": "A"}
+        for i in range(1, rows + 1)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_killed_run_goes_on_and_keeps_what_was_done_to_the_byte(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 60)
+    output, journal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.journal"
+    command = ["score", source, "-o", output, "--engine", sglang.url, "--one-order", "--concurrency", "4", *FAST]
+    with subprocess.Popen([REASRM, *map(str, command)], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and (not journal.exists() or len(journal.read_bytes().splitlines()) < 15):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not output.exists()
+    kept = [line.split(b" ", 2) for line in journal.read_bytes().splitlines(keepends=True)[1:] if line.endswith(b"\n")]
+    done = reasrm(*command, "--json")
+    assert json.loads(done.stdout)["rows"] == 60
+    rows = output.read_bytes().splitlines(keepends=True)
+    assert len(kept) >= 13
+    assert all(rows[int(index)] == row for _, index, row in kept)
+    refused = reasrm(*command, check=1)
+    assert "exists; give another name, or replace it with --restart" in refused.stderr
+
+
+def test_an_interrupted_run_says_how_to_go_on(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 200)
+    output, journal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.journal"
+    command = [REASRM, "score", source, "-o", output, "--engine", sglang.url, "--concurrency", "2", *FAST]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and (not journal.exists() or len(journal.read_bytes().splitlines()) < 3):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert journal.exists()
+
+
+def test_summary_and_report_of_a_scored_file(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 12)
+    with source.open("a") as file:
+        file.write(json.dumps({"id": 99, "question": "q", "a": None, "b": "x"}) + "\n")
+    report = tmp_path / "report.html"
+    done = reasrm("score", source, "-o", tmp_path / "out.jsonl", "--engine", sglang.url, "--report", report, *FAST)
+    assert "13, 1 of them bad; the first:" in done.stdout.replace("\n", " ")
+    assert "13 rows of schema pair" in done.stderr
+    assert "13 of 13 rows (100 %)" in done.stderr
+    assert report.read_text().startswith("<!doctype html>")
+
+
+def test_strength_is_measured_and_cleaned_by(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 6)
+    strength, clean = tmp_path / "strength.jsonl", tmp_path / "clean.jsonl"
+    reasrm("data", "strength", source, "-o", strength, "--votes", "4", "--engine", sglang.url, *FAST)
+    rows = written(strength)
+    assert [row["index"] for row in rows] == list(range(6))
+    kept = Scored.read(written(tmp_path / "strength.judge1.jsonl")[0])
+    assert len(kept.comparisons[0].games) == 4
+    reasrm("data", "clean", source, "-o", clean, "--strength", strength, "--flip-below", "-0.9", "--margin")
+    actions = written(tmp_path / "clean.jsonl.actions.jsonl")
+    assert [action["strength"] for action in actions] == [row["strength"] for row in rows]
+    assert len(written(clean)) == sum(action["action"] != "dropped" for action in actions)
+
+
+def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 30)
+    output, drawn = tmp_path / "audit.json", tmp_path / "audit.svg"
+    done = reasrm(*("audit", source, "--sample", "5", "--engine", sglang.url, "-o", output, "--plot", drawn), *FAST)
+    assert "how far this judge can be believed" in done.stdout
+    assert {each["sense"] for each in json.loads(output.read_text())} == {
+        "reproducibility",
+        "internal consistency",
+        "external consistency",
+        "generalisation",
+    }
+    assert "<svg" in drawn.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["score", "{in}", "-o", "{out}", "--engine", "http://127.0.0.1:9"], "no engine answers at http://127.0.0.1:9"),
+        (["score", "{in}", "-o", "{out}", "--url", "http://127.0.0.1:9"], "no gateway answers at http://127.0.0.1:9"),
+        (["score", "missing.jsonl", "-o", "{out}", "--engine", "{url}"], "missing.jsonl: there is no such file or folder"),
+        (["score", "{in}", "-o", "{out}", "--engine", "{url}", "--schema", "odd"], "there is no schema 'odd'"),
+        (["score", "{in}", "-o", "{out}", "--engine", "{url}", "--map", "a"], "--map takes NAME=COLUMN"),
+        (["score", "{in}", "-o", "out.csv", "--engine", "{url}"], "the output ends in .jsonl or .parquet"),
+        (["eval", "odd", "{in}"], "there is no benchmark 'odd'; there are rewardbench"),
+        (["eval", "rmb", "{in}", "--engine", "{url}"], "is pair, where rmb-pairwise or rmb-best-of-n is needed"),
+        (["eval", "rmb", "--from", "{in}"], "no row of judgments"),
+        (["eval", "rmb"], "give PATH to judge, or --from JUDGMENTS"),
+        (["eval", "rmb", "{in}", "--protocol", "odd"], "RMB has no protocol 'odd'; there are rm-r1, both-orders"),
+        (["data", "clean", "{in}", "-o", "{out}", "--margin"], "give --strength FILE"),
+        (["data", "strength", "{in}", "-o", "{out}", "--votes", "3"], "--votes is even"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], said: str) -> None:
+    source = pairs(tmp_path / "in.jsonl", 3)
+    filled = [each.format(**{"in": source, "out": tmp_path / "out.jsonl", "url": sglang.url}) for each in arguments]
+    done = reasrm(*filled, check=None)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.jsonl").exists()
