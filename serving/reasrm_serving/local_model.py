@@ -63,17 +63,13 @@ class LocalModel:
         if not (folder / "config.json").is_file():
             raise InputError(f"no model in {folder}: it has no config.json", field="model")
         self.device = _device(device)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+        self._tokenizer, self._model = _loaded(folder, self.device)
         if not self._tokenizer.chat_template:
             raise InputError(f"the model in {folder} has no chat template, so it cannot be asked", field="model")
-        # In float32 a reply hardly depends on who shares its batch; on a GPU the weights' own type is what fits.
-        dtype = torch.float32 if self.device.type == "cpu" else "auto"
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
-        self._model: Any = model.to(self.device).eval()
         self.name = folder.resolve().name
         self.weight_version = _digest(folder)
-        self.max_context = int(model.config.max_position_embeddings)
-        ends: int | list[int] = model.generation_config.eos_token_id or self._tokenizer.eos_token_id
+        self.max_context = int(self._model.config.max_position_embeddings)
+        ends: int | list[int] = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
         self._ends: list[int] = [ends] if isinstance(ends, int) else ends
         padding: int | None = self._tokenizer.pad_token_id
         self._pad = self._ends[0] if padding is None else padding
@@ -203,6 +199,15 @@ class _Ending(StoppingCriteria):
 def _cut(text: str, stop: tuple[str, ...]) -> str:
     """`text` up to the first of the stop texts."""
     return text[: min((at for at in (text.find(each) for each in stop) if at >= 0), default=len(text))]
+
+
+def _loaded(folder: Path, device: torch.device) -> tuple[Any, Any]:
+    """The tokenizer and the model; transformers' types do not say what they are."""
+    tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True, padding_side="left")
+    # In float32 a reply hardly depends on who shares its batch; on a GPU the weights' own type is what fits.
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+    return tokenizer, model.to(device).eval()
 
 
 def _device(name: str) -> torch.device:
