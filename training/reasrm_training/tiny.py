@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasrm_training.config import Shape
 from reasrm_training.world import generate
+from reasrm_training.world.oracle import careless_chain
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -40,7 +41,7 @@ def _texts() -> list[str]:
     for i, task in enumerate(generate(FIT_SEED, FIT_TASKS)):
         order = "ab" if i % 2 else "ba"
         a, b = task.responses(order)
-        reply = task.chain(order) if i % 4 else task.chain(order, careless=0.5)
+        reply = task.chain(order) if i % 4 else careless_chain(task, order)
         texts.append(_TAG.sub("", f"user\n{task.question}\n{a}\n{b}\nassistant\n{reply}"))
     return texts
 

@@ -71,7 +71,7 @@ def notes(rng: Random, level: int) -> Request:
         bodies.append(body)
     text = " ".join(NOTE_RULE.format(place=r.place, word=r.word) for r in rules)
     return Request(
-        f"note {n} {sorted((r.place, r.word) for r in rules)}",
+        f"note {sorted((r.place, r.word) for r in rules)}",
         rng.choice(NOTE).format(n=COUNTS[n], rules=text),
         tuple(rules),
         (" ".join(bodies[0]), " ".join(bodies[1])),

@@ -206,7 +206,9 @@ def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> 
         "drop": (DROP, kept, f"drop {old} in {x}: {_walk(letters, old, '')}"),
     }[kind]
     question = asks[ask].format(o=old, n=new, x=x)
-    return Problem(f"edit {kind} {min(x, x[::-1])} {old} {new}", question, tuple(answer), f"{working} so {' '.join(answer)}", " ")
+    operands = {"replace": f"{old} {new}", "reverse": "", "drop": old}[kind]
+    key = f"edit {kind} {operands} in {min(x, x[::-1])}"
+    return Problem(key, question, tuple(answer), f"{working} so {' '.join(answer)}", " ")
 
 
 def edits(rng: Random, level: int) -> Drawn:
@@ -226,6 +228,7 @@ def edits(rng: Random, level: int) -> Drawn:
 
 
 Line = tuple[str, str, str, str]  # target, left, operator, right
+SWAP = str.maketrans("xy", "yx")  # the mirror of a program
 
 
 def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> Problem:
@@ -241,8 +244,10 @@ def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> Problem:
         now = " ".join(f"{name}={state[name]}" for name in sorted(state))
         steps.append(f"L{n} {target}={left}{op}{right}={values}{value}; {now}" if op else f"L{n} {now}")
     answer = str(state[shown])
-    question = TRACE[ask].format(x="\n".join([*source, f"print {shown}"]))
-    return Problem(f"trace {lines} {shown}", question, (answer,), "\n".join(steps) + f"\nprint {shown} so {answer}")
+    program = "\n".join(source)
+    question = TRACE[ask].format(x=f"{program}\nprint {shown}")
+    key = min(f"{program} {shown}", f"{program} {shown}".translate(SWAP))
+    return Problem(f"trace {key}", question, (answer,), "\n".join(steps) + f"\nprint {shown} so {answer}")
 
 
 def _apply(state: dict[str, int], left: str, op: str, right: str) -> int:

@@ -53,12 +53,8 @@ class Task:
         """The better side in that order."""
         return "A" if order == "ab" else "B"
 
-    def chain(self, order: Order, careless: float | None = None) -> str:
-        """A right reply; with `careless`, the reply of an oracle that glances instead of checking in about that share."""
-        from reasrm_training.world.oracle import careless_chain
-
-        if careless is not None:
-            return careless_chain(self, order, careless)
+    def chain(self, order: Order) -> str:
+        """A right reply."""
         return f"{self.deliberation}\n{self.evaluation(order)}\n<answer>[[{self.winner(order)}]]</answer>"
 
     def evaluation(self, order: Order) -> str:
