@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from reasrm_training.config import Shape
 from reasrm_training.tiny import LOOK_BACK, TAGS, make_model, make_tokenizer
 from reasrm_training.world import generate
@@ -22,16 +21,16 @@ SHAPE = Shape(
 
 
 @pytest.fixture(scope="module")
-def tokenizer():  # noqa: ANN201
+def tokenizer():
     return make_tokenizer(768)
 
 
-def test_any_text_survives_the_tokenizer(tokenizer) -> None:  # noqa: ANN001
+def test_any_text_survives_the_tokenizer(tokenizer) -> None:
     for text in ("What is 12+30?", "  spaces \n\n", "Grüße, 世界 🙂", "<eval>\n<quote_A> b c</quote_A>", "<|im_end|"):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_digits_and_tags_are_tokens_of_their_own(tokenizer) -> None:  # noqa: ANN001
+def test_digits_and_tags_are_tokens_of_their_own(tokenizer) -> None:
     assert len(tokenizer) == 768
     assert tokenizer.tokenize("4782") == ["4", "7", "8", "2"]
     assert all(tokenizer.tokenize(tag) == [tag] for tag in TAGS)
@@ -39,7 +38,7 @@ def test_digits_and_tags_are_tokens_of_their_own(tokenizer) -> None:  # noqa: AN
     assert tokenizer.decode(tokenizer.encode(reply), skip_special_tokens=True) == reply
 
 
-def test_the_template_is_chatml_and_ends_where_the_reply_begins(tokenizer) -> None:  # noqa: ANN001
+def test_the_template_is_chatml_and_ends_where_the_reply_begins(tokenizer) -> None:
     text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
     assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
@@ -49,7 +48,7 @@ def test_a_vocabulary_too_small_for_bytes_and_tags_is_refused() -> None:
         make_tokenizer(200)
 
 
-def test_the_first_heads_start_out_looking_back(tokenizer) -> None:  # noqa: ANN001
+def test_the_first_heads_start_out_looking_back(tokenizer) -> None:
     model = make_model(SHAPE, tokenizer, seed=3)
     model.set_attn_implementation("eager")
     ids = torch.randint(5, 700, (1, 40), generator=torch.Generator().manual_seed(0))
@@ -59,7 +58,7 @@ def test_the_first_heads_start_out_looking_back(tokenizer) -> None:  # noqa: ANN
         assert all(int(weights[head, at].argmax()) == at - back for at in range(8, 40))
 
 
-def test_one_seed_gives_one_model(tokenizer) -> None:  # noqa: ANN001
+def test_one_seed_gives_one_model(tokenizer) -> None:
     first, again, other = (make_model(SHAPE, tokenizer, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
