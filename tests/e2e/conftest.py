@@ -72,6 +72,6 @@ def picture() -> Callable[..., None]:
         page.evaluate("scrollTo(0, 0)")
         page.mouse.move(0, 0)
         page.wait_for_timeout(400)  # colours fade in
-        page.screenshot(path=PICTURES / f"{name}.png", full_page=True, **how)
+        page.screenshot(path=PICTURES / f"{name}.png", **{"full_page": True} | how)
 
     return take

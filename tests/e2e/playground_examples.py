@@ -14,7 +14,7 @@ from reasrm_training.world import tasks, text
 from tests.components import ROOT
 
 FILE = ROOT / "serving" / "reasrm_serving" / "static" / "examples.json"
-SEED = 4
+SEED = 5
 #: What the page calls a family.
 NAMES = {
     "addition": "Sum",
@@ -27,7 +27,7 @@ NAMES = {
     "notes": "Note",
     "cards": "Card",
 }
-FIRST = ("notes", "addition", "traces", "cards", "ordering", "counting", "multiplication", "edits", "subtraction")
+FIRST = ("cards", "addition", "traces", "notes", "ordering", "counting", "multiplication", "edits", "subtraction")
 OUTSIDE: dict[str, Any] = {
     "question": "Explain to a nurse what a p-value is, in two sentences.",
     "a": "It says how often chance alone would give a difference at least as large as the one seen, if the treatment did nothing. "

@@ -71,7 +71,7 @@ def test_a_pair_is_typed_judged_and_watched_while_the_reply_is_written(open_page
     page = open_page()
     page.wait_for_selector(".example")
     picture(page, "playground-start")
-    request = EXAMPLES["Note"]
+    request = EXAMPLES["Card"]
     write(page, request["question"], request["a"] + " ", request["b"])  # the space makes it a pair that nobody judged before
     page.evaluate(WATCH)
     shown = judge(page)
@@ -90,7 +90,7 @@ def test_a_pair_is_typed_judged_and_watched_while_the_reply_is_written(open_page
 
 def test_a_quotation_in_the_evaluation_leads_to_its_place_in_the_response(open_page: Open) -> None:
     page = open_page()
-    example(page, "Card")
+    example(page, "Note")
     judge(page)
     quote = page.locator(".reply a.quote").first
     letter = re.search(r"side-(\w)", quote.get_attribute("class") or "")
@@ -308,7 +308,7 @@ def test_dark_and_light_follow_the_system_until_somebody_chooses(open_page: Open
     page.reload()
     assert paper(page) > 200
     page.get_by_role("button", name="Dark colours").click()
-    example(page, "Note")
+    example(page, "Card")
     judge(page)
     picture(page, "playground-dark")
 
@@ -316,12 +316,12 @@ def test_dark_and_light_follow_the_system_until_somebody_chooses(open_page: Open
 @pytest.mark.parametrize("width", [390, 320])
 def test_the_page_fits_a_phone(open_page: Open, picture: Picture, width: int) -> None:
     page = open_page(viewport={"width": width, "height": 800}, device_scale_factor=2)
-    for name in ("Note", "Rank five"):
+    for name in ("Card", "Rank five"):
         example(page, name)
         page.locator("#judge").click()
         page.wait_for_selector(VERDICT)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        if name == "Note" and width == 390:
+        if name == "Card" and width == 390:
             picture(page, "playground-phone")
     page.goto(page.url.split("#")[0] + "#/recent")
     page.wait_for_selector("#recent-list table")

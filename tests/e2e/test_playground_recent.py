@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from reasrm_training.world.tasks import FAMILIES, generate
 
 from tests.components import Gateway
 from tests.e2e.playground_examples import shipped
@@ -19,11 +21,21 @@ Open = Callable[..., Page]
 def asked(gateway: Gateway) -> Gateway:
     """The gateway after two runs have asked it."""
     requests = {each["name"]: each["request"] for each in shipped()}
-    loops = [("Sum", "run-one", "sums"), ("Note", "run-one", "notes"), ("Outside its world", "run-two", "chat")]
+    loops = [("Sum", "run-one", "sums"), ("Card", "run-one", "cards"), ("Outside its world", "run-two", "chat")]
     for name, run, subset in loops:
         body = requests[name] | {"run": run, "subset": subset}
         assert httpx.post(f"{gateway.url}/v1/judge", json=body, timeout=60, trust_env=False).status_code == 200
+    if os.environ.get("REASRM_PICTURES"):
+        crowd(gateway)
     return gateway
+
+
+def crowd(gateway: Gateway) -> None:
+    """Some more, for a picture with something to see."""
+    for family in FAMILIES:
+        pairs = [{"question": t.question, "a": t.chosen, "b": t.rejected} for t in generate(11, 8, "heldout", families=(family,))]
+        body = {"pairs": pairs, "run": "held-out", "subset": family, "timeout_s": 300}
+        assert httpx.post(f"{gateway.url}/v1/judge/batch", json=body, timeout=300, trust_env=False).status_code == 200
 
 
 def rows(page: Page, number: int) -> None:
@@ -33,14 +45,14 @@ def rows(page: Page, number: int) -> None:
 def test_judgments_are_searched_and_filtered(open_page: Open, asked: Gateway, picture: Callable[..., None]) -> None:
     page = open_page("/#/recent")
     page.wait_for_selector("#recent-list table")
-    picture(page, "playground-recent")
+    picture(page, "playground-recent", full_page=False)
     page.get_by_label("Run").select_option("run-one")
     rows(page, 2)
-    page.get_by_label("Subset").select_option("notes")
+    page.get_by_label("Subset").select_option("cards")
     rows(page, 1)
-    expect(page.locator("#recent-list")).to_contain_text("run-one / notes")
+    expect(page.locator("#recent-list")).to_contain_text("run-one / cards")
     page.get_by_label("Subset").select_option("")
-    page.get_by_label("Search the texts").fill("NOTE OF FOUR")
+    page.get_by_label("Search the texts").fill("THE RULE NAMED")
     rows(page, 1)
     page.get_by_label("Search the texts").fill("")
     page.get_by_label("Run").select_option("run-two")

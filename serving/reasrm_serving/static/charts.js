@@ -1,7 +1,7 @@
 // Small drawings: drawn by hand as SVG, since they are few and the page loads nothing from elsewhere.
 
 import { h, s } from "./dom.js";
-import { LETTERS, percent, surely } from "./words.js";
+import { LETTERS, percent, signed, surely } from "./words.js";
 
 /** Where each order, and their average, stand between the one side and the other. */
 export function axis(judgment, names) {
@@ -31,7 +31,7 @@ export function rewards(rows, responses) {
   const step = 40; // px, the height of a row of the names beside it
   const height = rows.length * step + 22;
   const name = (index) => (index < responses ? LETTERS[index] : "reference");
-  const said = known.map(({ index, reward, stderr }) => `${name(index)} ${reward.toFixed(2)}${stderr ? ` ± ${stderr.toFixed(2)}` : ""}`);
+  const said = known.map(({ index, reward, stderr }) => `${name(index)} ${signed(reward)}${stderr ? ` ± ${stderr.toFixed(2)}` : ""}`);
   const ticks = [-1, -0.5, 0, 0.5, 1].map((tick) => tick * Math.floor(reach));
   return s("svg", { class: "rewards", role: "img", "aria-label": `Rewards: ${said.join("; ")}`, width: "100%", height },
     ticks.map((tick) => [
@@ -71,12 +71,13 @@ const share = (bins) => {
 
 /** Shares over time, oldest first, with their 95 % intervals: [{share, low, high, n}]. */
 export function trend(points) {
+  if (!points.length) return h("p", { class: "empty" }, "Drawn from five judgments in both orders on.");
   const [width, height] = [400, 96];
   const x = (i) => (points.length < 2 ? width / 2 : (i / (points.length - 1)) * width);
   const y = (value) => height - value * height;
   const line = (key) => points.map((point, i) => `${x(i).toFixed(1)},${y(point[key]).toFixed(1)}`);
   const last = points.at(-1);
-  const drawn = s("svg", { class: "trend", role: "img", width: "100%", height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-label": last ? `Order consistency, latest ${percent(last.share)}` : "No judgments in both orders yet" },
+  const drawn = s("svg", { class: "trend", role: "img", width: "100%", height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-label": `Order consistency, latest ${percent(last.share)}` },
     [0, 0.5, 1].map((tick) => s("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) })),
     points.length > 1 && s("polygon", { class: "band", points: [...line("high"), ...line("low").reverse()].join(" ") }),
     points.length > 1 && s("polyline", { class: "line", points: line("share").join(" ") }),

@@ -3,7 +3,7 @@
 import { rewards } from "./charts.js";
 import { h, say } from "./dom.js";
 import { JudgmentView } from "./judgment.js";
-import { LETTERS, count, percent, plural, seconds } from "./words.js";
+import { LETTERS, count, percent, plural, seconds, signed } from "./words.js";
 
 const nameOf = (index, responses) => (index < responses ? LETTERS[index] : "reference");
 
@@ -60,7 +60,7 @@ export class RankingView {
     const rest = standings.filter(({ index }) => !order.includes(index));
     const rows = [...order.map((index) => standings[index]), ...rest];
     const shown = (standing) => [
-      h("b", {}, standing.reward === null ? "not judged" : standing.reward.toFixed(2).replace("-", "−")),
+      h("b", {}, standing.reward === null ? "not judged" : signed(standing.reward)),
       standing.stderr !== null && h("span", { class: "stderr" }, ` ± ${standing.stderr.toFixed(2)}`),
       standing.duplicate_of !== null && standing.duplicate_of !== undefined && h("span", { class: "stderr" }, ` equals ${nameOf(standing.duplicate_of, this.responses)}`),
     ];
