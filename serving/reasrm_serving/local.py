@@ -14,7 +14,7 @@ from typing import Any
 from reasrm.engine import EngineInfo
 from reasrm.errors import EngineError, EngineNonsense, InputError
 from reasrm.prompts import Pack, load_pack
-from reasrm.types import Ask, Completion, Usage
+from reasrm.types import Ask, Completion, Message, Usage
 from reasrm_serving.domain import load_domain
 from reasrm_serving.fresh import Domain
 from reasrm_serving.local_model import LocalModel, Row, Written
@@ -23,6 +23,7 @@ from reasrm_serving.settings import Settings
 log = logging.getLogger("reasrm.serving")
 MAX_ROWS = 32
 MAX_TOKENS = 65536  # of a batch, prompts and replies: what its key-value cache may hold
+FIRST = Ask(messages=(Message(role="user", content="?"),), max_tokens=2)
 GATHER_S = 0.003  # how long a batch waits for company: both orders of a pair come within less
 
 
@@ -158,6 +159,7 @@ def open_local(settings: Settings) -> tuple[LocalEngine, Pack, Domain | None]:
     """The engine, its prompt pack and its domain, for the model that `settings` name. Raises `InputError`."""
     folder = settings.model_folder
     model = LocalModel(folder, settings.device)
+    model.write([Row(FIRST, model.encode(FIRST))])  # transformers and torch load what they need when they first write
     domain = load_domain(folder)
     pack = load_pack(settings.prompts or ("world" if domain else "rubric"))
     return LocalEngine(model), pack, domain

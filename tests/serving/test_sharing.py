@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.components import Gateway, Redis, Sglang, answers
-from tests.serving.asking import a_pair, finished, metric, running, until
+from tests.components import Gateway, Redis, Sglang, answers, talk
+from tests.serving.asking import a_pair, finished, metric, until
 from tests.tiny_model import make_tiny_model
 
 TYPED = {"engine_failed", "deadline", "busy"}
@@ -44,12 +44,12 @@ def test_what_one_gateway_judged_is_cached_for_the_other(two_gateways) -> None:
     assert metric(second, "reasrm_cache_total") == 1
 
 
-def test_a_claim_whose_owner_was_killed_is_taken_over(two_gateways, random_judge: Sglang) -> None:
+def test_a_claim_whose_owner_was_killed_is_taken_over(two_gateways, redis_server: Redis) -> None:
     owner, other = two_gateways
-    body = a_pair(max_tokens=800)
+    body = a_pair(max_tokens=1500)
     with ThreadPoolExecutor() as threads:
         lost = threads.submit(ask, owner, body)
-        until(lambda: running(random_judge) == 1)
+        until(lambda: b":claim" in talk(redis_server.port, b"KEYS reasrm:*\r\n"))
         waiting = threads.submit(ask, other, body)
         until(lambda: metric(other, "reasrm_in_flight") == 1)
         owner.kill()
@@ -103,9 +103,9 @@ def test_rubbish_in_redis_is_judged_anew(two_gateways, redis_server: Redis) -> N
     first, second = two_gateways
     body = a_pair()
     ask(first, body)
-    talk = ["redis-cli", "-u", redis_server.url]
-    (key,) = subprocess.run([*talk, "KEYS", "reasrm:{*}"], capture_output=True, text=True, check=True).stdout.split()
-    subprocess.run([*talk, "SET", key, "rubbish"], check=True, capture_output=True)
+    cli = ["redis-cli", "-u", redis_server.url]
+    (key,) = subprocess.run([*cli, "KEYS", "reasrm:{*}"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run([*cli, "SET", key, "rubbish"], check=True, capture_output=True)
     reply = ask(second, body)
     assert (reply["winner"], reply["cached"]) == ("A", False)
 
