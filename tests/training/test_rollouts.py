@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,28 @@ from reasrm_training.rollouts import SglangTrainer, full_weights
 from reasrm_training.sglang import Sample, SglangServer, started
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
-from tests.components import ROOT, SGLANG_VENV, Sglang
+from tests.components import ROOT, SGLANG_VENV
 from tests.training.small import recipe, tasks
 
+pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 16}
 PROMPTS = [[35, 223, 36], [60, 61, 62, 63]]
 
 
 @pytest.fixture(scope="module")
-def server(sglang_factory: Callable[..., Sglang], tiny_model: Path) -> Iterator[SglangServer]:
-    running = sglang_factory(tiny_model)
-    yield SglangServer(running.url)
-    running.stop()
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangServer]:
+    """A server as a run starts one for itself, on the CPU; it is gone when the run is over."""
+    python, shim = SGLANG_VENV / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
+    if not python.exists():
+        pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
+    command = (
+        f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
+        "-m sglang.launch_server --device cpu --attention-backend torch_native --max-total-tokens 16384"
+    )
+    with started(command, str(tiny_model), tmp_path_factory.mktemp("own") / "sglang.log") as own:
+        yield own
+    with pytest.raises(EngineUnreachable):
+        own.load_folder(tiny_model, "x")
 
 
 def mean_difference(model: Any, prompt: list[int], sample: Sample) -> float:
@@ -95,19 +105,6 @@ def test_weights_that_are_not_there_are_an_error_that_says_so(server: SglangServ
 def test_a_server_that_is_gone_is_named():
     with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1:9"):
         SglangServer("http://127.0.0.1:9").load_folder(Path("x"), "x")
-
-
-def test_a_run_starts_a_server_of_its_own_where_none_is_named(tiny_model: Path, tmp_path: Path):
-    shim = ROOT / "deploy" / "sglang-cpu" / "shim"
-    command = (
-        f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "
-        f"{SGLANG_VENV}/bin/python -m sglang.launch_server --device cpu --attention-backend torch_native --max-total-tokens 4096"
-    )
-    with started(command, str(tiny_model), tmp_path / "sglang.log") as own:
-        own.load_folder(tiny_model, "x")
-        assert len(own.sample(PROMPTS, SAMPLING, [1, 2], "x")) == 2
-    with pytest.raises(EngineUnreachable):
-        own.load_folder(tiny_model, "x")
 
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path):

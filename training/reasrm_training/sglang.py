@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,7 +168,13 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_own_environment()
+                argv,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=_own_environment(),
+                preexec_fn=_die_with_parent,
             )
         except OSError as error:
             raise EngineUnreachable(f"rollouts.server: cannot start {argv[0]}: {error}") from None
@@ -175,6 +183,13 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
         yield SglangServer(url)
     finally:
         _end(process)
+
+
+def _die_with_parent() -> None:
+    """In the new process: end when the run that started it does, even if it was killed; a server left over holds its GPU."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _own_environment() -> dict[str, str]:
