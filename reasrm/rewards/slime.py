@@ -34,14 +34,14 @@ async def batched_custom_rm(args: Any, samples: Sequence[Any], **_: Any) -> list
 
 async def _group(args: Any, samples: Sequence[Any]) -> list[float]:
     judge = judge_at(args.rm_url, getattr(args, "reasrm_token", None), getattr(args, "reasrm_timeout_s", TIMEOUT_S))
-    options = getattr(args, "reasrm_options", None) or {}
+    options: dict[str, Any] = getattr(args, "reasrm_options", None) or {}
     responses = [response_of(sample.response) for sample in samples]
-    found: list[float | None]
+    found: list[float | None] = [None] * len(samples)
     try:
         ranking = await judge.rank(question_of(samples[0].prompt), responses, **{"replies": False, **options})
         found, why = ranking.rewards, "no verdict"
     except (GatewayError, InputError) as error:
-        found, why = [None] * len(samples), str(error)
+        why = str(error)
     known = [reward for reward in found if reward is not None]
     mean = sum(known) / len(known) if known else 0.0
     for sample, reward in zip(samples, found, strict=True):

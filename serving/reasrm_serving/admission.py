@@ -23,7 +23,7 @@ from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -103,7 +103,7 @@ class Gate:
         self._keys = keys
         self._rates: dict[str, RateLimitItem] = {key.name: parse(key.rate) for key in keys if key.rate}
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        shared = RedisStorage(f"async+{redis_url}", implementation="redispy", **_QUICK) if redis_url else None
+        shared = RedisStorage(f"async+{redis_url}", implementation="redispy", **cast("Any", _QUICK)) if redis_url else None
         self._shared = MovingWindowRateLimiter(shared) if shared else None
         self._under_way: Counter[str] = Counter()
 

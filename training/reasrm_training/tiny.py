@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reasrm_training.config import Shape
 from reasrm_training.world import generate
@@ -96,8 +96,8 @@ def make_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> L
         vocab_size=len(tokenizer),
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=cast("int", tokenizer.eos_token_id),
+        pad_token_id=cast("int", tokenizer.pad_token_id),
     )
     model = LlamaForCausalLM(config)
     layers: Any = model.model.layers
