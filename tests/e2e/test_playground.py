@@ -17,12 +17,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.components import ROOT, Gateway
 from tests.e2e import playground_examples
+from tests.e2e.playground_steps import VERDICT, clipboard, example, headline, judge, write
 
 Open = Callable[..., Page]
 Picture = Callable[..., None]
 EXAMPLES: dict[str, dict[str, Any]] = {each["name"]: each["request"] for each in playground_examples.shipped()}
 BUDGET = 100_000  # bytes that a first visit may load
-VERDICT = ".verdict:not(.waiting)"
 #: Records, before the page changes any further, what is shown while the verdict is not there yet.
 WATCH = """() => {
   window.seen = [];
@@ -32,33 +32,6 @@ WATCH = """() => {
     if (waiting && raw) window.seen.push([waiting.textContent, raw.textContent.length]);
   }).observe(document.getElementById("result"), { childList: true, subtree: true, characterData: true });
 }"""
-
-
-def example(page: Page, name: str) -> None:
-    page.get_by_role("group", name="Examples").get_by_role("button", name=name, exact=True).click()
-
-
-def judge(page: Page) -> str:
-    """Judge what stands in the form by the keyboard, and return the verdict's headline."""
-    page.keyboard.press("Control+Enter")
-    page.wait_for_selector(VERDICT)
-    return headline(page)
-
-
-def headline(page: Page) -> str:
-    return page.locator(f"{VERDICT} .headline").first.inner_text()
-
-
-def write(page: Page, question: str, *responses: str) -> None:
-    page.get_by_label("Question", exact=True).fill(question)
-    for letter, text in zip("ABCDEFGH", responses, strict=False):
-        page.get_by_label(f"Response {letter}", exact=True).fill(text)
-
-
-def clipboard(page: Page, button: str) -> str:
-    page.get_by_role("button", name=button, exact=True).click()
-    expect(page.locator("#toast")).to_contain_text("copied")
-    return page.evaluate("navigator.clipboard.readText()")
 
 
 def test_the_examples_are_held_out_tasks_of_the_world() -> None:

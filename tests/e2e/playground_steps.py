@@ -1,0 +1,34 @@
+"""What a visitor does on the page, in words."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+VERDICT = ".verdict:not(.waiting)"
+
+
+def example(page: Page, name: str) -> None:
+    page.get_by_role("group", name="Examples").get_by_role("button", name=name, exact=True).click()
+
+
+def judge(page: Page) -> str:
+    """Judge what stands in the form by the keyboard, and return the verdict's headline."""
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(VERDICT)
+    return headline(page)
+
+
+def headline(page: Page) -> str:
+    return page.locator(f"{VERDICT} .headline").first.inner_text()
+
+
+def write(page: Page, question: str, *responses: str) -> None:
+    page.get_by_label("Question", exact=True).fill(question)
+    for letter, text in zip("ABCDEFGH", responses, strict=False):
+        page.get_by_label(f"Response {letter}", exact=True).fill(text)
+
+
+def clipboard(page: Page, button: str) -> str:
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator("#toast")).to_contain_text("copied")
+    return page.evaluate("navigator.clipboard.readText()")
