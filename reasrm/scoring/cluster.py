@@ -99,8 +99,6 @@ def _judged(ray: Any, chunk: list[Entry], address: Address, how: How, actors: in
         batch_size=BATCH,
         concurrency=actors,
         num_cpus=0.5,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     for row in judged.iter_rows():
         yield Scored.model_validate_json(row["row"])
