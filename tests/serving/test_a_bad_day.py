@@ -23,7 +23,7 @@ def rollouts() -> list[tuple[str, str]]:
 
 async def reward(client: httpx.AsyncClient, url: str, prompt: str, response: str) -> float | None:
     """As a loop would that retries errors until its patience is over; null stays null."""
-    query = {"cohort": SIZE, "no_verdict": "null", "wait": 20, "timeout": 50}
+    query = {"cohort": SIZE, "no_verdict": "null", "wait": 60, "timeout": 100}
     body = {"prompt": prompt, "response": response}
     for _ in range(4):
         try:
@@ -40,7 +40,7 @@ async def reward(client: httpx.AsyncClient, url: str, prompt: str, response: str
 async def test_on_a_bad_day_every_reward_is_that_of_a_quiet_one_or_null(redis_factory: Callable[[], Redis], tmp_path: Path) -> None:
     engine, redis, asked = ScriptedEngine(), redis_factory(), rollouts()
     with serving(engine.app) as engine.url:
-        async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200)) as client:
+        async with httpx.AsyncClient(timeout=110, trust_env=False, limits=httpx.Limits(max_connections=200)) as client:
             with gateway(engine, tmp_path) as quiet_url:
                 quiet = await asyncio.gather(*(reward(client, quiet_url, *each) for each in asked))
             assert None not in quiet
