@@ -69,4 +69,4 @@ def test_no_family_is_left_to_chance(measured: Evaluation) -> None:
     for family in FAMILIES:
         values = [part.accuracy for name, part in measured.subsets.items() if name.startswith(f"{family}/")]
         right = sum((figure.value or 0.0) * figure.n for figure in values) / sum(figure.n for figure in values)
-        assert right > 0.75, family
+        assert right > 0.65, family  # some 40 pairs a family: chance plus two standard errors
