@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from playwright.sync_api import Page, expect
 
+from tests.e2e.playground_examples import shipped
+
+Open = Callable[..., Page]
+Picture = Callable[..., None]
+EXAMPLES: dict[str, dict[str, Any]] = {each["name"]: each["request"] for each in shipped()}
 VERDICT = ".verdict:not(.waiting)"
+#: What the page says when a button has put something on the clipboard.
+COPIED = {"Copy link": "Link copied", "curl": "curl command copied", "Python": "Python copied", "JSON": "JSON copied"}
 
 
 def example(page: Page, name: str) -> None:
@@ -30,5 +40,5 @@ def write(page: Page, question: str, *responses: str) -> None:
 
 def clipboard(page: Page, button: str) -> str:
     page.get_by_role("button", name=button, exact=True).click()
-    expect(page.locator("#toast")).to_contain_text("copied")
+    expect(page.locator("#toast")).to_have_text(COPIED[button])
     return page.evaluate("navigator.clipboard.readText()")
