@@ -54,18 +54,18 @@ class Finding(Frozen):
 def table(findings: Sequence[Finding]) -> Table:
     """The findings for the terminal."""
     shown = Table(box=None, padding=(0, 2, 0, 0), title="how far this judge can be believed", title_justify="left")
-    for name in ("sense", "test"):
-        shown.add_column(name)
+    shown.add_column("test", max_width=44)
     for name in ("found", "interval", "ideal", "n"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("", style="dim")
     before = ""
     for each in findings:
+        if each.sense != before:
+            shown.add_row(Text(each.sense, style="bold"))
+            before = each.sense
         found = "-" if each.value is None else f"{each.value:.3f}"
         interval = "" if each.low is None or each.high is None else f"{each.low:.3f} to {each.high:.3f}"
-        sense = each.sense if each.sense != before else ""
-        shown.add_row(sense, each.test, found, interval, f"{each.ideal:g}", f"{each.n:,}", Text(each.note))
-        before = each.sense
+        shown.add_row(Text(f"  {each.test}"), found, interval, f"{each.ideal:g}", f"{each.n:,}", Text(each.note))
     return shown
 
 

@@ -89,7 +89,7 @@ def score(
     if report is not None:
         from reasrm.report import write_report
 
-        write_report(report, tally, title=f"{source}, judged", data=data)
+        write_report(report, tally, title=f"{Path(source).name}, judged", data=data)
         told(f"report: {report}")
 
 

@@ -12,13 +12,14 @@ from reasrm.scoring.tally import Tally
 INK = "#010203"  # stands for the page's own text colour
 BLUE, RED, GREEN = "#3b7dd8", "#d8583b", "#3a9d6e"
 MOST_SUBSETS = 30
+WIDE = 5.4  # inches: the text comes out at the page's size
 
 
 def accuracy(tally: Tally) -> str:
     """Accuracy by subset with Wilson's intervals; of many subsets, those with the most verdicts."""
     largest = sorted(tally.accuracy.items(), key=lambda each: -each[1].n)[:MOST_SUBSETS]
     shares = sorted(largest, key=lambda each: each[1].value or 0.0)
-    figure, axes = _axes(7.4, 0.9 + 0.26 * len(shares))
+    figure, axes = _axes(WIDE, 0.9 + 0.26 * len(shares))
     for place, (_, share) in enumerate(shares):
         low, high = (100 * end for end in share.interval)
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2.5, alpha=0.45, solid_capstyle="round")
@@ -33,7 +34,7 @@ def accuracy(tally: Tally) -> str:
 
 def calibration(tally: Tally) -> str:
     """The reliability diagram: how often verdicts of a confidence are right; a dot's area is how many there are."""
-    figure, axes = _axes(4.2, 3.7)
+    figure, axes = _axes(WIDE, 3.4)
     axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
     diagram = tally.calibration.diagram
     largest = max((each.n for each in diagram), default=1)
@@ -49,7 +50,7 @@ def calibration(tally: Tally) -> str:
 
 def probabilities(tally: Tally) -> str:
     """How sure the verdicts are: a histogram of the probability that A is better."""
-    figure, axes = _axes(4.2, 3.7)
+    figure, axes = _axes(WIDE, 3.4)
     bins = tally.confidences
     edges = [place / len(bins) for place in range(len(bins))]
     axes.bar(edges, bins, width=1 / len(bins), align="edge", color=BLUE, alpha=0.8)
@@ -67,7 +68,7 @@ def biases(tally: Tally) -> str:
         ("for the response shown first", tally.shown_first, 0.5),
     ]
     shown = [each for each in named if each[1].n]
-    figure, axes = _axes(7.4, 0.9 + 0.42 * len(shown))
+    figure, axes = _axes(WIDE, 0.9 + 0.42 * len(shown))
     for place, (_, share, ideal) in enumerate(shown):
         low, high = (100 * end for end in share.interval)
         axes.barh(place, 100 * (share.value or 0.0), color=RED, alpha=0.75, height=0.55)
@@ -76,14 +77,14 @@ def biases(tally: Tally) -> str:
             axes.plot([100 * ideal] * 2, [place - 0.4, place + 0.4], color=GREEN, linewidth=3)
     axes.set_yticks(range(len(shown)), [f"{name}  ({share.n:,})" for name, share, _ in shown])
     axes.set_xlim(0, 101)
-    axes.set_xlabel("% (green: without bias, or as the labels are)")
+    axes.set_xlabel("% (green: where it should be)")
     return _svg(figure)
 
 
 def reasons(tally: Tally) -> str:
     """Why there was no verdict."""
     counted = tally.reasons.most_common()[::-1]
-    figure, axes = _axes(7.4, 0.8 + 0.34 * len(counted))
+    figure, axes = _axes(WIDE, 0.8 + 0.34 * len(counted))
     axes.barh([name for name, _ in counted], [count for _, count in counted], color=RED, alpha=0.75, height=0.55)
     axes.set_xlabel("comparisons without a verdict")
     return _svg(figure)
@@ -116,4 +117,4 @@ def _svg(figure: Any) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 44 else "…" + name[-43:]
+    return name if len(name) <= 30 else "…" + name[-29:]

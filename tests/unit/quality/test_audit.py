@@ -146,7 +146,7 @@ def test_findings_are_drawn_tabled_and_data(tmp_path: Path) -> None:
     for name in ("a.svg", "a.png"):
         plot(findings, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 2000
-    assert table(findings).row_count == 2
+    assert table(findings).row_count == 2 + 2  # with a heading for each sense
     assert json.loads(json.dumps(as_data(findings)))[1]["value"] is None
 
 
