@@ -120,7 +120,7 @@ class World(Frozen):
     label_levels: tuple[int, ...]
     heldout: PositiveInt = 1000
     heldout_levels: tuple[int, ...]
-    passes: Literal[1, 2] = 2  # of the oracle; 1 keeps only what it got right unaided
+    passes: Literal[0, 1, 2] = 2  # of the oracle; 1 keeps only what it got right unaided, 0 keeps bare answers: the control
     slip: Share = 0.25  # share of first-pass chains in which the oracle is careless
 
 

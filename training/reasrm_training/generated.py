@@ -51,7 +51,9 @@ def generated_chains(recipe: Recipe, key: bytes) -> tuple[list[Chain], dict[str,
         order = order_of(recipe, index)
         step: Pass = "first"
         example, reply = _example(task, order), careless_chain(task, order, world.slip)
-        if problem := problem_of(reply, example.winner, pack.kind):
+        if world.passes == 0:
+            reply = f"<answer>[[{example.winner}]]</answer>"
+        elif problem := problem_of(reply, example.winner, pack.kind):
             failed[problem] += 1
             if world.passes == 1:
                 continue

@@ -1,0 +1,174 @@
+"""What each part of the training is worth at equal compute: bare answers, chains of one pass, chains of two; then RL or more SFT.
+
+Every arm starts from nothing, on the generated world. RL's compute is counted in passes of a token through the model (a sampled
+token 1, one trained on 3) and given to the arm without RL as further steps of SFT. Two controls see less than a judge does: the
+responses without the question, and only how long they are. Near 50 %, they say that nothing but the task tells which is better.
+
+Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--jobs 2]. Resumable: what is done stays in --folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "training")]
+
+#: Chains, in the order in which the table names them: how many passes of the oracle.
+CHAINS = {"answers alone": 0, "one pass": 1, "two passes": 2}
+CONTROLS = ("responses without the question", "lengths alone")
+SAMPLED, TRAINED = 1, 3  # passes that a token costs
+
+
+def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
+    """The tiny recipe with this bench's budget."""
+    from reasrm_training.recipes import load_recipe
+
+    folder = given.folder / f"{arm.replace(' ', '-')}-{seed}"
+    changes = [f"seed={seed}", f"distill.steps={given.sft}", f"rlvr.steps={given.rl}", f"output={json.dumps(str(folder))}"]
+    changes += [f"world.heldout={given.pairs}", f"world.passes={CHAINS.get(arm, 0)}"]
+    if CHAINS.get(arm, 0) == 0:
+        changes.append("rlvr.guard.min_format=0")
+    return load_recipe("tiny", changes)
+
+
+def do(given: argparse.Namespace, arm: str, seed: int) -> None:
+    """Train and measure one arm: after SFT, after RL on it, and after SFT of as much compute."""
+    from reasrm_training import distill, policy, rlvr
+    from reasrm_training.generated import generated_chains, generated_examples
+    from reasrm_training.stages import tasks_of
+
+    from reasrm.prompts import load_pack
+
+    policy.quiet()
+    recipe = make_recipe(given, arm, seed)
+    pack, folder = load_pack(recipe.prompts), Path(recipe.output)
+    chains = generated_chains(recipe, recipe.fence_key)[0]
+    heldout = generated_examples(recipe, "heldout")
+    if arm in CONTROLS:
+        heldout = [blinded(example, arm) for example in heldout]
+        shown = {example.id: blinded(example, arm) for example in generated_examples(recipe, "distill")}
+        chains = [chain.model_copy(update={"messages": pack.render(shown[chain.id].pair, recipe.fence_key)}) for chain in chains]
+    start = distill.train(recipe, chains, folder / "sft")
+    measure(recipe, heldout, start, folder / "sft.json", votes=())
+    if arm in CONTROLS:
+        return
+    tasks = list(tasks_of(iter(generated_examples(recipe, "rlvr")), recipe, pack))
+    votes = (4, 16) if seed == given.seeds[0] else ()
+    trained = rlvr.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
+    measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
+    steps = given.sft + round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
+    longer = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"steps": steps})})
+    measure(longer, heldout, distill.train(longer, chains, folder / "longer"), folder / "longer.json", votes=votes)
+
+
+def blinded(example: Any, control: str) -> Any:
+    """`example` as the control sees it."""
+    update = {"question": "Which response is better?"}
+    if control == "lengths alone":
+        update |= {side: f"A response of {len(getattr(example, side))} characters." for side in ("a", "b")}
+    return example.model_copy(update=update)
+
+
+def tokens_of(folder: Path) -> int:
+    """The tokens that the training in `folder` saw, as TRL counted them."""
+    newest = max((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    history = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return int(max(row["num_tokens"] for row in history if "num_tokens" in row))
+
+
+def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes: Sequence[int]) -> None:
+    """Judge the held-out pairs with `model`, greedily in both orders, unless that was done."""
+    from reasrm_training import policy
+    from reasrm_training.evaluate import evaluate
+    from reasrm_training.generation import by_model
+
+    from reasrm.prompts import load_pack
+
+    if done.exists():
+        return
+    loaded: Any = policy.load_policy(recipe, model, trained=False)
+    generate = by_model(loaded, policy.load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
+    found = evaluate(heldout, generate, load_pack(recipe.prompts), recipe.fence_key, votes=votes, sampled_pairs=200)
+    done.write_text(found.model_dump_json(indent=2), encoding="utf-8")
+    print(f"{done.parent.name} {done.stem}: {found.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Do what is left, `given.jobs` arms at a time, each a process with its share of the cores."""
+    left = [(arm, seed) for seed in given.seeds for arm in (*reversed(CHAINS), *CONTROLS)]
+    environ = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
+    running: list[subprocess.Popen[bytes]] = []
+    while left or running:
+        while left and len(running) < given.jobs:
+            arm, seed = left.pop(0)
+            running.append(subprocess.Popen([sys.executable, *sys.argv, "--arm", arm, "--seed", str(seed)], env=environ))
+        os.wait()
+        ended = [process for process in running if process.poll() is not None]
+        if any(process.returncode for process in ended):
+            raise SystemExit("an arm failed; what it says stands above, and the same command goes on from there")
+        running = [process for process in running if process not in ended]
+
+
+def report(given: argparse.Namespace) -> None:
+    """Print a row an arm: means over seeds, each with its standard error over seeds where there are several."""
+    figures: dict[str, float] = {}
+    print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 |")
+    print("|---|---|---|---|---|---|---|---|")
+    stages = {"sft": "SFT", "longer": "SFT, as much compute as with RL", "rl": "SFT, then RL"}
+    wanted = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
+    for arm, stage in wanted:
+        files = [given.folder / f"{arm.replace(' ', '-')}-{seed}" / f"{stage}.json" for seed in given.seeds]
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+        if not found:
+            continue
+        greedy = [one["greedy"] for one in found]
+        cells = [over_seeds([one[name] for one in greedy]) for name in ("accuracy", "order_consistency", "format")]
+        sampled = [one for one in found if one["voting"]]
+        cells += [over_seeds([one["sampled"] for one in sampled])]
+        cells += [over_seeds([one["voting"][k] for one in sampled]) for k in ("4", "16")]
+        print(f"| {arm}: {stages[stage]} | {len(found)} | " + " | ".join(cells) + " |")
+        figures[f"{arm}/{stage}"] = round(statistics.fmean(one["accuracy"]["value"] for one in greedy), 4)
+    print(json.dumps({"bench": "arms", "sft": given.sft, "rl": given.rl, "pairs": given.pairs, "accuracy": figures}))
+
+
+def over_seeds(shares: Sequence[Any]) -> str:
+    """The mean of one share over seeds in percent, with its standard error: over seeds, or over pairs where there is one seed."""
+    values = [100 * share["value"] for share in shares if share["value"] is not None]
+    if not values:
+        return "–"
+    if len(values) == 1:
+        return f"{values[0]:.1f} ± {100 * (shares[0]['stderr'] or 0):.1f}"
+    return f"{statistics.fmean(values):.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--sft", type=int, default=1600, help="steps of 16 chains")
+    parser.add_argument("--rl", type=int, default=40, help="steps of 16 x 8 replies")
+    parser.add_argument("--pairs", type=int, default=1000, help="held-out pairs, each judged in both orders")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="arms at a time")
+    parser.add_argument("--folder", type=Path, default=Path("runs/arms"))
+    parser.add_argument("--report", action="store_true", help="only print the table of what is done")
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.arm:
+        do(given, given.arm, given.seed)
+        return
+    if not given.report:
+        run(given)
+    report(given)
+
+
+if __name__ == "__main__":
+    main()
