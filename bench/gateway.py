@@ -3,7 +3,7 @@
 (a) judgments a second through the gateway over the same prompts straight to the same SGLang, 64 at once;
 (b) cached judgments a second against a plain FastAPI endpoint that returns the same bytes, and against LiteLLM's proxy with
     Redis caching; (c) uncached ones through an engine that answers at once, against LiteLLM, and the latency that is added;
-(d) the gateway's memory after many judgments.
+(d) after many judgments: the gateway's memory and processor time, and what Redis keeps of each.
 
 Run: python bench/gateway.py [--seconds 8] [--judgments 100000] [--without-litellm]
 LiteLLM has an environment of its own: python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]==1.106.*'
@@ -28,6 +28,7 @@ from typing import Any
 
 import httpx
 import psutil
+from redis import from_url as redis_client
 from rich.console import Console
 from rich.table import Table
 
@@ -199,7 +200,7 @@ async def payloads(sglang: Sglang, prompts: str, bodies: Sequence[dict[str, Any]
 # --- (b) and (c) ----------------------------------------------------------------------------------------------------------
 
 
-def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) -> tuple[dict[str, float], Gateway]:
+def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) -> tuple[dict[str, float], Gateway, Redis]:
     """Cached and uncached, over an engine that answers at once; everybody with the same Redis caching switched on."""
     redis, engine = bench.start(Redis(bench.log())), bench.python("instant.py")
     gateway = bench.gateway("--engine", f"http://127.0.0.1:{engine.port}", "--prompts", "rubric", "--cache", redis.url)
@@ -245,7 +246,8 @@ def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) 
             "litellm_rss_mb": rss_mb(proxy),
         }
         proxy.stop()
-    return figures, gateway
+    figures["cached_cores"] = cores(gateway, lambda: load(gateway.port, map(judging, [0] * 10_000), connections=CONNECTIONS))
+    return figures, gateway, redis
 
 
 # --- (d) ------------------------------------------------------------------------------------------------------------------
@@ -257,10 +259,29 @@ def rss_mb(server: Server) -> float:
     return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 2**20
 
 
-def memory(gateway: Gateway, judgments: int) -> dict[str, float]:
-    """The gateway's memory after so many different judgments."""
-    load(gateway.port, map(judging, itertools.islice(_fresh, judgments)), connections=CONNECTIONS)
-    return {"rss_mb": rss_mb(gateway), "judgments": judgments}
+def cores(server: Server, run: Callable[[], Seen]) -> float:
+    """The cores that 1,000 answers a second would keep busy in `server`: its processor seconds for 1,000 answers."""
+
+    def spent() -> float:
+        times = psutil.Process(server.pid).cpu_times()
+        return times.user + times.system
+
+    before = spent()
+    answered = run().count
+    return (spent() - before) / answered * 1000
+
+
+def memory(gateway: Gateway, redis: Redis, judgments: int) -> dict[str, float]:
+    """What so many different judgments cost: the gateway's memory and processor, and Redis' memory for each that it keeps."""
+
+    def kept() -> int:
+        with contextlib.closing(redis_client(redis.url)) as client:
+            return client.info("memory")["used_memory"]
+
+    before = kept()
+    busy = cores(gateway, lambda: load(gateway.port, map(judging, itertools.islice(_fresh, judgments)), connections=CONNECTIONS))
+    figures = {"rss_mb": rss_mb(gateway), "uncached_cores": busy}
+    return figures | {"redis_gb_per_million": (kept() - before) / judgments / 1000}
 
 
 # --- all of it ------------------------------------------------------------------------------------------------------------
@@ -282,10 +303,13 @@ ROWS = (
     ("litellm_added_p50_ms", "  LiteLLM adds, p50 (ms)", ""),
     ("rss_mb", "memory after the judgments (MiB)", ""),
     ("litellm_rss_mb", "  LiteLLM's memory (MiB)", ""),
+    ("cached_cores", "cores for 1,000 cached judgments a second", ""),
+    ("uncached_cores", "cores for 1,000 new judgments a second, the engine left out", ""),
+    ("redis_gb_per_million", "Redis' memory for a million verdicts (GB)", ""),
 )
 KEYS = (
     *("engine_ratio", "cached_vs_fastapi", "cached_vs_litellm", "uncached_vs_litellm"),
-    *("added_p50_ms", "added_p99_ms", "rss_mb"),
+    *("added_p50_ms", "added_p99_ms", "rss_mb", "cached_cores", "uncached_cores", "redis_gb_per_million"),
 )
 
 
@@ -306,8 +330,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ExitStack() as stack:
         bench = Bench(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        figures, gateway = before_instant(bench, args.seconds, args.rounds, litellm=not args.without_litellm)
-        figures |= memory(gateway, args.judgments)
+        figures, gateway, redis = before_instant(bench, args.seconds, args.rounds, litellm=not args.without_litellm)
+        figures |= memory(gateway, redis, args.judgments)
         gateway.stop()
         if not args.without_sglang:
             figures |= before_sglang(bench, args.prompts, args.rounds)
