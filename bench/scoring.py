@@ -79,7 +79,7 @@ def timed(method):
 
 Journal.append = timed(Journal.append)
 source, output, orders = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-limiter = Limiter(64)
+limiter = Limiter()
 judge = EngineJudge(LimitedCompleter(AtOnce(), limiter), load_pack("rubric"), b"key")
 start = time.perf_counter()
 tally = asyncio.run(

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reasrm.types import Frozen, Judgment, Order, Reason, Side, Verdict, other
+
+
+class Who(NamedTuple):
+    """Who judged: the model, the version of its weights, and the digest of its prompts."""
+
+    model: str
+    weight_version: str = ""
+    prompt_digest: str = ""
 
 
 class Game(Frozen):
@@ -79,7 +87,8 @@ class Scored(Frozen):
     """One row of a data set, judged, or the `error` for which it could not be.
 
     `index` counts from 0 over the whole input, `row` from 1 within `file`. `labels` are the data set's, `lengths` the
-    responses' characters. `rewards` stand where the responses were ranked. Tokens are those of all replies.
+    responses' characters. `rewards` stand where the responses were ranked. `model`, `weight_version` and `prompt_digest` name the
+    judge. Tokens are those of all replies.
     """
 
     index: int
@@ -93,8 +102,16 @@ class Scored(Frozen):
     strength: float | None = None
     comparisons: tuple[Compared, ...] = ()
     rewards: tuple[float | None, ...] | None = None
+    model: str = ""
+    weight_version: str = ""
+    prompt_digest: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    @property
+    def judge(self) -> Who | None:
+        """Who judged the row; None where nobody did or where that was not written down."""
+        return Who(self.model, self.weight_version, self.prompt_digest) if self.model else None
 
     @property
     def only(self) -> Compared | None:

@@ -102,7 +102,8 @@ def sampled(data: Any, size: int) -> list[Any]:
 
 async def _audit(examples: list[Any], options: Any, address: Any) -> Any:
     from reasrm.audit import audit as run
+    from reasrm.audit.run import LOAD
     from reasrm.scoring import Limiter, connect
 
-    async with connect(address, Limiter(64, fixed=True)) as connected:
+    async with connect(address, Limiter(LOAD)) as connected:
         return await run(examples, connected.judge, options, told=told)

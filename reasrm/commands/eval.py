@@ -20,6 +20,7 @@ from reasrm.commands.score import (
     TimeoutOption,
     TokenOption,
     UrlOption,
+    check_place,
     told,
 )
 
@@ -75,6 +76,7 @@ def evaluate(
         raise InputError("give PATH to judge, or --from JUDGMENTS to score; see reasrm eval --help")
     chosen = BENCHMARKS[benchmark]
     how = chosen.protocol(protocol)
+    check_place(report)
     judged = from_ or output or Path(f"{benchmark}.judged.jsonl")
     if path is not None:
         address = Address(url, engine, prompts, token, model, timeout)
@@ -116,9 +118,9 @@ def _show(
     score = benchmark.score(counted(), protocol)
     if tally.errors:
         told(f"{tally.errors:,} rows could not be judged and count nowhere; the first: {tally.first_error}")
-    shown = comparison(benchmark, protocol, score, judged.name)
+    shown = comparison(benchmark, protocol, score, " + ".join(Path(who.model).name for who in tally.judges) or judged.name)
     if as_json:
-        sys.stdout.write(json.dumps(as_data(benchmark, protocol, score), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_data(benchmark, protocol, score, tally), indent=2) + "\n")
     else:
         from rich.console import Console
 

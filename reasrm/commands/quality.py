@@ -85,9 +85,8 @@ def strength(
         data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
         for number, at in enumerate(engine or [None], 1):
             kept = output.with_name(f"{output.stem}.judge{number}.jsonl")
-            if restart or not kept.exists():
-                address = Address(url, at, prompts, token, None, timeout)
-                _judge(Job(data, kept, How(options), restart=restart), address, votes // 2, concurrency)
+            address = Address(url, at, prompts, token, None, timeout)
+            _judge(Job(data, kept, How(options), restart=restart), address, votes // 2, concurrency)
             judged.append(kept)
     measured = strengths([read_judgments(path) for path in judged])
     counts = Counter[str]()
@@ -99,13 +98,21 @@ def strength(
 
 
 def _judge(job: Any, address: Any, rounds: int, concurrency: int | None) -> None:
-    """Score with every pair read `rounds` times in both orders."""
-    from reasrm.quality import Repeated
+    """Score with every pair read `rounds` times in both orders, unless an earlier run has done so."""
+    from reasrm.errors import Refused
+    from reasrm.quality import Repeated, kept_from
+    from reasrm.report.benchmark import read_judgments
+    from reasrm.results import Who
     from reasrm.scoring import Connected, Limiter, connect, score_with
 
     async def judge() -> None:
-        limiter = Limiter(concurrency or 32, fixed=concurrency is not None)
+        limiter = Limiter(concurrency)
         async with connect(address, limiter) as connected:
+            if job.output.exists() and not job.restart and not job.journal.exists():
+                if kept_from(read_judgments(job.output), job.data, Who(**connected.identity), 2 * rounds):
+                    told(f"{job.output} holds these judgments already")
+                    return
+                raise Refused(f"{job.output} holds judgments of other rows or by another judge; replace it with --restart")
             repeated = Connected(Repeated(connected.judge, rounds), connected.identity | {"rounds": rounds})
             await score_with(job, repeated, limiter=limiter, say=None if sys.stderr.isatty() else told)
 

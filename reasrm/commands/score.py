@@ -80,6 +80,7 @@ def score(
     from reasrm.datasets import DataSet, mapping_of
     from reasrm.scoring import Address, How, Job
 
+    check_place(report)
     options = options_of(one_order, votes, temperature, max_tokens, seed)
     data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
     job = Job(data, output, How(options, method, replies), restart=restart, fail_fast=fail_fast)
@@ -91,6 +92,19 @@ def score(
 
         write_report(report, tally, title=f"{Path(source).name}, judged", data=data)
         told(f"report: {report}")
+
+
+def check_place(report: Path | None) -> None:
+    """Raises InputError where a report that is asked for could not be written: known before any token is spent."""
+    from reasrm.errors import InputError
+
+    if report is not None:
+        from reasrm.report import check_installed
+
+        check_installed()
+        if report.is_dir() or not report.parent.is_dir():
+            why = "is a folder; name a file in it" if report.is_dir() else f"there is no folder {report.parent} to write to"
+            raise InputError(f"--report {report}: {why}", field="report")
 
 
 def options_of(one_order: bool, votes: int, temperature: float | None, max_tokens: int, seed: int = 0) -> Any:
@@ -111,7 +125,7 @@ def run(job: Job, address: Address, *, concurrency: int | None = None, ray: str 
         from reasrm.scoring.cluster import score_on_ray
 
         return score_on_ray(job, address, ray, concurrency=concurrency, say=told)
-    limiter = Limiter(concurrency or 32, fixed=concurrency is not None)
+    limiter = Limiter(concurrency)
     say = None if sys.stderr.isatty() else told
     return asyncio.run(score(job, address, limiter=limiter, say=say))
 

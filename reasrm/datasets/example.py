@@ -60,6 +60,11 @@ class Example(Frozen):
         """The other response of a pair, where one is preferred."""
         return None if self.winner is None else self.responses["BA".index(self.winner)]
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Characters of each response."""
+        return tuple(sum(len(message.content) for message in response) for response in self.responses)
+
     def preferred(self, i: int, j: int) -> Side | None:
         """Which of responses `i` ("A") and `j` ("B") the labels prefer; None for a tie or without labels."""
         if self.labels is None or self.labels[i] == self.labels[j]:

@@ -1,6 +1,6 @@
 """The quality of preference data: how strongly each pair is preferred, and what to do with the weak, the wrong and the doubled."""
 
 from reasrm.quality.clean import Action, Rules, clean
-from reasrm.quality.strength import Repeated, Strength, strengths
+from reasrm.quality.strength import Repeated, Strength, kept_from, strengths
 
-__all__ = ["Action", "Repeated", "Rules", "Strength", "clean", "strengths"]
+__all__ = ["Action", "Repeated", "Rules", "Strength", "clean", "kept_from", "strengths"]

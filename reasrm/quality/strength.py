@@ -9,9 +9,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from reasrm.datasets import Entry
 from reasrm.errors import InputError
-from reasrm.results import Compared, Scored
+from reasrm.results import Compared, Scored, Who
 from reasrm.types import Frozen, Judgment, NoVerdict, Options, Pair, PairJudge, Usage, Verdict
 
 
@@ -82,6 +84,19 @@ def strengths(judges: Sequence[Iterable[Scored]]) -> Iterator[Strength]:
             judges=each,
             replies=len(votes),
         )
+
+
+def kept_from(rows: Iterable[Scored], entries: Iterable[Entry], judge: Who, votes: int) -> bool:
+    """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies a pair: then they need not be made again."""
+    return all(
+        row is not None
+        and entry is not None
+        and (row.index, row.file, row.id, row.error) == (entry.index, entry.file, entry.id, entry.error)
+        and (entry.example is None or row.lengths == entry.example.lengths)
+        and row.judge in (None, judge)
+        and all(len(compared.games) in (0, votes) for compared in row.comparisons)
+        for row, entry in zip_longest(rows, entries)
+    )
 
 
 def _labelled(row: Scored) -> tuple[Compared, int] | None:

@@ -20,6 +20,7 @@ from reasrm.errors import InputError
 from reasrm.metrics import Mean
 from reasrm.report.page import Comparison
 from reasrm.results import Scored
+from reasrm.scoring.tally import Tally
 
 
 def read_judgments(path: Path) -> Iterator[Scored]:
@@ -82,11 +83,16 @@ def for_terminal(shown: Comparison, score: Score) -> RenderableType:
     return Group(table, Text(), subsets, Text(), *(Text(note, style="dim") for note in shown.notes))
 
 
-def as_data(benchmark: Benchmark, protocol: Protocol, score: Score) -> dict[str, Any]:
-    """The score as JSON has it, in [0, 1]; what is no number is null."""
+def as_data(benchmark: Benchmark, protocol: Protocol, score: Score, tally: Tally) -> dict[str, Any]:
+    """The score as JSON has it, in [0, 1], with what was judged and what had no verdict; what is no number is null."""
     return {
         "benchmark": benchmark.name,
         "protocol": protocol.name,
+        "judges": [who._asdict() for who in tally.judges],
+        "rows": tally.rows,
+        "bad_rows": tally.errors,
+        "comparisons": tally.comparisons,
+        "no_verdict": dict(tally.reasons),
         "overall": _number(score.overall),
         "sections": {name: _number(mean) for name, mean in score.sections.items()},
         "subsets": {name: _number(mean) for name, mean in score.subsets.items()},

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from reasrm.datasets import DataSet, Entry
-from reasrm.datasets.files import needed
 from reasrm.metrics import Share
 from reasrm.parsing import parse
 from reasrm.report import plots
+from reasrm.report.drawing import render
 from reasrm.results import Compared, Scored
 from reasrm.scoring.summary import facts_of, percent
 from reasrm.scoring.tally import Tally
@@ -34,21 +33,17 @@ def write_report(
     path: Path, tally: Tally, *, title: str, data: DataSet | None = None, comparison: Comparison | None = None
 ) -> None:
     """Write the page to `path`. `data` gives the texts of the rows it shows. Raises InputError where a package is missing."""
-    jinja2 = needed("jinja2")
-    source = resources.files("reasrm.report").joinpath("page.html").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    drawn = _plots(tally)
-    path.write_text(
-        template.render(
-            title=title,
-            comparison=comparison,
-            headline=_headline(tally),
-            facts=facts_of(tally),
-            plots=[(name, why, needed("markupsafe").Markup(svg)) for name, why, svg in drawn],
-            wrong=_wrong_rows(tally, data),
-        ),
-        encoding="utf-8",
+    page = render(
+        "reasrm.report",
+        "page.html",
+        title=title,
+        comparison=comparison,
+        headline=_headline(tally),
+        facts=facts_of(tally),
+        plots=_plots(tally),
+        wrong=_wrong_rows(tally, data),
     )
+    path.write_text(page, encoding="utf-8")
 
 
 def _headline(tally: Tally) -> list[tuple[str, str, str]]:
@@ -66,9 +61,9 @@ def _headline(tally: Tally) -> list[tuple[str, str, str]]:
     return told
 
 
-def _plots(tally: Tally) -> list[tuple[str, str, str]]:
+def _plots(tally: Tally) -> list[tuple[str, str, Any]]:
     """(title, how to read it, SVG) of every plot there is something to draw for."""
-    drawn: list[tuple[str, str, str]] = []
+    drawn: list[tuple[str, str, Any]] = []
     if tally.accuracy:
         drawn.append(("Accuracy", "By subset, with 95 % intervals; in brackets how many verdicts.", plots.accuracy(tally)))
     if tally.shown_first.n:

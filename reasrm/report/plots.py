@@ -1,25 +1,21 @@
-"""The report's plots, by matplotlib, as SVG that takes the page's text colour and so fits a light and a dark page."""
+"""The plots of a scoring: what a tally counts."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from reasrm.datasets.files import needed
 from reasrm.metrics import Share
+from reasrm.report.drawing import BLUE, GREEN, INK, RED, WIDE, axes_of, svg
 from reasrm.scoring.tally import Tally
 
-INK = "#010203"  # stands for the page's own text colour
-BLUE, RED, GREEN = "#3b7dd8", "#d8583b", "#3a9d6e"
 MOST_SUBSETS = 30
-WIDE = 5.4  # inches: the text comes out at the page's size
 
 
-def accuracy(tally: Tally) -> str:
+def accuracy(tally: Tally) -> Any:
     """Accuracy by subset with Wilson's intervals; of many subsets, those with the most verdicts."""
     largest = sorted(tally.accuracy.items(), key=lambda each: -each[1].n)[:MOST_SUBSETS]
     shares = sorted(largest, key=lambda each: each[1].value or 0.0)
-    figure, axes = _axes(WIDE, 0.9 + 0.26 * len(shares))
+    figure, axes = axes_of(WIDE, 0.9 + 0.26 * len(shares))
     for place, (_, share) in enumerate(shares):
         low, high = (100 * end for end in share.interval)
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2.5, alpha=0.45, solid_capstyle="round")
@@ -29,12 +25,12 @@ def accuracy(tally: Tally) -> str:
     axes.set_xlim(0, 101)
     axes.set_ylim(-0.7, len(shares) - 0.3)
     axes.set_xlabel("verdicts that agree with the label, % (dotted: chance)")
-    return _svg(figure)
+    return svg(figure)
 
 
-def calibration(tally: Tally) -> str:
+def calibration(tally: Tally) -> Any:
     """The reliability diagram: how often verdicts of a confidence are right; a dot's area is how many there are."""
-    figure, axes = _axes(WIDE, 3.4)
+    figure, axes = axes_of(WIDE, 3.4)
     axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
     diagram = tally.calibration.diagram
     largest = max((each.n for each in diagram), default=1)
@@ -45,22 +41,22 @@ def calibration(tally: Tally) -> str:
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence of the verdict")
     axes.set_ylabel("share that is right")
-    return _svg(figure)
+    return svg(figure)
 
 
-def probabilities(tally: Tally) -> str:
+def probabilities(tally: Tally) -> Any:
     """How sure the verdicts are: a histogram of the probability that A is better."""
-    figure, axes = _axes(WIDE, 3.4)
+    figure, axes = axes_of(WIDE, 3.4)
     bins = tally.confidences
     edges = [place / len(bins) for place in range(len(bins))]
     axes.bar(edges, bins, width=1 / len(bins), align="edge", color=BLUE, alpha=0.8)
     axes.set_xlim(0, 1)
     axes.set_xlabel("probability that A is better")
     axes.set_ylabel("verdicts")
-    return _svg(figure)
+    return svg(figure)
 
 
-def biases(tally: Tally) -> str:
+def biases(tally: Tally) -> Any:
     """What should be even, or as the labels have it: position, length and the agreement of the two orders."""
     named: list[tuple[str, Share, float | None]] = [
         ("both orders agree", tally.consistent, 1.0),
@@ -68,7 +64,7 @@ def biases(tally: Tally) -> str:
         ("for the response shown first", tally.shown_first, 0.5),
     ]
     shown = [each for each in named if each[1].n]
-    figure, axes = _axes(WIDE, 0.9 + 0.42 * len(shown))
+    figure, axes = axes_of(WIDE, 0.9 + 0.42 * len(shown))
     for place, (_, share, ideal) in enumerate(shown):
         low, high = (100 * end for end in share.interval)
         axes.barh(place, 100 * (share.value or 0.0), color=RED, alpha=0.75, height=0.55)
@@ -78,42 +74,16 @@ def biases(tally: Tally) -> str:
     axes.set_yticks(range(len(shown)), [f"{name}  ({share.n:,})" for name, share, _ in shown])
     axes.set_xlim(0, 101)
     axes.set_xlabel("% (green: where it should be)")
-    return _svg(figure)
+    return svg(figure)
 
 
-def reasons(tally: Tally) -> str:
+def reasons(tally: Tally) -> Any:
     """Why there was no verdict."""
     counted = tally.reasons.most_common()[::-1]
-    figure, axes = _axes(WIDE, 0.8 + 0.34 * len(counted))
+    figure, axes = axes_of(WIDE, 0.8 + 0.34 * len(counted))
     axes.barh([name for name, _ in counted], [count for _, count in counted], color=RED, alpha=0.75, height=0.55)
     axes.set_xlabel("comparisons without a verdict")
-    return _svg(figure)
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of its own (no global state) with its axes, in inches."""
-    figure = needed("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0.0)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(INK)
-    axes.tick_params(colors=INK)
-    axes.grid(visible=True, axis="x", color=INK, alpha=0.12)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    for axes in figure.axes:
-        axes.xaxis.label.set_color(INK)
-        axes.yaxis.label.set_color(INK)
-    matplotlib = needed("matplotlib")
-    written = io.StringIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": "reasrm", "font.family": "sans-serif", "font.size": 10}
-    with matplotlib.rc_context(style):
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = written.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+    return svg(figure)
 
 
 def _short(name: str) -> str:

@@ -33,7 +33,7 @@ class JudgeActor:
     def __init__(self, address: Address, how: How, concurrency: int | None) -> None:
         self._address = address
         self._how = how
-        self._limiter = Limiter(concurrency or 32, fixed=concurrency is not None)
+        self._limiter = Limiter(concurrency)
         self._loop = asyncio.new_event_loop()
         self._connection = connect(address, self._limiter)
         self._connected = self._loop.run_until_complete(self._connection.__aenter__())

@@ -14,19 +14,20 @@ from reasrm.scoring.aimd import Aimd
 
 T = TypeVar("T")
 TRIES = 3
+START = 64  # requests in flight before anything is known of the engine
 
 
 class Limiter:
-    """At most `limit` requests at once, moved by `Aimd` after every round of `limit` answers; `fixed` keeps it where it is.
+    """At most `limit` requests at once: `fixed` of them, or as many as `Aimd` finds after every round of `limit` answers.
 
-    `patience_s`: how long nothing may succeed before the run stops.
+    `start`: where it begins to look; `patience_s`: how long nothing may succeed before the run stops.
     """
 
-    def __init__(self, start: int = 32, *, fixed: bool = False, patience_s: float = 300.0) -> None:
+    def __init__(self, fixed: int | None = None, *, start: int = START, patience_s: float = 300.0) -> None:
         self.in_flight = 0
         self.refusals = 0
-        self._aimd = Aimd(float(start))
-        self._fixed = fixed
+        self._aimd = Aimd(float(fixed or start))
+        self._fixed = fixed is not None
         self._patience_s = patience_s
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._succeeded_at = time.monotonic()

@@ -79,6 +79,7 @@ def _schema(pa: Any) -> Any:
             *(("winner", text), ("probability_a", number), ("correct", truth), ("order_consistent", truth), ("reason", text)),
             *(("labels", pa.list_(number)), ("lengths", pa.list_(whole)), ("strength", number)),
             *(("comparisons", pa.list_(compared)), ("rewards", pa.list_(number))),
+            *(("model", text), ("weight_version", text), ("prompt_digest", text)),
             *(("prompt_tokens", whole), ("completion_tokens", whole)),
         ]
     )

@@ -9,7 +9,7 @@ from typing import Any, cast
 from reasrm.datasets import Entry, Example
 from reasrm.errors import InputError, Refused, TooLong
 from reasrm.results import Compared, Scored, drawn_order
-from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Usage
+from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ async def judge_row(entry: Entry, judge: PairJudge, how: How) -> Scored:
     about |= {
         "subset": example.subset,
         "labels": example.labels,
-        "lengths": tuple(sum(len(message.content) for message in response) for response in example.responses),
+        "lengths": example.lengths,
         "strength": example.strength,
     }
     try:
@@ -67,7 +67,7 @@ async def _compared(example: Example, index: int, judge: PairJudge, how: How) ->
         Compared.of(i, j, judgment, flipped=flip, replies=how.replies)
         for (i, j), flip, judgment in zip(example.asked, flips, judgments, strict=True)
     )
-    return {"comparisons": comparisons} | _tokens(judgments)
+    return {"comparisons": comparisons} | _judge_and_cost(judgments)
 
 
 async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any]:
@@ -79,12 +79,17 @@ async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any
     ranking = await rank(group, options, judge)
     compared = tuple(Compared.of(each.i, each.j, each.judgment, replies=how.replies) for each in ranking.comparisons)
     judgments = [each.judgment for each in ranking.comparisons]
-    return {"comparisons": compared, "rewards": tuple(ranking.rewards)} | _tokens(judgments)
+    return {"comparisons": compared, "rewards": tuple(ranking.rewards)} | _judge_and_cost(judgments)
 
 
-def _tokens(judgments: list[Judgment]) -> dict[str, int]:
-    usage = sum((judgment.usage for judgment in judgments), Usage())
-    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
+    """Who judged, as the first judgment that knows it says, and the tokens of all."""
+    known = next((judgment for judgment in judgments if judgment.model), None)
+    who = {} if known is None else known.model_dump(include={"model", "weight_version", "prompt_digest"})
+    return who | {
+        "prompt_tokens": sum(judgment.usage.prompt_tokens for judgment in judgments),
+        "completion_tokens": sum(judgment.usage.completion_tokens for judgment in judgments),
+    }
 
 
 async def _judged(pair: Pair, judge: PairJudge, options: Options) -> Judgment:

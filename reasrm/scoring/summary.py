@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reasrm.metrics import Share
+from reasrm.results import Who
 from reasrm.scoring.tally import Tally
 
 
@@ -45,6 +46,7 @@ def percent(share: Share) -> str:
 def facts_of(tally: Tally) -> list[tuple[str, str]]:
     """Everything beside accuracy, as (name, sentence)."""
     facts = [
+        *(("judge", _judge(who, rows, tally)) for who, rows in tally.judges.most_common()),
         ("rows", f"{tally.rows:,}" + (f", {tally.errors:,} of them bad; the first: {tally.first_error}" if tally.errors else "")),
         ("comparisons", f"{tally.comparisons:,}; {_sources(tally)}"),
     ]
@@ -72,6 +74,7 @@ def as_data(tally: Tally) -> dict[str, Any]:
     return {
         "rows": tally.rows,
         "bad_rows": tally.errors,
+        "judges": [who._asdict() for who in tally.judges],
         "comparisons": tally.comparisons,
         "no_verdict": dict(tally.reasons),
         "accuracy": {name: _share(share) for name, share in sorted(tally.accuracy.items())},
@@ -88,6 +91,11 @@ def as_data(tally: Tally) -> dict[str, Any]:
 
 def _share(share: Share) -> dict[str, Any]:
     return {"value": share.value, "interval": share.interval, "n": share.n}
+
+
+def _judge(who: Who, rows: int, tally: Tally) -> str:
+    weights = f", weights {who.weight_version}" if who.weight_version else ""
+    return f"{who.model}{weights}, prompts {who.prompt_digest}" + (f", in {rows:,} rows" if len(tally.judges) > 1 else "")
 
 
 def _sources(tally: Tally) -> str:

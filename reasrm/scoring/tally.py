@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from reasrm.metrics import Calibration, Correlation, Mean, Share, majority_agreement
-from reasrm.results import Compared, Scored
+from reasrm.results import Compared, Scored, Who
 
 SURELY_WRONG = 12  # rows that the report shows
 
@@ -42,7 +42,8 @@ class Tally:
     """Counts over comparisons unless said otherwise.
 
     `accuracy` by subset, over comparisons with a verdict and a label; `shown_first`: replies that name the response shown first;
-    `longer`: verdicts for the longer response, `longer_labelled`: labels for it; `wrong`: the surest wrong rows, surest first.
+    `longer`: verdicts for the longer response, `longer_labelled`: labels for it; `judges`: rows by who judged them;
+    `wrong`: the surest wrong rows, surest first.
     """
 
     rows: int = 0
@@ -57,6 +58,7 @@ class Tally:
     calibration: Calibration = field(default_factory=Calibration)
     reasons: Counter[str] = field(default_factory=Counter[str])
     sources: Counter[str] = field(default_factory=Counter[str])
+    judges: Counter[Who] = field(default_factory=Counter[Who])
     agreement: Running = field(default_factory=Running)
     confidences: list[int] = field(default_factory=lambda: [0] * 20)
     prompt_tokens: int = 0
@@ -70,6 +72,8 @@ class Tally:
         self.rows += 1
         self.prompt_tokens += row.prompt_tokens
         self.completion_tokens += row.completion_tokens
+        if row.judge is not None:
+            self.judges[row.judge] += 1
         if row.error:
             self.errors += 1
             self.first_error = self.first_error or f"{row.file}, row {row.row}: {row.error}"

@@ -44,6 +44,6 @@ def job(source: Path, output: Path, **settings: bool) -> Job:
 
 def score_by_hash(source: Path, output: Path, seconds: float = 0.0, **settings: bool) -> HashJudge:
     judge = HashJudge(seconds)
-    made = Limiter(64, fixed=True)
+    made = Limiter(64)
     asyncio.run(score_with(job(source, output, **settings), Connected(judge, {"model": "hash"}), limiter=made, quiet=True))
     return judge

@@ -66,14 +66,14 @@ def test_the_bound_of_an_engine_with_room_for_few_comes_down_and_swings_there() 
 
 
 async def test_the_limit_of_a_willing_engine_grows() -> None:
-    limiter, engine = Limiter(4), Engine(capacity=1000)
+    limiter, engine = Limiter(start=4), Engine(capacity=1000)
     assert await flood(limiter, engine, 2000) == 2000
     assert limiter.limit > 8
     assert limiter.in_flight == 0
 
 
 async def test_refusals_bring_the_limit_down_and_lose_nothing() -> None:
-    limiter, engine = Limiter(64), Engine(capacity=8, room=12)
+    limiter, engine = Limiter(start=64), Engine(capacity=8, room=12)
     assert await flood(limiter, engine, 600) == 600
     assert engine.refused
     assert limiter.refusals == engine.refused
@@ -81,7 +81,7 @@ async def test_refusals_bring_the_limit_down_and_lose_nothing() -> None:
 
 
 async def test_a_fixed_limit_stays_and_is_never_exceeded() -> None:
-    limiter, engine = Limiter(5, fixed=True), Engine(capacity=100, seconds=0.001)
+    limiter, engine = Limiter(5), Engine(capacity=100, seconds=0.001)
     assert await flood(limiter, engine, 200) == 200
     assert (limiter.limit, engine.most) == (5, 5)
 
@@ -134,7 +134,7 @@ async def test_a_refused_key_is_raised_at_once_and_a_full_gateway_is_waited_out(
 
 
 async def test_a_caller_that_goes_while_it_waits_leaves_no_place_taken() -> None:
-    limiter, engine = Limiter(1, fixed=True), Engine(capacity=1, seconds=0.02)
+    limiter, engine = Limiter(1), Engine(capacity=1, seconds=0.02)
     tasks = [asyncio.create_task(limiter.run(engine.answer)) for _ in range(6)]
     await asyncio.sleep(0.01)
     for task in tasks[1:4]:

@@ -78,7 +78,7 @@ def test_a_run_that_goes_on_judges_nothing_twice(tmp_path: Path) -> None:
     first = Stops()
     job = Job(DataSet(source), tmp_path / "out.jsonl", How(Options()))
     with pytest.raises(Refused, match=r"enough for today. 8\d rows are safe; run the same command again|enough for today. 80 rows"):
-        asyncio.run(score_with(job, Connected(first, {"model": "hash"}), limiter=Limiter(8, fixed=True), quiet=True))
+        asyncio.run(score_with(job, Connected(first, {"model": "hash"}), limiter=Limiter(8), quiet=True))
     assert not (tmp_path / "out.jsonl").exists()
     second = score_by_hash(source, tmp_path / "out.jsonl")
     assert len(first.judged) == 80
@@ -190,7 +190,7 @@ class Fails:
 async def test_rows_the_engine_fails_while_it_works_for_others_are_rows_with_that_reason(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", 100)
     job = Job(DataSet(source), tmp_path / "out.jsonl", How(Options()))
-    tally = await score_with(job, Connected(Fails({"q7?", "q49?"}), {}), limiter=Limiter(4, fixed=True), quiet=True)
+    tally = await score_with(job, Connected(Fails({"q7?", "q49?"}), {}), limiter=Limiter(4), quiet=True)
     assert tally.reasons == {"engine_failed": 4}
 
 
@@ -199,8 +199,8 @@ async def test_an_engine_that_fails_everyone_stops_the_run_and_its_failures_are_
     job = Job(DataSet(source), tmp_path / "out.jsonl", How(Options()))
     everything = {f"q{i}?" for i in range(50)}
     with pytest.raises(Refused, match=f"the last {FAILURES} rows all failed"):
-        await score_with(job, Connected(Fails(everything), {}), limiter=Limiter(4, fixed=True), quiet=True)
-    tally = await score_with(job, Connected(Fails(set()), {}), limiter=Limiter(4, fixed=True), quiet=True)
+        await score_with(job, Connected(Fails(everything), {}), limiter=Limiter(4), quiet=True)
+    tally = await score_with(job, Connected(Fails(set()), {}), limiter=Limiter(4), quiet=True)
     assert (tally.rows, tally.reasons) == (100, {})
 
 
