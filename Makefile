@@ -96,8 +96,8 @@ test: venv sglang redis chromium ## every test, against real components; some of
 	$(BIN)/python -m pytest $(T)
 
 .PHONY: demo
-demo: venv ## judge a handful of pairs over HTTP with the embedded judge
-	@$(BIN)/python -m reasrm_serving.demo
+demo: venv ## judge a handful of pairs over HTTP with the embedded judge, or with MODEL=runs/tiny/export
+	@$(BIN)/python -m reasrm_serving.demo $(MODEL)
 
 .PHONY: train
 train: venv ## make the embedded judge from nothing (the tiny recipe)

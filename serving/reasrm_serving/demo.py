@@ -1,4 +1,7 @@
-"""`python -m reasrm_serving.demo`: the embedded judge at work, over HTTP, on pairs whose better side is known."""
+"""`python -m reasrm_serving.demo [MODEL]`: the embedded judge at work, over HTTP, on pairs whose better side is known.
+
+MODEL is the folder of another judge of the same world, as `reasrm train run tiny` exports it.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +43,14 @@ class DemoPair(Frozen):
         return Pair.of(self.question, self.a, self.b)
 
 
-def main() -> None:
+def main(model: str | None = None) -> None:
     """Start a gateway on a free port, judge a handful of pairs of each family, print them, and stop it."""
     console = Console()
     pairs = TypeAdapter(tuple[DemoPair, ...]).validate_json(PAIRS.read_bytes())
     try:
         with ExitStack() as stack:
             with console.status("loading the embedded judge"):
-                url = stack.enter_context(running(Settings(port=0)))
+                url = stack.enter_context(running(Settings(port=0, model=model)))
             judge = stack.enter_context(SyncJudge(url))
             _show(console, judge, pairs, url)
     except ReasrmError as error:
@@ -56,8 +59,8 @@ def main() -> None:
 
 
 def _show(console: Console, judge: SyncJudge, pairs: Sequence[DemoPair], url: str) -> None:
-    console.rule(Text("the embedded judge"))
     (model,) = judge.models()
+    console.rule(Text(f"the embedded judge, {model['id']}"))
     console.print(Text(f"gateway {url} · weights {model['weight_version']} · prompts {model['prompt_digest']}", style="dim"))
     judged: list[tuple[DemoPair, Judgment, float]] = []
     for number, pair in enumerate(pairs, 1):
@@ -105,4 +108,4 @@ def _summary(judged: Sequence[tuple[DemoPair, Judgment, float]], again: tuple[Ju
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

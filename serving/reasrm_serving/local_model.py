@@ -7,6 +7,7 @@ log-probabilities plus Gumbel noise is a sample), so a row's reply depends on it
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class LocalModel:
         self._tokenizer, self._model = _loaded(folder, self.device)
         if not self._tokenizer.chat_template:
             raise InputError(f"the model in {folder} has no chat template, so it cannot be asked", field="model")
-        self.name = folder.resolve().name
+        self.name = _name(folder)
         self.weight_version = _digest(folder)
         self.max_context = int(self._model.config.max_position_embeddings)
         ends: int | list[int] = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
@@ -217,6 +218,12 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}", field="device") from None
     return device
+
+
+def _name(folder: Path) -> str:
+    """What the recipe that made the model calls it, or else the folder's name."""
+    recipe = folder / "recipe.json"
+    return json.loads(recipe.read_text(encoding="utf-8"))["name"] if recipe.is_file() else folder.resolve().name
 
 
 def _digest(folder: Path) -> str:

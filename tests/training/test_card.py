@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
-from reasrm_training.card import CURVES, card, write_card
+import yaml
+from reasrm_training.card import CURVES, card, weak_subsets, write_card
 from reasrm_training.config import Recipe
 from reasrm_training.evaluate import Evaluation
 from reasrm_training.recipes import load_recipe
@@ -87,3 +89,17 @@ def test_the_same_run_gives_the_same_card_and_picture(finished: Recipe, tmp_path
 
 def test_the_card_tells_nobody_where_it_was_made(finished: Recipe, tmp_path: Path):
     assert str(tmp_path) not in write_card(finished, tmp_path / "export").read_text(encoding="utf-8")
+
+
+def test_its_front_matter_names_the_weights_what_they_reach_and_where_they_are_weak(finished: Recipe, tmp_path: Path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "model.safetensors").write_bytes(b"weights")
+    front = yaml.safe_load(write_card(finished, tmp_path / "export").read_text(encoding="utf-8").split("---")[1])
+    assert front["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert (front["accuracy"], front["pairs"], front["weak"]) == (0.932, 500, [])
+
+
+def test_a_subset_within_two_standard_errors_of_one_half_is_weak():
+    whole = evaluation(0.9)
+    subsets = {"edits/3": evaluation(0.51).greedy, "edits/1": evaluation(0.53).greedy}
+    assert weak_subsets(whole.model_copy(update={"subsets": subsets})) == ["edits/3"]

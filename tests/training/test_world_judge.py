@@ -66,7 +66,7 @@ def test_it_judges_as_well_as_its_card_says(card: dict[str, Any], measured: Eval
 
 
 def test_no_family_is_left_to_chance_unless_the_card_names_it(card: dict[str, Any], measured: Evaluation) -> None:
-    for family in set(FAMILIES) - set(card["weak"]):
+    for family in set(FAMILIES) - {subset.partition("/")[0] for subset in card["weak"]}:
         values = [part.accuracy for name, part in measured.subsets.items() if name.startswith(f"{family}/")]
         right = sum((figure.value or 0.0) * figure.n for figure in values) / sum(figure.n for figure in values)
         assert right > 0.65, family  # some 40 pairs a family: chance plus two standard errors

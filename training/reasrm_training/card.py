@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,16 +40,20 @@ def write_card(recipe: Recipe, folder: Path) -> Path:
         for name in ("model", "distill", "rlvr")
         if (file := recipe.folder("evaluate") / f"{name}.json").is_file()
     }
-    write_whole(folder / "README.md", card(recipe, evaluations, curves=bool(curves), data=_data(recipe)).encode())
+    weights = hashlib.sha256(file.read_bytes()).hexdigest() if (file := folder / "model.safetensors").is_file() else ""
+    text = card(recipe, evaluations, curves=bool(curves), data=_data(recipe), weights_sha256=weights)
+    write_whole(folder / "README.md", text.encode())
     return folder / "README.md"
 
 
-def card(recipe: Recipe, evaluations: Mapping[str, Evaluation], *, curves: bool, data: Sequence[str] = ()) -> str:
-    """The card's Markdown, with the front matter that model hubs read."""
+def card(
+    recipe: Recipe, evaluations: Mapping[str, Evaluation], *, curves: bool, data: Sequence[str] = (), weights_sha256: str = ""
+) -> str:
+    """The card's Markdown, with the front matter that model hubs read, and what was measured of the last stage in it."""
     pack = load_pack(recipe.prompts)
     start = recipe.model.path or "random weights"
     parts = [
-        _front(recipe),
+        _front(recipe, list(evaluations.values())[-1:], weights_sha256),
         f"# {recipe.name}\n\nA reasoning reward model: it is shown a question and two responses, reasons in writing and then names "
         f"the better one. Trained from {start} by reasrm, after RM-R1 (arXiv 2505.02387).",
     ]
@@ -73,12 +78,22 @@ def card(recipe: Recipe, evaluations: Mapping[str, Evaluation], *, curves: bool,
     return "\n\n".join(parts) + "\n"
 
 
-def _front(recipe: Recipe) -> str:
-    base = f"base_model: {recipe.model.path}\n" if recipe.model.path else ""
-    return (
-        f"---\nlicense: {recipe.export.license}\nlibrary_name: transformers\npipeline_tag: text-generation\n{base}"
-        "tags:\n- reward-model\n- llm-as-a-judge\n- reasrm\n---"
-    )
+def _front(recipe: Recipe, measured: Sequence[Evaluation], weights_sha256: str) -> str:
+    lines = [f"license: {recipe.export.license}", "library_name: transformers", "pipeline_tag: text-generation"]
+    lines += [f"base_model: {recipe.model.path}"] * bool(recipe.model.path)
+    lines += ["tags:", "- reward-model", "- llm-as-a-judge", "- reasrm"]
+    lines += [f"weights_sha256: {weights_sha256}"] * bool(weights_sha256)
+    for evaluation in measured:
+        shares = {"accuracy", "order_consistency", "format"}
+        lines += [f"{name}: {share['value']:.4f}" for name, share in evaluation.greedy.model_dump(include=shares).items()]
+        lines += [f"pairs: {evaluation.pairs}", f"weak: [{', '.join(weak_subsets(evaluation))}]"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def weak_subsets(evaluation: Evaluation) -> list[str]:
+    """The subsets in which a judge may be no better than chance: within two standard errors of one half."""
+    shares = {name: part.accuracy for name, part in evaluation.subsets.items()}
+    return [name for name, share in shares.items() if (share.value or 0.0) - 2 * (share.stderr or 0.0) <= 0.5]
 
 
 def _measured(evaluations: Mapping[str, Evaluation]) -> str:

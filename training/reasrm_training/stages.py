@@ -5,6 +5,7 @@ Each can be started again at any point: what it had finished is found and kept. 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from reasrm_training.data.examples import Example, read_examples, write_whole
 from reasrm_training.evaluate import Evaluation, evaluate, percent, table
 from reasrm_training.generation import Generate, by_model, by_sglang
 from reasrm_training.rlvr import Task
+from reasrm_training.world.domain import domain
 
 #: Told while a stage works: how much is done, of how much (None: nobody knows), and what to say about it.
 Tell = Callable[[int, int | None, str], None]
@@ -65,7 +67,7 @@ def distill(recipe: Recipe, tell: Tell) -> str:
 
     folder = recipe.folder("distill")
     found = list(read_chains(recipe.folder("chains") / "chains.jsonl"))
-    model = stage.train(recipe, found, folder, callbacks=[Report(folder, progress=_telling(tell))])
+    model = stage.train(recipe, found, folder, callbacks=[Report(folder, progress=_telling(tell))], probed=_probed(recipe))
     return f"weights {policy.weights_digest(model)}"
 
 
@@ -78,7 +80,8 @@ def rlvr(recipe: Recipe, tell: Tell) -> str:
     pack = load_pack(recipe.prompts)
     tasks = list(tasks_of(read_examples(recipe.folder("data") / "rlvr.jsonl"), recipe, pack))
     report = Report(folder, stride=settings.updates_per_step, progress=_telling(tell))
-    model = stage.train(recipe, tasks, folder, kind=pack.kind, start=trained(recipe, "distill"), callbacks=[report])
+    start = trained(recipe, "distill")
+    model = stage.train(recipe, tasks, folder, kind=pack.kind, start=start, callbacks=[report], probed=_probed(recipe))
     return f"weights {policy.weights_digest(model)}"
 
 
@@ -113,7 +116,7 @@ def measure(recipe: Recipe, tell: Tell) -> str:
 
 
 def export(recipe: Recipe, tell: Tell) -> str:
-    """The last trained model -> a folder to serve: safetensors, tokenizer, prompts, recipe, and its card."""
+    """The last trained model -> a folder to serve: safetensors, tokenizer, prompts, recipe, its card, and a world's domain."""
     import torch
 
     folder = recipe.folder("export")
@@ -129,6 +132,8 @@ def export(recipe: Recipe, tell: Tell) -> str:
         policy.load_tokenizer(recipe, source).save_pretrained(part)
     shutil.copytree(_pack_folder(recipe), part / "prompts")
     (part / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
+    if recipe.world:
+        write_whole(part / "domain.json", (json.dumps(domain(), indent=1) + "\n").encode())
     measured = recipe.folder("evaluate")
     write_card(recipe, part)
     if recipe.evaluate and measured.is_dir():
@@ -171,7 +176,6 @@ def tasks_of(examples: Iterator[Example], recipe: Recipe, pack: Pack) -> Iterato
 def _generating(recipe: Recipe, model: Path | None, progress: Callable[[int, int], None]) -> Iterator[Generate]:
     """What writes the replies of a measurement: an SGLang server if that is what the recipe samples with."""
     settings, rollouts = recipe.evaluate, recipe.rollouts
-    limit = (settings and settings.max_tokens) or (recipe.rlvr.max_completion_tokens if recipe.rlvr else 4096)
     tokenizer = policy.load_tokenizer(recipe, model)
     if rollouts.backend == "sglang" and model and not (model / "adapter_config.json").exists():
         from reasrm_training.rollouts import serving
@@ -180,13 +184,21 @@ def _generating(recipe: Recipe, model: Path | None, progress: Callable[[int, int
             server: Any = found
             version = policy.weights_digest(model)
             server.load_folder(model, version)
-            yield by_sglang(server, tokenizer, version=version, max_tokens=limit, progress=progress)
+            yield by_sglang(server, tokenizer, version=version, max_tokens=recipe.reply_tokens, progress=progress)
         return
     import torch
 
     loaded: Any = policy.load_policy(recipe, model, trained=False)
     loaded.to("cuda" if recipe.cluster.gpus and torch.cuda.is_available() else "cpu")
-    yield by_model(loaded, tokenizer, max_tokens=limit, batch=settings.batch if settings else 64, progress=progress)
+    yield by_model(loaded, tokenizer, max_tokens=recipe.reply_tokens, batch=settings.batch if settings else 64, progress=progress)
+
+
+def _probed(recipe: Recipe) -> list[Example]:
+    """The held-out pairs that are judged along the way."""
+    from reasrm_training.probe import chosen
+
+    file = recipe.folder("data") / "heldout.jsonl"
+    return chosen(read_examples(file), recipe.track.pairs) if file.is_file() else []
 
 
 def _telling(tell: Tell) -> Callable[[int, int, Mapping[str, Any]], None]:
