@@ -1,8 +1,9 @@
 """What each part of the training is worth at equal compute: bare answers, chains of one pass, chains of two; then RL or more SFT.
 
-Every arm starts from nothing, on the generated world. RL's compute is counted in passes of a token through the model (a sampled
-token 1, one trained on 3) and given to the arm without RL as further steps of SFT. Two controls see less than a judge does: the
-responses without the question, and only how long they are. Near 50 %, they say that nothing but the task tells which is better.
+Every arm starts from nothing, on the generated world. What RL costs is counted in passes of a token through the model (a sampled
+token 1, one trained on 3); the arm without RL gets as much as further steps of SFT, from the same model. Two controls see less
+than a judge does: the responses without the question, and only how long they are. Near 50 %, they say that nothing but the task
+tells which is better.
 
 Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--jobs 2]. Resumable: what is done stays in --folder.
 """
@@ -41,7 +42,7 @@ def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
 
 
 def do(given: argparse.Namespace, arm: str, seed: int) -> None:
-    """Train and measure one arm: after SFT, after RL on it, and after SFT of as much compute."""
+    """Train and measure one arm: after SFT, and after RL on it or as much compute of further SFT."""
     from reasrm_training import distill, policy, rlvr
     from reasrm_training.generated import generated_chains, generated_examples
     from reasrm_training.stages import tasks_of
@@ -65,9 +66,9 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     votes = (4, 16) if seed == given.seeds[0] else ()
     trained = rlvr.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
     measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
-    steps = given.sft + round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
-    longer = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"steps": steps})})
-    measure(longer, heldout, distill.train(longer, chains, folder / "longer"), folder / "longer.json", votes=votes)
+    steps = round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
+    more = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"steps": steps})})
+    measure(more, heldout, distill.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)
 
 
 def blinded(example: Any, control: str) -> Any:
@@ -123,7 +124,7 @@ def report(given: argparse.Namespace) -> None:
     figures: dict[str, float] = {}
     print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 |")
     print("|---|---|---|---|---|---|---|---|")
-    stages = {"sft": "SFT", "longer": "SFT, as much compute as with RL", "rl": "SFT, then RL"}
+    stages = {"sft": "SFT", "more": "then more SFT, of as much compute as RL", "rl": "then RL"}
     wanted = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
     for arm, stage in wanted:
         files = [given.folder / f"{arm.replace(' ', '-')}-{seed}" / f"{stage}.json" for seed in given.seeds]
