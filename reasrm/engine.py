@@ -19,7 +19,16 @@ from typing import Any, cast
 
 import httpx
 
-from reasrm.errors import EngineBusy, EngineError, EngineNonsense, EngineTimeout, EngineUnreachable, InputError, TooLong
+from reasrm.errors import (
+    EngineBusy,
+    EngineError,
+    EngineNonsense,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnreachable,
+    InputError,
+    TooLong,
+)
 from reasrm.parsing import last_answer_letter
 from reasrm.types import Ask, Completion, Message, Token, Usage
 
@@ -199,7 +208,7 @@ class HttpEngine:
                 error = _error_of(response, self.url)
             except httpx.HTTPError as failure:
                 error = _transport_error(failure, self.url, self.timeout_s)
-            pause = min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)
+            pause = backoff_s(attempt)
             again = isinstance(error, EngineUnreachable | EngineBusy) and attempt < self._retries
             if not again or time.monotonic() + pause > deadline:
                 raise error
@@ -255,6 +264,11 @@ class Gathered:
 _ABORTS: set[asyncio.Future[None]] = set()  # asyncio keeps no reference to a running task
 
 
+def backoff_s(attempt: int) -> float:
+    """The seconds to wait after the failed try number `attempt` (from 0): doubling up to 8, with jitter."""
+    return min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)
+
+
 def _wire(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content}
 
@@ -296,7 +310,9 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
         )
     if status in (401, 403):
         return EngineError(f"the engine at {url} refused the key ({status})")
-    return EngineError(f"the engine at {url} refused the request ({status})")
+    if status in (400, 413, 422):
+        return EngineRefused(f"the engine at {url} refused the request ({status})")
+    return EngineError(f"the engine at {url} failed the request ({status})")
 
 
 def _completion(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float) -> Completion:

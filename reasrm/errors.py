@@ -10,6 +10,7 @@ ReasrmError
 │   ├── EngineUnreachable nothing answers at its address
 │   ├── EngineBusy        it answered 429/503; ``retry_after_s`` says when to come back, if it said so
 │   ├── EngineTimeout     no answer by the deadline
+│   ├── EngineRefused     it answered 400, 413 or 422: the request is wrong for it, and would be for another
 │   └── EngineNonsense    it answered something that is no completion
 ├── GatewayError          the gateway refused or failed a request (client side); ``status`` is the HTTP status
 │   └── GatewayUnreachable
@@ -70,6 +71,10 @@ class EngineBusy(EngineError):
 
 class EngineTimeout(EngineError):
     """The engine did not answer by the deadline."""
+
+
+class EngineRefused(EngineError):
+    """The engine found fault with the request itself."""
 
 
 class EngineNonsense(EngineError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ EPILOG = """Examples:
   reasrm serve                                        (the embedded judge, on this machine)
 
   reasrm serve --engine http://127.0.0.1:30000        (a judge that SGLang serves)
+
+  reasrm serve --workers http://gpu1:30000,http://gpu2:30000 --prompts rubric
 
   reasrm serve --engine http://sglang:30000 --prompts free --cache redis://redis:6379/0 --host 0.0.0.0
 
@@ -40,7 +42,23 @@ def secret_file(context: typer.Context, parameter: typer.CallbackParam, value: s
 
 
 def serve(
-    engine: Annotated[str, typer.Option(help="An http(s) address, or local.", envvar="REASRM_ENGINE")] = "local",
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An engine's http(s) address, or local. Given several times, requests go to the least busy, and from one that "
+            "fails to another.",
+            envvar="REASRM_ENGINE",
+            show_default="local",
+        ),
+    ] = None,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of --engine: SGLang servers, several times or with commas. An sglang-router is run before them, which "
+            "sends prompts where their beginning is cached.",
+            envvar="REASRM_WORKERS",
+        ),
+    ] = None,
     engine_key: Annotated[
         str | None, typer.Option(help="The engine's API key.", envvar="REASRM_ENGINE_KEY", callback=secret_file)
     ] = None,
@@ -50,7 +68,7 @@ def serve(
     device: Annotated[str, typer.Option(help="With local: cpu, cuda, cuda:1 or auto.", envvar="REASRM_DEVICE")] = "auto",
     prompts: Annotated[
         str | None,
-        typer.Option(help="Prompt pack: a name or a folder. [default: the model's own, or rubric]", envvar="REASRM_PROMPTS"),
+        typer.Option(help="Prompt pack: a name or a folder.", envvar="REASRM_PROMPTS", show_default="the model's own, or rubric"),
     ] = None,
     cache: Annotated[
         str, typer.Option(help="memory, none, or redis://HOST:PORT/DB.", envvar="REASRM_CACHE", callback=secret_file)
@@ -77,22 +95,25 @@ def serve(
     recent: Annotated[
         int | None,
         typer.Option(
-            help="Let people see that many of the latest judgments, texts included. [default: 0; embedded judge on loopback: 1000]",
+            help="Let people see that many of the latest judgments, texts included.",
             envvar="REASRM_RECENT",
-            show_default=False,
+            show_default="0; with the embedded judge on loopback 1000",
         ),
     ] = None,
 ) -> None:
     """Serve judgments over HTTP."""
-    from reasrm.errors import ReasrmError
+    from reasrm.errors import InputError, ReasrmError
 
     try:
         from reasrm_serving.main import main
         from reasrm_serving.settings import Settings
     except ImportError as error:
         raise ReasrmError(f'the gateway is not installed ({error.name} is missing): pip install "reasrm[serve,local]"') from error
-    given = {
-        "engine": engine,
+    if engine and workers:
+        raise InputError("--workers: the router before them is the engine; leave out --engine", field="workers")
+    given: dict[str, Any] = {
+        "engine": engine or "local",
+        "workers": workers or (),
         "engine_key": engine_key,
         "model": model,
         "device": device,

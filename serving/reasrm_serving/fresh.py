@@ -9,7 +9,7 @@ from typing import Any, cast
 from reasrm.judging import judge_flow, run
 from reasrm.prompts import Pack
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, Pair
-from reasrm_serving.served import Engine
+from reasrm_serving.engines import Engines
 
 #: Takes a piece of a reply: which order it reads the pair in, the how manieth reply it is (from 0), and the text.
 Emit = Callable[[Order, int, str], None]
@@ -33,9 +33,9 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class FreshJudge:
-    """Judges by `engine` with `pack`; `key` is the secret behind its fences, `domain` the embedded judge's own limits."""
+    """Judges by `engines` with `pack`; `key` is the secret behind its fences, `domain` the embedded judge's own limits."""
 
-    engine: Engine
+    engines: Engines
     pack: Pack
     key: bytes
     domain: Domain | None = None
@@ -43,30 +43,30 @@ class FreshJudge:
     async def judge(self, pair: Pair, options: Options, emit: Emit | None = None) -> Fresh:
         """Judge `pair`; `emit` is given the replies as they are written. Raises `InputError` for what the engine cannot take."""
         if self.domain is not None and (why := self.domain(pair)) is not None:
-            info = await self.engine.info()
+            info = await self.engines.now()
             outside = NoVerdict(reason="outside_domain", detail=why)
             judgment = Judgment(
                 outcome=outside, model=info.model, weight_version=info.weight_version, prompt_digest=self.pack.digest
             )
             return Fresh(judgment, info.weight_version)
-        asked = _Asked(self.engine, options, emit)
+        asked = _Asked(self.engines, options, emit)
         judgment = await run(judge_flow(pair, options, self.pack, self.key), asked)
         return Fresh(_whole(judgment, asked.versions), asked.versions.pop() if len(asked.versions) == 1 else None)
 
 
 class _Asked:
-    """The engine during one judgment: notes the weight versions, and passes the text on while it is written."""
+    """The engines during one judgment: notes the weight versions, and passes the text on while it is written."""
 
-    def __init__(self, engine: Engine, options: Options, emit: Emit | None) -> None:
+    def __init__(self, engines: Engines, options: Options, emit: Emit | None) -> None:
         self.versions: set[str] = set()
-        self._engine, self._emit = engine, emit
+        self._engines, self._emit = engines, emit
         self._both = options.orders == "both"
         self._count = 0
 
     async def complete(self, ask: Ask) -> Completion:
         number, self._count = self._count, self._count + 1
         if self._emit is None:
-            completion = await self._engine.complete(ask)
+            completion = await self._engines.complete(ask)
         else:
             completion = await self._stream(ask, number, self._emit)
         self.versions.add(completion.weight_version)
@@ -77,7 +77,7 @@ class _Asked:
         if ask.prefill:
             emit(order, number, ask.prefill)
         last: Any = None
-        async for last in self._engine.stream(ask):
+        async for last in self._engines.stream(ask):
             if isinstance(last, str):
                 emit(order, number, last)
         return cast(Completion, last)

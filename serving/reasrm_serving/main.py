@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
 from reasrm.errors import InputError
 from reasrm_serving.app import create_app
-from reasrm_serving.settings import Settings
+from reasrm_serving.router import router
+from reasrm_serving.settings import Settings, secret
 
 BACKLOG = 2048
 FINISH_S = 30  # that requests under way get when the gateway is told to stop
@@ -27,12 +28,17 @@ def main(settings: Settings) -> None:
     """Listen and serve. Raises `InputError` where that cannot be; says where it listens on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    listening = _listen(settings.host, settings.port)
-    server = _Server(settings, f"reasrm serves {settings.engine} on {_url(listening)} (open it in a browser; API: /docs)\n")
-    try:
-        server.run(sockets=[listening])
-    except SystemExit:  # uvicorn's way to say that the app did not start
-        raise server.app.state.failed from None
+    with ExitStack() as stack:
+        engines = ", ".join(settings.workers or settings.engine)
+        listening = _listen(settings.host, settings.port)
+        if settings.workers:
+            url = stack.enter_context(router(settings.workers, secret(settings.engine_key)))
+            settings = settings.model_copy(update={"engine": (url,)})
+        server = _Server(settings, f"reasrm serves {engines} on {_url(listening)} (open it in a browser; API: /docs)\n")
+        try:
+            server.run(sockets=[listening])
+        except SystemExit:  # uvicorn's way to say that the app did not start
+            raise server.app.state.failed from None
 
 
 @contextmanager

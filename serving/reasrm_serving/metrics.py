@@ -35,6 +35,11 @@ class Metrics:
         self.rewards = Counter(
             "reasrm_rewards", "Rewards given to RL frameworks: judged, or the reason why not", ["contract", "outcome"], registry=own
         )
+        self.engine_failures = Counter("reasrm_engine_failures", "Requests that an engine failed", ["engine"], registry=own)
+        self.engine_retries = Counter("reasrm_engine_retries", "Requests that were made to an engine once more", registry=own)
+        self._circuits = Gauge(
+            "reasrm_engine_circuit_open", "Whether an engine gets no requests until it answers again", ["engine"], registry=own
+        )
         self.coalesced = Counter("reasrm_coalesced", "Requests that joined equal work in flight", ["where"], registry=own)
 
     def cohort_ended(self, end: str) -> None:
@@ -44,6 +49,10 @@ class Metrics:
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
         Gauge(name, help_, registry=self.registry).set_function(value)
+
+    def circuit(self, engine: str, is_open: Callable[[], bool]) -> None:
+        """Show the circuit of `engine`."""
+        self._circuits.labels(engine).set_function(is_open)
 
     def gave(self, reply: Reply, seconds: float, *, cached: bool) -> None:
         """Count a judgment given to a caller."""

@@ -19,10 +19,13 @@ JSON = {"content-type": "application/json"}
 
 
 class PooledEngine(HttpEngine):
-    """An `HttpEngine` whose plain requests go through aiohttp; streams and aborts, of which there are few, go the general way."""
+    """An `HttpEngine` whose plain requests go through aiohttp; streams and aborts, of which there are few, go the general way.
+
+    It tries once: `Engines` decides where a request goes next.
+    """
 
     def __init__(self, url: str, *, model: str | None, api_key: str | None, timeout_s: float) -> None:
-        super().__init__(url, model=model, api_key=api_key, timeout_s=timeout_s)
+        super().__init__(url, model=model, api_key=api_key, timeout_s=timeout_s, retries=0)
         self._headers = JSON | ({"authorization": f"Bearer {api_key}"} if api_key else {})
         self._session: aiohttp.ClientSession | None = None
 

@@ -14,7 +14,7 @@ from reasrm.errors import EngineError, EngineTimeout
 from reasrm.judging.group import Group, RankOptions
 from reasrm.judging.ranking import rank
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
-from reasrm_serving.served import Served
+from reasrm_serving.engines import Engines
 from reasrm_serving.wire import Asked
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
@@ -41,7 +41,7 @@ class Ranker:
     """Ranks groups by `judge`; `reuse` is whether its prompt pack was trained for deliberation reuse."""
 
     judge: PairJudge
-    served: Served
+    served: Engines
     reuse: bool
 
     @classmethod

@@ -15,6 +15,7 @@ from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cache import Cache
 from reasrm_serving.claims import Claims
 from reasrm_serving.cohorts import Cohorts
+from reasrm_serving.engines import Engines
 from reasrm_serving.fences import fence_key
 from reasrm_serving.fresh import Domain, FreshJudge
 from reasrm_serving.limits import Slots
@@ -38,7 +39,7 @@ class Services:
 
     settings: Settings
     pack: Pack
-    served: Served
+    served: Engines
     judge: SharedJudge
     ranker: Ranker
     cohorts: Cohorts
@@ -63,17 +64,18 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
         if link is not None:
             await stack.enter_async_context(link)
-        engine, pack, domain = _open_engine(settings)
-        stack.push_async_callback(engine.aclose)
-        served = await stack.enter_async_context(Served(engine, settings.refresh_s))
+        engines, pack, domain = _open_engines(settings, metrics)
+        served = await stack.enter_async_context(engines)
         megabytes = 0.0 if settings.cache == "none" else settings.cache_mb
         cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
         key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
-        fresh = FreshJudge(engine, pack, key, domain)
+        fresh = FreshJudge(served, pack, key, domain)
         recent = Recent(settings.keeps_recent)
         judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics, recent)
         metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
-        metrics.gauge("reasrm_engine_up", "Whether the engine answers", lambda: served.error is None)
+        metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: served.error is None)
+        for each in served.members:
+            metrics.circuit(each.name, lambda each=each: each.open)
         if link is not None:
             metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
         ranker = Ranker(judge, served, pack.reuse)
@@ -85,11 +87,23 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         yield Services(settings, pack, served, judge, ranker, cohorts, slots, metrics, recent, link)
 
 
-def _open_engine(settings: Settings) -> tuple[Engine, Pack, Domain | None]:
-    if settings.engine == LOCAL:
+def _open_engines(settings: Settings, metrics: Metrics) -> tuple[Engines, Pack, Domain | None]:
+    opened: dict[str, Engine] = {}
+    if settings.embedded:
         from reasrm_serving.local import open_local  # torch and transformers: only where they are wanted
 
-        return open_local(settings)
-    key = secret(settings.engine_key)
-    engine = PooledEngine(settings.engine, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
-    return engine, load_pack(settings.prompts or "rubric"), None
+        opened[LOCAL], pack, domain = open_local(settings)
+    else:
+        pack, domain = load_pack(settings.prompts or "rubric"), None
+        key = secret(settings.engine_key)
+        for url in settings.engine:
+            opened[_name(url)] = PooledEngine(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
+    members = [
+        Served(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
+    ]
+    return Engines(members, metrics.engine_retries.inc), pack, domain
+
+
+def _name(url: str) -> str:
+    """What an engine is called in metrics and messages: its address without the password that may stand in it."""
+    return url.split("://", 1)[-1].rpartition("@")[2].rstrip("/")

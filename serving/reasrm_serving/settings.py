@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from reasrm.errors import InputError
 
@@ -13,10 +13,27 @@ LOCAL = "local"
 DEMO_RECENT = 1000
 
 
-def _engine(value: str) -> str:
-    if value != LOCAL and not value.startswith(("http://", "https://")):
-        raise ValueError(f"must be {LOCAL!r} or start with http:// or https://, not {value!r}")
-    return value
+def _addresses(value: Any) -> Any:
+    """One address, several with commas between them, or a sequence of such, as a tuple."""
+    said = [value] if isinstance(value, str) else value
+    return tuple(url.strip().rstrip("/") for each in said for url in each.split(",") if url.strip())
+
+
+def _check_engines(engines: tuple[str, ...]) -> tuple[str, ...]:
+    if engines == (LOCAL,):
+        return engines
+    if not engines or LOCAL in engines:
+        raise ValueError(f"must be {LOCAL!r} alone, or one or more addresses")
+    return _check_workers(engines)
+
+
+def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
+    for each in workers:
+        if not each.startswith(("http://", "https://")):
+            raise ValueError(f"an address starts with http:// or https://, not {each!r}")
+    if len(set(workers)) < len(workers):
+        raise ValueError("names an address twice")
+    return workers
 
 
 def _cache(value: str) -> str:
@@ -30,7 +47,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Annotated[str, AfterValidator(_engine)] = LOCAL
+    #: Addresses of engines that serve the same weights, or `LOCAL` alone; one address may be given as a string.
+    engine: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_engines)] = (LOCAL,)
+    #: Engines to put an sglang-router before, which then is the engine.
+    workers: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_workers)] = ()
     engine_key: SecretStr | None = None
     #: The name that an engine with several models serves the judge by; for "local", the model's folder.
     model: str | None = None
@@ -69,6 +89,11 @@ class Settings(BaseModel):
             raise InputError(f"--{flag}: {first['msg'].removeprefix('Value error, ')}", field=flag) from None
 
     @property
+    def embedded(self) -> bool:
+        """Whether the engine is the one in this process."""
+        return self.engine == (LOCAL,) and not self.workers
+
+    @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
@@ -77,7 +102,7 @@ class Settings(BaseModel):
     def keeps_recent(self) -> int:
         """How many of the latest judgments are kept for people to look at."""
         if self.recent is None:
-            return DEMO_RECENT if self.engine == LOCAL and self.on_loopback else 0
+            return DEMO_RECENT if self.embedded and self.on_loopback else 0
         return self.recent
 
     @property

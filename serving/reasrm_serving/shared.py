@@ -10,13 +10,13 @@ from reasrm.errors import EngineError, InputError
 from reasrm.types import Judgment, Options, Pair
 from reasrm_serving.cache import Cache, judgment_key, stored_name
 from reasrm_serving.claims import Claims, new_token
+from reasrm_serving.engines import Engines
 from reasrm_serving.fresh import Emit, Fresh, FreshJudge
 from reasrm_serving.inflight import Flights
 from reasrm_serving.limits import Slots
 from reasrm_serving.metrics import Metrics
 from reasrm_serving.recent import Recent
 from reasrm_serving.reply import Reply
-from reasrm_serving.served import Served
 
 
 class SharedJudge:
@@ -28,7 +28,7 @@ class SharedJudge:
     def __init__(
         self,
         fresh: FreshJudge,
-        served: Served,
+        served: Engines,
         cache: Cache,
         claims: Claims | None,
         slots: Slots,
@@ -100,9 +100,9 @@ class SharedJudge:
     async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
         """The key to store under: that of the weights that judged, which may have moved since the request came."""
         try:
+            if fresh.weight_version not in self._served.versions:
+                await self._served.refresh()
             info = await self._served.now()
-            if fresh.weight_version != info.weight_version:
-                info = await self._served.refresh()
         except (EngineError, InputError):
             return None
         same = fresh.weight_version == info.weight_version

@@ -1,5 +1,7 @@
 """A gateway in this process before an engine that answers at once: what an RL loop sees, without a model behind it.
 
+`ScriptedEngine` runs in a thread of the test; `ScriptedServer` is the same in a process of its own, which can be killed.
+
 The engine is scripted because these tests are about groups, cohorts and contracts; its verdict is a function of the two texts,
 "answer 3" being two logits better than "answer 1".
 """
@@ -9,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from fastapi.responses import JSONResponse
 from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
 
-from tests.components import free_port
+from tests.components import Server, answers, free_port
 
 NUMBER = re.compile(r"answer (-?\d+(?:\.\d+)?)")
 SHOWN = re.compile(r"\[response ([AB])[^\]]*\]\n(.*?)\n\[end of response \1", re.DOTALL)
@@ -34,16 +38,22 @@ def strength(text: str) -> float:
 
 
 class ScriptedEngine:
-    """Speaks OpenAI's chat completions. `down` makes it answer 503, `pause_s` slow; `asked` counts completions."""
+    """Speaks OpenAI's chat completions. `pause_s` makes it slow; `asked` counts completions, `texts` holds the latest prompts.
 
-    def __init__(self) -> None:
+    `down` makes it answer 503, or with the status that it is.
+    """
+
+    def __init__(self, version: str = "v1", pause_s: float = 0.0) -> None:
         self.asked = 0
-        self.down = False
-        self.pause_s = 0.0
-        self.version = "v1"
+        self.down: bool | int = False
+        self.pause_s = pause_s
+        self.version = version
+        self.texts: deque[str] = deque(maxlen=100)
         self.loaded: list[str] = []
+        self.refuses = ""  # new weights, and why
         self.app = FastAPI()
         self.app.add_api_route("/v1/models", self._models)
+        self.app.add_api_route("/asked", self._asked)
         self.app.add_api_route("/model_info", self._info)
         self.app.add_api_route("/v1/chat/completions", self._complete, methods=["POST"])
         self.app.add_api_route("/update_weights_from_disk", self._load, methods=["POST"])
@@ -52,11 +62,16 @@ class ScriptedEngine:
     async def _models(self) -> Any:
         return {"data": [{"id": "scripted", "max_model_len": 8192}]}
 
+    async def _asked(self) -> int:
+        return self.asked
+
     async def _info(self) -> Any:
         return {"model_path": "scripted", "weight_version": self.version}
 
     async def _load(self, request: Request) -> Any:
         body = await request.json()
+        if self.refuses:
+            return {"success": False, "message": self.refuses}
         self.loaded.append(body["model_path"])
         self.version = body["weight_version"]
         return {"success": True, "message": "ok"}
@@ -66,9 +81,10 @@ class ScriptedEngine:
         if self.pause_s:
             await asyncio.sleep(self.pause_s)
         if self.down:
-            return JSONResponse({"message": "down"}, 503)
+            return JSONResponse({"message": "down"}, 503 if self.down is True else self.down)
         self.asked += 1
         user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
+        self.texts.append(user["content"])
         first, second = (strength(shown[-1]) for shown in SHOWN.findall(user["content"]))
         probability = 1 / (1 + math.exp(second - first - 0.3))
         letter, twin = ("A", "B") if probability > 0.5 else ("B", "A")
@@ -86,6 +102,16 @@ class ScriptedEngine:
         }
         usage = {"prompt_tokens": 100, "completion_tokens": 20}
         return JSONResponse({"choices": [choice], "usage": usage, "metadata": {"weight_version": self.version}})
+
+
+class ScriptedServer(Server):
+    """A `ScriptedEngine` in a process of its own, on the same port whenever it is started."""
+
+    def __init__(self, log: Path, version: str = "v1", pause_s: float = 0.0) -> None:
+        port = free_port()
+        self.url, self.name = f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"
+        command = [sys.executable, "-m", "tests.serving.loops", str(port), version, str(pause_s)]
+        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/v1/models"), start_s=60)
 
 
 @contextmanager
@@ -115,8 +141,13 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(engine: ScriptedEngine, folder: Path, **settings: Any) -> Iterator[str]:
-    """A gateway before `engine`; yields its address."""
-    values = {"engine": engine.url, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
+def gateway(engine: Any, folder: Path, **settings: Any) -> Iterator[str]:
+    """A gateway before `engine`, or before several; yields its address."""
+    urls = [each.url for each in engine] if isinstance(engine, Sequence) else engine.url
+    values = {"engine": urls, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
     with serving(create_app(Settings.of(**values))) as url:
         yield url
+
+
+if __name__ == "__main__":
+    uvicorn.run(ScriptedEngine(sys.argv[2], float(sys.argv[3])).app, port=int(sys.argv[1]), log_level="warning", access_log=False)

@@ -8,7 +8,6 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from reasrm.engine import HttpEngine
 from reasrm.types import Frozen
 from reasrm_serving.admission import require_admin
 from reasrm_serving.openapi import ERRORS, asks
@@ -31,18 +30,14 @@ EXAMPLES = {"after a training step": {"value": {"path": "/models/judge/step-200"
 
 @router.post("/v1/admin/weights", responses=ERRORS, openapi_extra=asks(MoveWeights, EXAMPLES))
 async def weights(request: Request) -> Response:
-    """Tell SGLang to load new weights. Judgments under way finish on the old ones; none of the old ones' is given for the new."""
+    """Tell SGLang to load new weights, all of them. Judgments under way finish on the old ones, and none is given for the new."""
     require_admin()
     services = services_of(request)
     asked = await read(request, MoveWeights)
-    engine = services.served.engine
-    if not isinstance(engine, HttpEngine):
-        raise Problem(422, "invalid", "the embedded judge cannot move its weights: start the gateway with --model", "path")
     before = await services.served.now()
     if asked.weight_version == before.weight_version:
         why = f"the weights served now are called {before.weight_version!r} too: their judgments would be taken for the new ones'"
         raise Problem(422, "invalid", why, "weight_version")
-    await engine.load_weights(asked.path, asked.weight_version)
-    info = await services.served.refresh()
+    info = await services.served.load_weights(asked.path, asked.weight_version)
     body = {"model": info.model, "weight_version": info.weight_version, "before": before.weight_version}
     return Response(orjson.dumps(body), media_type="application/json")

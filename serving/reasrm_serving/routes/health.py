@@ -22,12 +22,15 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """200 "ready" or "degraded" (judging goes on, uncached), 503 "not ready" while the engine does not answer."""
+    """200 "ready" or "degraded" (an engine of several is away, or judging is uncached), 503 "not ready" while no engine answers."""
     services = services_of(request)
     link, engine = services.link, services.served.error
-    status = "not ready" if engine else "degraded" if link is not None and not link.up else "ready"
-    parts = {
+    engines = {each.name: each.error or "ok" for each in services.served.members}
+    away = (link is not None and not link.up) or set(engines.values()) != {"ok"}
+    status = "not ready" if engine else "degraded" if away else "ready"
+    parts: dict[str, Any] = {
         "engine": engine or "ok",
+        "engines": engines,
         "cache": services.settings.cache.split("://")[0] if link is None or link.up else "redis is away: judging uncached",
     }
     return _json({"status": status, **parts}, 503 if engine else 200)

@@ -1,0 +1,335 @@
+"""Several engines behind one gateway: what one fails another is asked for, and a broken one is left alone until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from reasrm_serving.admission import hashed
+from reasrm_serving.engines import RETRIES, Engines
+from reasrm_serving.served import TRIPS, Served
+from reasrm_serving.settings import Settings
+
+from reasrm.engine import EngineInfo
+from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError, TooLong
+from reasrm.types import Ask, Completion, Message
+from tests.serving.asking import metric, until
+from tests.serving.loops import ScriptedEngine, ScriptedServer, gateway, serving
+
+ASK = Ask(messages=(Message(role="user", content="q"),))
+numbers = itertools.count()
+
+
+def a_pair(**more: Any) -> dict[str, Any]:
+    """A pair that nobody asked about before."""
+    return {"question": f"question {next(numbers)}", "a": "answer 2", "b": "answer 1", "orders": "ab"} | more
+
+
+def judge(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer = httpx.post(f"{url}/v1/judge", json=body or a_pair(), timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ready(url: str) -> dict[str, Any]:
+    return httpx.get(f"{url}/readyz", timeout=30).json()
+
+
+def circuit(url: str, engine: ScriptedServer) -> float:
+    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
+    [line] = [line for line in lines if line.startswith(f'reasrm_engine_circuit_open{{engine="{engine.name}"}}')]
+    return float(line.rsplit(" ", 1)[1])
+
+
+# --- engines that are killed ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[ScriptedServer]]:
+    with ScriptedServer(tmp_path / "one.log") as one, ScriptedServer(tmp_path / "two.log") as two:
+        yield [one, two]
+
+
+def test_an_engine_that_is_killed_costs_no_judgment_and_gets_requests_again_when_it_is_back(
+    servers: list[ScriptedServer], tmp_path: Path
+) -> None:
+    one, two = servers
+    with gateway(servers, tmp_path) as url:
+        until(lambda: ready(url)["status"] == "ready")
+        assert ready(url)["engines"] == {one.name: "ok", two.name: "ok"}
+        for _ in range(20):
+            judge(url)
+        assert asked(one) + asked(two) == 20
+        assert asked(one) and asked(two), "both take part"
+        one.kill()
+        assert {judge(url)["winner"] for _ in range(20)} == {"A"}
+        until(lambda: circuit(url, one) == 1)
+        assert circuit(url, two) == 0
+        body = ready(url)
+        assert (body["status"], body["engine"], body["engines"][two.name]) == ("degraded", "ok", "ok")
+        assert "no engine answers at" in body["engines"][one.name]
+        retried = metric_of(url, "reasrm_engine_retries_total")
+        assert 0 < retried <= metric_of(url, "reasrm_engine_failures_total")
+        for _ in range(10):
+            judge(url)
+        assert metric_of(url, "reasrm_engine_retries_total") == retried, "an open circuit is not tried"
+        one.start()
+        until(lambda: circuit(url, one) == 0)
+        until(lambda: ready(url)["status"] == "ready")
+        for _ in range(20):
+            judge(url)
+        assert asked(one) > 0
+
+
+def test_while_all_engines_are_away_requests_fail_at_once_and_what_is_cached_is_given(
+    servers: list[ScriptedServer], tmp_path: Path
+) -> None:
+    known = a_pair()
+    with gateway(servers, tmp_path) as url:
+        judge(url, known)
+        for each in servers:
+            each.kill()
+        until(lambda: all(circuit(url, each) == 1 for each in servers))
+        started = time.monotonic()
+        answer = httpx.post(f"{url}/v1/judge", json=a_pair(), timeout=30)
+        assert time.monotonic() - started < 2.0
+        assert (answer.status_code, answer.json()["error"]["type"]) == (503, "engine_failed")
+        assert "no engine may be asked until one answers again" in answer.json()["error"]["message"]
+        assert judge(url, known)["cached"] is True
+        assert httpx.get(f"{url}/readyz").status_code == 503
+        servers[1].start()
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        assert judge(url)["winner"] == "A"
+
+
+def test_under_load_an_engine_that_dies_again_and_again_costs_no_judgment(servers: list[ScriptedServer], tmp_path: Path) -> None:
+    async def load(url: str) -> list[int]:
+        async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=32)) as client:
+
+            async def one() -> int:
+                return (await client.post(f"{url}/v1/judge", json=a_pair())).status_code
+
+            statuses: list[int] = []
+            for round_ in range(6):
+                tasks = [asyncio.create_task(one()) for _ in range(40)]
+                await asyncio.sleep(0.05)
+                if round_ % 2:
+                    await asyncio.to_thread(servers[0].start)
+                else:
+                    servers[0].kill()
+                statuses += await asyncio.gather(*tasks)
+            return statuses
+
+    with gateway(servers, tmp_path) as url:
+        judge(url)
+        assert asyncio.run(load(url)) == [200] * 240
+
+
+def asked(server: ScriptedServer) -> int:
+    """How many completions it has written since it was started."""
+    return httpx.get(f"{server.url}/asked", timeout=30).json()
+
+
+def metric_of(url: str, name: str) -> float:
+    return metric(SimpleNamespace(url=url), name)
+
+
+# --- weights that differ --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_versions() -> Iterator[tuple[ScriptedEngine, ScriptedEngine]]:
+    old, new = ScriptedEngine("v1"), ScriptedEngine("v2")
+    with serving(old.app) as old.url, serving(new.app) as new.url:
+        yield old, new
+
+
+def test_where_engines_differ_each_judgment_names_the_weights_that_made_it_and_none_is_kept(
+    two_versions: tuple[ScriptedEngine, ScriptedEngine], tmp_path: Path
+) -> None:
+    old, new = two_versions
+    with gateway(two_versions, tmp_path) as url:
+        until(lambda: version(url) == "v1+v2")
+        seen: set[str] = set()
+        body = a_pair()
+        for _ in range(20):
+            before = old.asked, new.asked
+            judgment = judge(url, body)
+            assert judgment["cached"] is False
+            assert judgment["weight_version"] == ("v1" if old.asked > before[0] else "v2")
+            seen.add(judgment["weight_version"])
+        assert seen == {"v1", "v2"}
+        both = judge(url, a_pair(orders="both"))  # at once, so to the one engine and to the other
+        assert both["weight_version"] == "v1+v2"
+        old.version = "v2"
+        until(lambda: version(url) == "v2")
+        assert judge(url, body)["cached"] is False
+        assert judge(url, body)["cached"] is True
+        assert judge(url, body)["weight_version"] == "v2"
+
+
+def test_new_weights_go_to_every_engine_and_one_that_fails_is_named(
+    two_versions: tuple[ScriptedEngine, ScriptedEngine], tmp_path: Path
+) -> None:
+    old, new = two_versions
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[key]]\nname = "boss"\nsha256 = "{hashed("token")}"\nadmin = true\n')
+    with gateway(two_versions, tmp_path, keys=keys) as url:
+
+        def move(version: str) -> httpx.Response:
+            body = {"path": f"/models/{version}", "weight_version": version}
+            return httpx.post(f"{url}/v1/admin/weights", json=body, headers={"authorization": "Bearer token"}, timeout=30)
+
+        until(lambda: version(url) == "v1+v2")
+        moved = move("v3").json()
+        assert (moved["before"], moved["weight_version"]) == ("v1+v2", "v3")
+        assert old.loaded == new.loaded == ["/models/v3"]
+        new.refuses = "no such folder"
+        failed = move("v4")
+        assert failed.status_code == 503
+        assert "1 of 2 engines did not load /models/v4" in failed.json()["error"]["message"]
+        assert "no such folder" in failed.json()["error"]["message"]
+        until(lambda: version(url) == "v3+v4")
+
+
+def version(url: str) -> str:
+    return httpx.get(f"{url}/v1/models", headers={"authorization": "Bearer token"}, timeout=30).json()["data"][0]["weight_version"]
+
+
+# --- which one is asked ---------------------------------------------------------------------------------------------------------
+
+
+class Fake:
+    """An engine that does what `does` says; `asked` counts."""
+
+    def __init__(self, does: Callable[[int], Any] = lambda _: None) -> None:
+        self.asked, self._does = 0, does
+
+    async def complete(self, ask: Ask) -> Completion:
+        self.asked += 1
+        found = self._does(self.asked)
+        if isinstance(found, Exception):
+            raise found
+        if found is not None:
+            await found
+        return Completion(text="said")
+
+    async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
+        self.asked += 1
+        if self.asked == 1:
+            raise EngineUnreachable("before the first word")
+        yield "sa"
+        raise EngineUnreachable("in the middle of a word")
+
+    async def info(self, *, refresh: bool = False) -> EngineInfo:
+        return EngineInfo("m", "1", 0, sglang=False)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture
+def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engines]:
+    monkeypatch.setattr("reasrm_serving.engines.backoff_s", lambda _: 0.0)
+
+    def make(*fakes: Fake) -> Engines:
+        return Engines([Served(fake, str(number), every_s=60.0) for number, fake in enumerate(fakes)])
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineRefused("400"), EngineTimeout("late"), TooLong("too long", count=2, limit=1)],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_another_engine_would_say_too_is_not_asked_again(engines_of: Callable[..., Engines], error: Exception) -> None:
+    fakes = [Fake(lambda _: error), Fake(lambda _: error)]
+    with pytest.raises(type(error)):
+        await engines_of(*fakes).complete(ASK)
+    assert sum(fake.asked for fake in fakes) == 1
+
+
+async def test_retries_are_bounded_and_go_to_each_engine_in_turn(engines_of: Callable[..., Engines]) -> None:
+    fakes = [Fake(lambda _: EngineBusy("full")) for _ in range(2)]
+    with pytest.raises(EngineBusy):
+        await engines_of(*fakes).complete(ASK)
+    assert sorted(fake.asked for fake in fakes) == [(RETRIES + 1) // 2] * 2
+
+
+async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable[..., Engines]) -> None:
+    refusing, failing = Fake(lambda _: EngineRefused("400")), Fake(lambda _: EngineError("500"))
+    engines = engines_of(refusing)
+    for _ in range(TRIPS + 1):
+        with pytest.raises(EngineRefused):
+            await engines.complete(ASK)
+    assert not engines.members[0].open
+    engines = engines_of(failing)
+    with pytest.raises(EngineUnreachable, match="no engine may be asked"):
+        await engines.complete(ASK)
+    assert failing.asked == TRIPS
+
+
+async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of: Callable[..., Engines]) -> None:
+    sick = Fake(lambda asked: EngineError("500") if asked <= TRIPS + 1 else None)
+    engines = engines_of(sick)
+    [member] = engines.members
+    for asked_by_then in (TRIPS, TRIPS + 1):
+        with pytest.raises(EngineError):
+            await engines.complete(ASK)
+        assert member.open
+        assert sick.asked == asked_by_then
+        await member.refresh()  # what it serves it can say
+        assert not member.open
+    assert (await engines.complete(ASK)).text == "said"
+    assert not member.open
+
+
+async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engines_of: Callable[..., Engines]) -> None:
+    go = asyncio.Event()
+    full, free = Fake(lambda asked: EngineBusy("full", retry_after_s=60) if asked == 1 else None), Fake(lambda _: go.wait())
+    engines = engines_of(full, free)
+    tasks = [asyncio.create_task(engines.complete(ASK)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    assert (full.asked, free.asked) == (1, 4)
+    assert engines.members[1].under_way == 4
+    go.set()
+    await asyncio.gather(*tasks)
+    assert engines.members[1].under_way == 0
+    even = [Fake(lambda _: asyncio.sleep(0.05)) for _ in range(3)]
+    engines = engines_of(*even)
+    await asyncio.gather(*(engines.complete(ASK) for _ in range(9)))
+    assert [fake.asked for fake in even] == [3, 3, 3]
+
+
+async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engines_of: Callable[..., Engines]) -> None:
+    fake = Fake()
+    stream = engines_of(fake).stream(ASK)
+    assert await anext(stream) == "sa"
+    with pytest.raises(EngineUnreachable, match="middle"):
+        await anext(stream)
+    assert fake.asked == 2
+
+
+# --- settings -------------------------------------------------------------------------------------------------------------------
+
+
+def test_addresses_are_given_one_by_one_or_with_commas() -> None:
+    assert Settings.of(engine="http://a:1/").engine == ("http://a:1",)
+    assert Settings.of(engine=["http://a", "http://b,https://c"]).engine == ("http://a", "http://b", "https://c")
+    assert Settings().engine == ("local",)
+    assert Settings().embedded
+    assert not Settings.of(workers="http://a,http://b").embedded
+
+
+@pytest.mark.parametrize("engine", ["", "a:1", "local,http://a", ["http://a", "http://a"]])
+def test_addresses_that_cannot_work_are_refused_by_the_name_of_the_flag(engine: Any) -> None:
+    with pytest.raises(InputError, match="--engine: "):
+        Settings.of(engine=engine)
