@@ -87,7 +87,7 @@ class Rewarded(Frozen):
 class Contest:
     """What a method knows: how many take part, whether comparisons read both orders, which is the reference, the most readings.
 
-    `keys` are numbers drawn from the contestants' texts.
+    `keys` are numbers drawn from the contestants' texts. `budgeted`: a budget may end the ranking in the middle of a round.
     """
 
     n: int
@@ -95,6 +95,7 @@ class Contest:
     reference: int | None = None
     readings: int | None = None
     keys: tuple[int, ...] = ()
+    budgeted: bool = False
 
     def fair(self, i: int, j: int) -> tuple[int, int]:
         """`i` and `j` with the one to be shown first in front: drawn by their texts alone, whatever else is in the group.

@@ -14,7 +14,7 @@ from reasrm.judging.circle import circle
 from reasrm.judging.group import Budget, Contest, Group, MethodName, RankOptions, Rounds, duplicates, key_of
 from reasrm.judging.knockout import knockout
 from reasrm.judging.pivot import pivot
-from reasrm.judging.swiss import swiss
+from reasrm.judging.swiss import opens, swiss
 from reasrm.parsing import deliberation_of
 from reasrm.types import Comparison, Judgment, NoVerdict, Options, Pair, PairJudge, Ranking, Standing, Usage
 
@@ -87,7 +87,7 @@ def ranking(group: Group, options: RankOptions, *, reuse: bool = False) -> RankF
     ledger = _Ledger(budget=budget, cost=2 if both else 1, deliberation=options.deliberation)
     alone = options.deliberation is None and (reuse if options.reuse is None else options.reuse)
     keys = tuple(key_of(group.contestants[i]) for i in unique)
-    contest = Contest(n=len(unique), both=both, reference=reference, readings=budget.comparisons, keys=keys)
+    contest = Contest(len(unique), both, reference, budget.comparisons, keys, budgeted=options.budget is not None)
     rounds = METHODS[options.method](contest)
     judged: list[Judgment] | None = None
     while wanted := _next_round(rounds, judged):
@@ -103,6 +103,16 @@ def ranking(group: Group, options: RankOptions, *, reuse: bool = False) -> RankF
             judged += got
             alone = False
     return _standings(group, options, first_like, ledger)
+
+
+def surely_meet(options: RankOptions, a: int, b: int, n: int) -> bool:
+    """Whether the contestants with the keys `a` and `b` (`key_of`) are compared whoever else is among at most `n`.
+
+    Then the comparison may be made before the others are there: the ranking will ask for the same.
+    """
+    if options.budget or options.near_duplicates or a == b:
+        return False
+    return options.method == "all_pairs" or (options.method == "swiss" and opens(a, b, n, both=options.orders == "both"))
 
 
 def _next_round(rounds: Rounds, judged: list[Judgment] | None) -> list[tuple[int, int]]:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from reasrm.errors import EngineError, InputError
-from reasrm.judging.group import Contest, key_of
-from reasrm.types import PairJudge
+from reasrm.judging.group import key_of
+from reasrm_serving.ahead import Ahead
 from reasrm_serving.claims import Claims, new_token
 from reasrm_serving.inflight import Flights
 from reasrm_serving.ranker import Ranker
@@ -36,6 +35,8 @@ class _Party:
     deadline: float
     texts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     left: set[str] = field(default_factory=set[str])
+    ahead: Ahead | None = None
+    met: set[str] = field(default_factory=set[str])
     full: asyncio.Event = field(default_factory=asyncio.Event)
     ranked: asyncio.Task[Result] | None = None
 
@@ -44,7 +45,7 @@ class Cohorts:
     """The cohorts of a gateway. `shared` and `claims` are those of the Redis that gateways share, where there is one.
 
     While Redis is away a cohort gathers in this process, and moves when it is back.
-    `ahead`: comparisons that are sure to be wanted start as responses arrive (their judgments wait in the cache).
+    `ahead`: comparisons that are sure to be wanted start as responses arrive (see `Ahead`; it needs a cache).
     `count` is told how each cohort ended: "full", "partial" or "lone".
     """
 
@@ -77,8 +78,10 @@ class Cohorts:
         if seat.late:
             return await self._late(terms, store, seat, response)
         party = self._party(terms, store, seat)
-        self._start_ahead(party, response)
         party.texts[token] = text
+        party.met.add(token)
+        if party.ahead is not None:
+            party.ahead.met(response, here=True)
         if seat.count >= terms.size:
             party.full.set()
         try:
@@ -101,7 +104,8 @@ class Cohorts:
         party = self._parties.get(place)
         if party is None:
             deadline = asyncio.get_running_loop().time() + seat.left_s
-            party = self._parties[place] = _Party(terms, store, seat.round, deadline)
+            ahead = Ahead(self._ranker.judge, terms, self._in_background) if self._may_start(terms) else None
+            party = self._parties[place] = _Party(terms, store, seat.round, deadline, ahead=ahead)
             party.ranked = asyncio.create_task(self._serve(party))
             party.ranked.add_done_callback(lambda done: self._parties.pop(place, None) and done.cancelled())
         return party
@@ -144,8 +148,18 @@ class Cohorts:
                 async with asyncio.timeout(min(left, pause) if self._shared else left):
                     await party.full.wait()
             pause = min(2 * pause, LONGEST_POLL_S)
-            if await self._seated(party, max(0.001, left)) >= party.terms.size:
+            count = await self._seated(party, max(0.001, left))
+            if party.ahead is not None and count > len(party.met):
+                await self._meet(party, party.ahead)
+            if count >= party.terms.size:
                 return
+
+    async def _meet(self, party: _Party, ahead: Ahead) -> None:
+        """See who has come to other gateways."""
+        texts = await party.store.peek(party.terms.table, party.round, party.met)
+        for token, text in texts.items():
+            party.met.add(token)
+            ahead.met(unpack_text(text), here=False)
 
     async def _seated(self, party: _Party, left_s: float) -> int:
         """How many sit at the table, after a move where the store was restarted, went away or came back."""
@@ -232,27 +246,11 @@ class Cohorts:
         value = math.tanh(math.atanh(result.pivot_reward) + gap / 2.0)
         return Reward(value, (stderr or 0.0) * (1.0 - value * value) / 2.0, mean=mean)
 
-    def _start_ahead(self, party: _Party, response: Text) -> None:
-        """Begin the comparisons of a newcomer with those already here, where the method is sure to want them."""
-        terms, options = party.terms, party.terms.options
-        reuse = self._ranker.reuse if options.reuse is None else options.reuse
-        if not self._ahead or reuse or options.near_duplicates or options.budget:
-            return
-        others = [unpack_text(text) for text in set(party.texts.values())] if options.method == "all_pairs" else []
-        if terms.reference is not None and options.method in ("all_pairs", "pivot"):
-            others.append(terms.reference)
-        for other in others:
-            if key_of(other) != key_of(response):
-                self._in_background(_judge_ahead(self._ranker.judge, terms, response, other))
+    def _may_start(self, terms: Terms) -> bool:
+        """Whether comparisons may begin before the cohort is full: not where they continue the first one's deliberation."""
+        return self._ahead and not (self._ranker.reuse if terms.options.reuse is None else terms.options.reuse)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-async def _judge_ahead(judge: PairJudge, terms: Terms, a: Text, b: Text) -> None:
-    i, j = Contest(n=2, keys=(key_of(a), key_of(b))).fair(0, 1)
-    with contextlib.suppress(EngineError, InputError, TimeoutError):  # the ranking asks again and says so
-        async with asyncio.timeout(terms.wait_s + terms.judge_s):
-            await judge.judge(terms.group((a, b)).pair(i, j), terms.options.one(terms.options.deliberation))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Container
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -32,7 +32,7 @@ class Seat:
 
 
 class Seats(Protocol):
-    """The tables. Every method answers None where the store is away."""
+    """The tables. Every method but `peek` answers None where the store is away."""
 
     async def join(self, table: str, token: str, text: bytes, size: int, wait_s: float) -> Seat | None:
         """Sit down in the open round, or as the latecomer of the last one, else in a new round."""
@@ -44,6 +44,10 @@ class Seats(Protocol):
 
     async def count(self, table: str, round_: int) -> int | None:
         """How many sit in the round; -1 where it is not the table's (the store was restarted, or the next round has begun)."""
+        ...
+
+    async def peek(self, table: str, round_: int, known: Container[str]) -> dict[str, bytes]:
+        """The texts by token of those at the table whose tokens are not `known`; none where the store is away."""
         ...
 
     async def close(self, table: str, round_: int) -> dict[str, bytes] | None:
@@ -113,6 +117,13 @@ class LocalSeats:
         """See `Seats.count`."""
         at = self._tables.get(table)
         return at.count if at is not None and at.number == round_ else -1
+
+    async def peek(self, table: str, round_: int, known: Container[str]) -> dict[str, bytes]:
+        """See `Seats.peek`."""
+        at = self._tables.get(table)
+        if at is None or at.number != round_:
+            return {}
+        return {token: text for token, text in at.texts.items() if token not in known}
 
     async def close(self, table: str, round_: int) -> dict[str, bytes]:
         """See `Seats.close`."""
@@ -201,6 +212,16 @@ class RedisSeats:
     async def count(self, table: str, round_: int) -> int | None:
         """See `Seats.count`."""
         return await self._eval(_COUNT, table, round_)
+
+    async def peek(self, table: str, round_: int, known: Container[str]) -> dict[str, bytes]:
+        """See `Seats.peek`."""
+        name = f"reasrm:cohort:{{{table}}}:{round_}:texts"
+        tokens = await self._link.ask(lambda redis: cast("Awaitable[list[bytes]]", redis.hkeys(name)))
+        new = [token for token in tokens or () if token.decode() not in known]
+        if not new:
+            return {}
+        texts = await self._link.ask(lambda redis: cast("Awaitable[list[bytes | None]]", redis.hmget(name, new)))
+        return {token.decode(): text for token, text in zip(new, texts or (), strict=False) if text is not None}
 
     async def close(self, table: str, round_: int) -> dict[str, bytes] | None:
         """See `Seats.close`."""

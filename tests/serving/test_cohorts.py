@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from reasrm.judging.swiss import readings_needed
 from tests.components import Redis
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
@@ -73,6 +74,39 @@ async def test_comparisons_start_before_the_cohort_is_full(client: httpx.AsyncCl
     await ask(client, url, 3)
     await asyncio.gather(*early)
     assert engine.asked == 6
+
+
+MANY = [2.0, 5.5, 1.0, 3.0, 4.0, 0.5, 6.0, 2.5, 4.5, 1.5, 3.5, 5.0]
+
+
+async def test_large_cohorts_start_early_too_and_cost_and_reward_the_same(
+    client: httpx.AsyncClient, url: str, engine: ScriptedEngine
+) -> None:
+    early = [asyncio.create_task(ask(client, url, each, cohort=12)) for each in MANY[:-1]]
+    async with asyncio.timeout(15):
+        while engine.asked < 6:
+            await asyncio.sleep(0.02)
+    assert not any(task.done() for task in early)
+    last = await ask(client, url, MANY[-1], cohort=12)
+    rewards = [got["score"] for got in (*await asyncio.gather(*early), last)]
+    assert engine.asked == readings_needed(12)
+    ranked = await client.post(f"{url}/v1/rank", json={"question": "Which is largest?", "responses": [f"answer {x}" for x in MANY]})
+    assert rewards == pytest.approx(ranked.json()["rewards"], abs=0.15)  # whose ties the order of the group breaks
+    assert engine.asked < 1.5 * readings_needed(12), "most comparisons are the same"
+
+
+async def test_responses_at_two_gateways_are_compared_before_all_are_there(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_server: Redis
+) -> None:
+    with gateway(engine, tmp_path, cache=redis_server.url) as one, gateway(engine, tmp_path, cache=redis_server.url) as two:
+        early = [asyncio.create_task(ask(client, address, each)) for address, each in ((one, 2), (two, 5), (one, 1))]
+        async with asyncio.timeout(15):
+            while engine.asked < 3:  # one of them within a gateway
+                await asyncio.sleep(0.02)
+        assert not any(task.done() for task in early)
+        await ask(client, two, 3)
+        await asyncio.gather(*early)
+        assert engine.asked == 6
 
 
 async def test_runs_and_prompts_do_not_share_cohorts(client: httpx.AsyncClient, url: str) -> None:
