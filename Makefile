@@ -21,6 +21,8 @@ export SGLANG_VENV := $(abspath $(SGLANG_VENV))
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(abspath $(VENV))/bin
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+# what the theme says of its own future is no warning about the documents
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 T ?= tests
 
 # An environment of another checkout would import that checkout's packages: this one's come first.
@@ -84,12 +86,21 @@ chromium: ## the browser that looks at the web pages in the tests, the same way
 	$(call debian,chromium,chromium)
 
 .PHONY: check
-check: venv ## ruff, pyright, the layers, and the commands of the README
+check: venv ## ruff, pyright, the layers, what the documents say, and the site
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/contract/test_readme.py
+	$(BIN)/python -m pytest -q tests/contract/test_docs.py
+	$(MKDOCS) build --strict --quiet
+
+.PHONY: docs
+docs: venv ## build the documentation into site/
+	@$(MKDOCS) build --strict --quiet && echo "site/index.html"
+
+.PHONY: docs-serve
+docs-serve: venv ## look at the documentation while it is written: http://127.0.0.1:8000
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 .PHONY: test
 test: venv sglang redis chromium ## every test, against real components; some of them: make test T=tests/unit

@@ -1,37 +1,62 @@
-"""Every Python block of the README runs as it stands, against a real gateway with the embedded judge."""
+"""What the documents show runs: each page from top to bottom, in its own folder, against a real gateway with the embedded judge."""
 
 from __future__ import annotations
 
-import re
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.components import ROOT, Gateway
+from tests.documents import RUN, Block, at, blocks_of, differences, documents, shown_in
 
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-DEFAULT_URL = "http://localhost:8900"
 RUNNER = """
 import ast, asyncio, inspect, sys
-code = compile(sys.stdin.read(), "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+code = compile(sys.stdin.read(), sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 outcome = eval(code, {"__name__": "__main__"})
 if inspect.iscoroutine(outcome):
     asyncio.run(outcome)
 """
+PAGES = [page for page in documents() if any(block.language in RUN for block in blocks_of(page))]
 
 
-@pytest.mark.parametrize("block", BLOCK.findall((ROOT / "README.md").read_text()))
-def test_a_python_block_of_the_readme_runs(block: str, gateway: Gateway) -> None:
-    """A block that is a fragment, to be put into somebody's trainer, is fenced as ```py and only compiled elsewhere."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_runs_and_prints_what_the_page_says(page: Path, gateway: Gateway, tmp_path: Path) -> None:
+    """Files first appear where the page shows them; a block of text or JSON right after one that ran is what that one printed."""
+    printed: str | None = None
+    for block in blocks_of(page):
+        if block.title:
+            file = tmp_path / block.title
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(at(block.text, gateway.url))
+        elif block.language in RUN:
+            printed = run(block, gateway.url, tmp_path)
+            assert printed or block.language == "bash", f"{block.name}: a block shows something"
+            continue
+        elif printed is not None and block.language == "text":
+            assert shown_in(at(block.text, gateway.url), printed), f"{block.name}: what is printed is\n{printed}"
+        elif printed is not None and block.language == "json":
+            assert not differences(json.loads(block.text), json.loads(printed)), f"{block.name}: what is printed is\n{printed}"
+        printed = None
+
+
+def run(block: Block, url: str, folder: Path) -> str:
+    """Run a block in `folder` and return what it prints; fail with what it says where it fails."""
+    text = at(block.text, url)
+    command = ["bash", "-euo", "pipefail", "-c", text] if block.language == "bash" else [sys.executable, "-c", RUNNER, block.name]
+    here = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "REASRM_URL": url, "COLUMNS": "100"}
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER],
-        input=block.replace(DEFAULT_URL, gateway.url),
+        command,
+        input=None if block.language == "bash" else text,
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=folder,
+        env=here,
         timeout=100,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout, "a block shows something"
+    assert done.returncode == 0, f"{block.name}:\n{done.stdout}{done.stderr}"
+    return done.stdout

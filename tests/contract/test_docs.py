@@ -1,0 +1,187 @@
+"""What the documents tell people to type exists: targets, extras, commands with their flags, paths, imports, recipes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from tests.components import ROOT
+from tests.documents import CHECKED, RUN, Block, blocks, blocks_of, documents
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OURS = ("reasrm", "reasrm_serving", "reasrm_training")
+#: Programs of others: their lines are only held to the shell's grammar.
+FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "tar"}
+
+
+def named(*languages: str) -> list[Any]:
+    return [pytest.param(block, id=block.name) for block in blocks(*languages)]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The commands of a shell text as words, without comments, redirections and NAME=value before them."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words: list[str] = []
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        for word in [*lexer, ";"]:
+            if set(word) <= set("();<>|&"):
+                if words and not (words[0].startswith("-") or words[0].startswith("/")):
+                    yield words
+                words = []
+            elif words or not re.fullmatch(r"[A-Za-z_]+=.*", word):
+                words.append(word)
+
+
+def check_make(words: list[str]) -> None:
+    done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def check_pip(words: list[str]) -> None:
+    assert words[0] == "install"
+    for extra in re.findall(r"\[([\w,]+)\]", " ".join(words)):
+        assert set(extra.split(",")) <= set(EXTRAS), f"no extra [{extra}]"
+
+
+def check_reasrm(words: list[str]) -> None:
+    """The command line parses: the command is there, with these flags, and what it needs is given."""
+    from reasrm.cli import app
+
+    command: Any = typer.main.get_command(app)
+    words = list(words)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        assert name in command.commands, f"there is no command {name}"
+        command = command.commands[name]
+    if "--help" not in words and "--version" not in words:
+        command.make_context("reasrm", words)
+
+
+@cache
+def routes() -> frozenset[str]:
+    from reasrm_serving.app import create_app
+    from reasrm_serving.settings import Settings
+
+    return frozenset(create_app(Settings()).openapi()["paths"])
+
+
+def check_curl(words: list[str]) -> None:
+    """The path stands in the gateway's OpenAPI, unless it is another server's."""
+    for url in (word for word in words if re.match(r"(?:http://)?[\w.-]+:\d+", word)):
+        host, _, path = url.removeprefix("http://").partition("/")
+        if host.endswith(":8900"):
+            path = re.sub(r"\$\w+|[0-9a-f]{32,}", "{key}", path.partition("?")[0])
+            assert f"/{path}" in routes(), f"the gateway has no /{path}"
+
+
+CHECKS = {"make": check_make, "pip": check_pip, "reasrm": check_reasrm, "curl": check_curl}
+
+
+@pytest.mark.parametrize("document", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents()])
+def test_every_block_of_a_document_says_its_language(document: Path) -> None:
+    assert not [block.name for block in blocks_of(document) if block.language not in RUN + CHECKED]
+    assert document.read_text(encoding="utf-8").count("```") == 2 * len(blocks_of(document)), "a fence is open, or is no fence"
+
+
+@pytest.mark.parametrize("block", named("sh"))
+def test_a_command_of_the_documents_exists_with_its_flags(block: Block) -> None:
+    read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+    for words in commands(block.text):
+        if words[0] in CHECKS:
+            CHECKS[words[0]](words[1:])
+        elif "/" in words[0]:
+            assert (ROOT / words[0]).exists(), f"there is no {words[0]}"
+        else:
+            assert words[0] in FOREIGN, f"{words[0]}: nothing here knows how to check it"
+
+
+@pytest.mark.parametrize("block", named("python", "py"))
+def test_a_python_block_compiles_and_what_it_takes_from_us_is_there(block: Block) -> None:
+    tree = compile(block.text, block.name, "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    known: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            check_import(node, known)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        check_call(call, known)
+
+
+def check_import(node: ast.Import | ast.ImportFrom, known: dict[str, Any]) -> None:
+    """What is imported is there; ours is put into `known`. A framework that is not installed here is taken at its word."""
+    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+    for module in modules:
+        root = module.partition(".")[0]
+        if root in OURS:
+            exec(compile(ast.Module(body=[node], type_ignores=[]), module, "exec"), known)
+        elif importlib.util.find_spec(root) and isinstance(node, ast.ImportFrom):
+            # by name only: to import a lazy package's names would load torch
+            assert {each.name for each in node.names} <= set(dir(importlib.import_module(module))), ast.unparse(node)
+
+
+def check_call(call: ast.Call, known: dict[str, Any]) -> None:
+    """A function of ours, called or bound by `partial`, takes the keywords that it is given."""
+    named_ = [each.id for each in (call.func, *call.args[:1]) if isinstance(each, ast.Name)]
+    name = named_[1] if named_[:1] == ["partial"] and len(named_) > 1 else named_[0] if isinstance(call.func, ast.Name) else ""
+    function = known.get(name)
+    if not callable(function) or not str(getattr(function, "__module__", "")).startswith(OURS):
+        return
+    taken = inspect.signature(function).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        assert {word.arg for word in call.keywords if word.arg} <= set(taken), f"{name} takes {', '.join(taken)}"
+
+
+@pytest.mark.parametrize("block", named("toml"))
+def test_a_toml_block_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
+    """A recipe, whole or as what changes in the 7B one, unless its title says that it is a list of keys or a prompt pack."""
+    from reasrm_serving.admission import load_keys
+    from reasrm_training.recipes import load_recipe
+
+    file = tmp_path / (block.title or "fragment.toml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(block.text)
+    match file.name:
+        case "keys.toml":
+            assert load_keys(file)
+        case "pack.toml":
+            assert {"name", "version", "kind"} <= set(tomllib.loads(block.text))
+        case _:
+            whole = {"name", "model"} <= set(tomllib.loads(block.text))
+            file.write_text(block.text if whole or block.title else f'extends = "rm-r1-qwen2.5-instruct-7b"\n{block.text}')
+            assert load_recipe(file).stages
+
+
+@pytest.mark.parametrize("block", named("yaml", "json"))
+def test_a_block_of_data_is_such_data(block: Block) -> None:
+    if block.language == "yaml":
+        assert yaml.safe_load(block.text)
+    elif (block.title or "").endswith(".jsonl"):
+        assert [json.loads(line) for line in block.text.splitlines()]
+    else:
+        assert json.loads(block.text)
+
+
+def test_every_file_that_the_documents_link_to_is_there() -> None:
+    links = [
+        (document, target)
+        for document in documents()
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", document.read_text(encoding="utf-8"))
+    ]
+    assert links
+    assert not [(document.name, target) for document, target in links if not (document.parent / target).exists()]
