@@ -37,14 +37,21 @@ RestartOption = Annotated[
 ]
 
 
-def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Recipe:
-    """Read a recipe with what the command line changes in it."""
+def check_installed() -> None:
+    """Raises InputError where there is no trainer."""
     try:
-        from reasrm_training.recipes import load_recipe
+        import reasrm_training.recipes as _  # noqa: F401
     except ImportError as error:
         from reasrm.errors import InputError
 
         raise InputError(f"training is not installed ({error.name} is missing): pip install 'reasrm[train]'") from error
+
+
+def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Recipe:
+    """Read a recipe with what the command line changes in it."""
+    check_installed()
+    from reasrm_training.recipes import load_recipe
+
     placed = [f"output={json.dumps(str(output))}"] if output else []
     return load_recipe(recipe, [*(changes or []), *placed])
 
@@ -100,7 +107,34 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
     policy.quiet()
     with Display(Console(stderr=True)) as display:
         folder = run_recipe(recipe, display, only=wanted, restart=restart)  # type: ignore[arg-type]
+    sys.stderr.write(f"report: {folder / 'report.html'}\n")
     sys.stdout.write(f"{folder}\n")
+
+
+@app.command(
+    epilog="""Examples:
+
+  reasrm train report runs/tiny
+
+  reasrm train report runs/tiny --baseline runs/answers-only --baseline runs/sft/evaluate/distill.json -o compared.html
+
+It is made from what the run left on disk, also while it runs or after it was stopped."""
+)
+def report(
+    folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="A measurement to compare with, or the folder of a run. May be given many times.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to; report.html in the run's folder otherwise.")
+    ] = None,
+) -> None:
+    """Write a run's report: its table, its curves, and the same pairs judged as training went on."""
+    check_installed()
+    from reasrm_training.report import Left, baselines, write_report
+
+    sys.stdout.write(f"{write_report(Left.at(folder), against=baselines(baseline or ()), to=output)}\n")
 
 
 @app.command(
@@ -133,7 +167,7 @@ def plan(
 @app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", show_default=False)] = None) -> None:
     """The built-in recipes, or the text of one: a start for your own."""
-    recipe_of("tiny", None, None)
+    check_installed()
     from reasrm_training.recipes import FOLDER, built_in_recipes, load_recipe
 
     if name is not None:

@@ -6,9 +6,11 @@ Text that comes from elsewhere is escaped by the templates; only what `svg` retu
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from reasrm.datasets.files import needed
+from reasrm.types import Message
 
 INK = "#010203"  # stands for the page's own text colour
 BLUE, RED, GREEN, AMBER = "#3b7dd8", "#d8583b", "#3a9d6e", "#c98a1b"
@@ -27,6 +29,13 @@ def render(package: str, template: str, **values: Any) -> str:
     folders = [jinja2.PackageLoader(name, ".") for name in dict.fromkeys((package, "reasrm.report"))]
     settings = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     return jinja2.Environment(loader=jinja2.ChoiceLoader(folders), **settings).get_template(template).render(**values)
+
+
+def as_text(messages: Sequence[Message]) -> str:
+    """Messages as a person reads them: one as it is, several with their roles."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
 def axes_of(width: float, height: float, grid: str = "x") -> tuple[Any, Any]:

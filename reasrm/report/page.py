@@ -11,11 +11,10 @@ from reasrm.datasets import DataSet, Entry
 from reasrm.metrics import Share
 from reasrm.parsing import parse
 from reasrm.report import plots
-from reasrm.report.drawing import render
+from reasrm.report.drawing import as_text, render
 from reasrm.results import Compared, Scored
 from reasrm.scoring.summary import facts_of, percent
 from reasrm.scoring.tally import Tally
-from reasrm.types import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,9 @@ def _wrong_row(row: Scored, compared: Compared, entry: Entry | None) -> dict[str
         "sure": f"{100 * max(probability, 1 - probability):.1f} %",
         "named": named,
         "right": right,
-        "question": _text(example.question) if example else "",
-        "a": _text(example.responses[compared.i]) if example else "",
-        "b": _text(example.responses[compared.j]) if example else "",
+        "question": as_text(example.question) if example else "",
+        "a": as_text(example.responses[compared.i]) if example else "",
+        "b": as_text(example.responses[compared.j]) if example else "",
         "reply": game.reply if game else "",
         "swapped": game is not None and game.order == "ba",
         "rubric": _rubric(game.reply) if game else [],
@@ -109,9 +108,3 @@ def _rubric(reply: str) -> list[tuple[str, str]]:
         return []
     items = [(item.text, "" if item.weight is None else f"{item.weight:.0%}") for item in reading.rubric.items]
     return items or [(reading.rubric.text, "")]
-
-
-def _text(messages: Sequence[Message]) -> str:
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)

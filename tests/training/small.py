@@ -8,6 +8,7 @@ from typing import Any
 
 from reasrm_training import policy
 from reasrm_training.config import Recipe
+from reasrm_training.data.examples import Example
 from reasrm_training.oracle import Chain
 from reasrm_training.rlvr import Task
 
@@ -69,3 +70,9 @@ def tasks(count: int, seed: int = 1) -> list[Task]:
         for i, (a, b, _) in enumerate(_numbers(count, seed))
         for order, (x, y) in (("ab", (a, b)), ("ba", (b, a)))
     ]
+
+
+def heldout(*subsets: str) -> list[Example]:
+    """A pair of each of `subsets`."""
+    row = {"source": "s", "question": "3 5", "a": "three", "b": "five", "winner": "B"}
+    return [Example.model_validate(row | {"id": f"{i}", "subset": subset}) for i, subset in enumerate(subsets)]

@@ -11,12 +11,13 @@ import pytest
 import torch
 from reasrm_training import policy, rlvr
 from reasrm_training.monitor import Report
+from reasrm_training.probe import JUDGMENTS, due
 from reasrm_training.rollouts import SglangTrainer, full_weights
 from reasrm_training.sglang import Sample, SglangServer, started
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
 from tests.components import ROOT, SGLANG_VENV
-from tests.training.small import recipe, tasks
+from tests.training.small import heldout, recipe, tasks
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 16}
@@ -71,7 +72,9 @@ def test_a_run_measures_how_far_the_sampler_is_off_and_corrects_within_the_cap(
 ):
     rollouts = {"backend": "sglang", "url": server.url, "importance_cap": 1.05}
     given = recipe(tiny_model, tmp_path, rollouts=rollouts, rlvr={"steps": 3, "learning_rate": 1e-2, "reward": {"length": 1.0}})
-    rlvr.train(given, tasks(8), tmp_path, kind="rubric", callbacks=[Report(tmp_path)])
+    rlvr.train(given, tasks(8), tmp_path, kind="rubric", callbacks=[Report(tmp_path)], probed=heldout("x"))
+    judged = [json.loads(line) for line in (tmp_path / JUDGMENTS).read_text().splitlines()]
+    assert [row["step"] for row in judged] == [step for step in [0, *sorted(due(3))] for _ in "ab"]
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for row in rows:  # a server with stale weights would be further off with every step
         assert 0.0 < row["sampling/sampling_logp_difference/mean"] < 0.1

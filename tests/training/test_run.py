@@ -135,10 +135,15 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_pa
         "evaluate/rlvr.json",
         "evaluate/rlvr-replies.jsonl",
         "distill/metrics.jsonl",
+        "distill/judgments.jsonl",
+        "rlvr/judgments.jsonl",
         "rlvr/samples.jsonl",
     ):
         assert (broken / name).read_text() == (whole / name).read_text(), name
     assert policy.weights_digest(broken / "export") == policy.weights_digest(whole / "export")
+    report = (broken / "report.html").read_text()
+    assert "SFT, step 10" in report
+    assert "RL, step 6" in report
     assert {path.name for path in (whole / "export").iterdir()} >= {
         *("model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"),
         *("prompts", "recipe.json", "evaluation.json", "README.md"),

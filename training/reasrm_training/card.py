@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from reasrm.prompts import load_pack
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import write_whole
-from reasrm_training.evaluate import Evaluation, table
+from reasrm_training.evaluate import MEASURED_BY, Evaluation, table
+from reasrm_training.report.reading import Left, recipe_text
 
 CURVES = "curves.png"
 
@@ -32,16 +32,12 @@ STAGE_NAMES = {"distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
 
 def write_card(recipe: Recipe, folder: Path) -> Path:
     """Write README.md and its picture into `folder`, out of what the run of `recipe` left; return the card's path."""
-    curves = {stage: rows for stage in STAGE_NAMES if (rows := _rows(recipe.folder(stage) / "metrics.jsonl"))}  # type: ignore[arg-type]
+    left = Left.of(recipe)
+    curves = left.curves
     if curves:
         draw_curves(curves, folder / CURVES)
-    evaluations = {
-        name: Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
-        for name in ("model", "distill", "rlvr")
-        if (file := recipe.folder("evaluate") / f"{name}.json").is_file()
-    }
     weights = hashlib.sha256(file.read_bytes()).hexdigest() if (file := folder / "model.safetensors").is_file() else ""
-    text = card(recipe, evaluations, curves=bool(curves), data=_data(recipe), weights_sha256=weights)
+    text = card(recipe, left.evaluations, curves=bool(curves), data=list(left.data_lines), weights_sha256=weights)
     write_whole(folder / "README.md", text.encode())
     return folder / "README.md"
 
@@ -71,9 +67,9 @@ def card(
         f"## Use\n\nPrompt pack `{pack.digest}`, in `prompts/`.\n\n```\nreasrm serve --model . --prompts prompts\n"
         'reasrm judge "the question" "response A" "response B"\n```'
     )
-    content = json.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"output"}), indent=2)
     parts.append(
-        f"## Recipe\n\nDigest `{recipe.digest}`, seed {recipe.seed}; every value that is no default:\n\n```json\n{content}\n```"
+        f"## Recipe\n\nDigest `{recipe.digest}`, seed {recipe.seed}; every value that is no default:\n\n"
+        f"```json\n{recipe_text(recipe)}\n```"
     )
     return "\n\n".join(parts) + "\n"
 
@@ -84,8 +80,9 @@ def _front(recipe: Recipe, measured: Sequence[Evaluation], weights_sha256: str) 
     lines += ["tags:", "- reward-model", "- llm-as-a-judge", "- reasrm"]
     lines += [f"weights_sha256: {weights_sha256}"] * bool(weights_sha256)
     for evaluation in measured:
-        shares = {"accuracy", "order_consistency", "format"}
-        lines += [f"{name}: {share['value']:.4f}" for name, share in evaluation.greedy.model_dump(include=shares).items()]
+        greedy = evaluation.greedy
+        shares = {"accuracy": greedy.accuracy, "order_consistency": greedy.order_consistency, "format": greedy.format}
+        lines += [f"{name}: {share.value:.4f}" for name, share in shares.items() if share.value is not None]
         lines += [f"pairs: {evaluation.pairs}", f"weak: [{', '.join(weak_subsets(evaluation))}]"]
     return "\n".join(["---", *lines, "---"])
 
@@ -99,35 +96,7 @@ def weak_subsets(evaluation: Evaluation) -> list[str]:
 def _measured(evaluations: Mapping[str, Evaluation]) -> str:
     if not evaluations:
         return "It was not measured: the recipe has no `[evaluate]`."
-    pairs = next(iter(evaluations.values())).pairs
-    said = (
-        f"{pairs:,} held-out pairs, each read in both orders, greedy; a reply without verdict counts as wrong. Percent, with "
-        "standard errors over pairs. T 1: one sampled reply."
-    )
-    return f"{said}\n\n{table(evaluations)}"
-
-
-def _data(recipe: Recipe) -> list[str]:
-    """One line a source and part, as the manifests say."""
-    lines: list[str] = []
-    file = recipe.folder("data") / "manifest.json"
-    if file.is_file():
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        lines += [f"{source['name']}: {source['kept']:,} of {source['rows']:,} rows" for source in manifest["sources"]]
-        lines += [f"{part}: {report['rows']:,} pairs" for part, report in manifest["parts"].items()]
-    file = recipe.folder("chains") / "manifest.json"
-    if file.is_file():
-        report = json.loads(file.read_text(encoding="utf-8"))
-        kept = ", ".join(f"{count:,} from the {oracle} oracle" for oracle, count in report["kept"].items())
-        lines.append(f"chains: {kept or 'none'}, of {report['examples']:,} examples")
-    return lines
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """Logged rows; one that a kill cut short is none."""
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return f"{next(iter(evaluations.values())).pairs:,} {MEASURED_BY}\n\n{table(evaluations)}"
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:

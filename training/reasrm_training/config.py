@@ -271,10 +271,11 @@ class Export(Frozen):
 
 
 class Track(Frozen):
-    """Where curves go besides TensorBoard, which always gets them."""
+    """Where curves go besides TensorBoard, which always gets them, and how many held-out pairs are judged along the way."""
 
     to: tuple[Literal["wandb", "trackio"], ...] = ()
     project: str = "reasrm"
+    pairs: Count = 4  # judged at every quarter of a stage, to be read in the report; not where the policy is sharded
 
 
 class Cluster(Frozen):
@@ -326,6 +327,12 @@ class Recipe(Frozen):
     def trainers(self) -> int:
         """Processes that train: one a GPU that is not set aside for sampling, one where there is none."""
         return max(1, self.cluster.nodes * self.cluster.gpus - self.rollouts.gpus)
+
+    @property
+    def reply_tokens(self) -> int:
+        """The most tokens that a reply may have when the judge is measured."""
+        asked = self.evaluate.max_tokens if self.evaluate else None
+        return asked or (self.rlvr.max_completion_tokens if self.rlvr else 4096)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reasrm.errors import InputError
 from reasrm_training import policy
 from reasrm_training.config import Recipe
+from reasrm_training.data.examples import Example
 from reasrm_training.oracle import Chain
 
 if TYPE_CHECKING:
@@ -29,15 +30,20 @@ def train(
     *,
     start: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    probed: Sequence[Example] = (),
 ) -> Path:
     """Train the recipe's model (or `start`) on `chains` and return the folder of the result, `folder`/model.
 
     Goes on from the newest whole checkpoint in `folder`, and then ends with the same weights as a run that was never broken
-    off. Raises InputError where no chain fits.
+    off. `probed` are judged along the way, unless the model is sharded. Raises InputError where no chain fits.
     """
     from reasrm_training import monitor
+    from reasrm_training.generation import by_trainer
+    from reasrm_training.probe import Probe
 
     trainer = make_trainer(recipe, chains, folder, start=start, callbacks=callbacks)
+    if probed and recipe.cluster.sharding == "none":
+        trainer.add_callback(Probe(probed, recipe, folder, by_trainer(trainer, max_tokens=recipe.reply_tokens)))
     trainer._total_train_tokens = _tokens_before(policy.last_checkpoint(folder))  # TRL would count anew
     monitor.fit(trainer, folder)
     return policy.save(trainer, trainer.processing_class, folder / "model")  # type: ignore[arg-type]

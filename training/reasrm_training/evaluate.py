@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,11 @@ from reasrm_training.generation import Generate, Reply
 from reasrm_training.rewards import well_formed
 
 ORDERS: tuple[Order, ...] = ("ab", "ba")
+#: How what the tables hold was measured, after the number of pairs.
+MEASURED_BY = (
+    "held-out pairs, each read in both orders, greedy; a reply without verdict counts as wrong. Percent, with standard errors over "
+    "pairs. T 1: one sampled reply; voting@k: the majority of k."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +102,9 @@ def evaluate(
     `votes` adds sampling at T 1 and majorities of so many replies, alternating the order, over the first `sampled_pairs`
     examples. The greedy replies are written to `replies` (JSON lines), where that is given.
     """
-    greedy = _judge(examples, generate, pack, key, temperature=0.0, seed=0)
+    greedy = judge(examples, generate, pack, key, temperature=0.0, seed=0)
     if replies:
-        write_whole(replies, "".join(_line(judged) for judged in greedy).encode())
+        write_whole(replies, "".join(json.dumps(row_of(judged)) + "\n" for judged in greedy).encode())
     sampled, voting = None, {}
     if votes:
         sampled, voting = _sampled(list(examples)[:sampled_pairs], generate, pack, key, votes)
@@ -132,7 +137,7 @@ def summary(judged: Sequence[Judged]) -> Greedy:
     )
 
 
-def figure(pairs: Iterable[Sequence[bool]]) -> Figure:
+def figure(pairs: Iterable[Sequence[float]]) -> Figure:
     """The mean over everything in `pairs`, and its standard error with each of `pairs` as one cluster (ratio estimator)."""
     groups = [(sum(values), len(values)) for values in pairs]
     total, count = sum(s for s, _ in groups), sum(n for _, n in groups)
@@ -144,7 +149,7 @@ def figure(pairs: Iterable[Sequence[bool]]) -> Figure:
     return Figure(value=mean, stderr=stderr, n=k)
 
 
-def _judge(
+def judge(
     examples: Sequence[Example], generate: Generate, pack: Pack, key: bytes, *, temperature: float, seed: int
 ) -> list[Judged]:
     """One reply to each order of each example, the orders of one example side by side."""
@@ -165,7 +170,7 @@ def _sampled(
     examples: Sequence[Example], generate: Generate, pack: Pack, key: bytes, votes: Sequence[int]
 ) -> tuple[Figure, dict[int, Figure]]:
     """Accuracy of single replies at T 1, and of the majority of k; an even split has no winner, and so is not right."""
-    rounds = [_judge(examples, generate, pack, key, temperature=1.0, seed=1 + draw) for draw in range(math.ceil(max(votes) / 2))]
+    rounds = [judge(examples, generate, pack, key, temperature=1.0, seed=1 + draw) for draw in range(math.ceil(max(votes) / 2))]
     by_pair = [[one for draw in rounds for one in draw[i : i + 2]] for i in range(0, 2 * len(examples), 2)]
     sampled = figure([one.right for one in replies] for replies in by_pair)
     return sampled, {k: figure([_majority_right(replies[:k])] for replies in by_pair) for k in votes}
@@ -184,8 +189,9 @@ def _by(judged: Sequence[Judged], name: Callable[[Example], str]) -> dict[str, G
     return {group: summary(members) for group, members in sorted(groups.items())} if len(groups) > 1 else {}
 
 
-def _line(judged: Judged) -> str:
-    row = {
+def row_of(judged: Judged) -> dict[str, Any]:
+    """A reply as it is kept to be read."""
+    return {
         "id": judged.example.id,
         "subset": judged.example.subset,
         "order": judged.order,
@@ -195,20 +201,25 @@ def _line(judged: Judged) -> str:
         "tokens": judged.reply.tokens,
         "reply": judged.reply.text,
     }
-    return json.dumps(row) + "\n"
 
 
-def table(evaluations: Mapping[str, Evaluation]) -> str:
-    """The evaluations as Markdown, one row each, in percent with standard errors."""
+def cells(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
+    """The evaluations as a table: its head, then one row each, in percent with standard errors."""
     ks = sorted({k for evaluation in evaluations.values() for k in evaluation.voting})
     head = ["judge", "pairs", "accuracy", "order consistency", "format", "no verdict", "P(A)", "T 1", *(f"voting@{k}" for k in ks)]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    rows = [head]
     for name, evaluation in evaluations.items():
         g = evaluation.greedy
         shares = [g.accuracy, g.order_consistency, g.format, g.no_verdict, g.p_a, evaluation.sampled]
-        cells = [name, f"{evaluation.pairs:,}", *map(percent, shares), *(percent(evaluation.voting.get(k)) for k in ks)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        votes = [evaluation.voting.get(k) for k in ks]
+        rows.append([name, f"{evaluation.pairs:,}", *map(percent, [*shares, *votes])])
+    return rows
+
+
+def table(evaluations: Mapping[str, Evaluation]) -> str:
+    """The evaluations as Markdown."""
+    head, *rows = ["| " + " | ".join(row) + " |" for row in cells(evaluations)]
+    return "\n".join([head, "|" + " --- |" * (head.count("|") - 1), *rows])
 
 
 def percent(share: Figure | None) -> str:

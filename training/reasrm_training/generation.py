@@ -10,7 +10,7 @@ from reasrm.types import Message
 from reasrm_training import policy
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
     from reasrm_training.sglang import SglangServer
 
@@ -53,14 +53,25 @@ def by_model(
         for start in range(0, len(ids), batch):
             chosen = longest_first[start : start + batch]
             padded = tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, return_tensors="pt").to(model.device)
-            torch.manual_seed(seed * 1_000_003 + start)  # a batch's replies depend on nothing before it
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+                torch.manual_seed(seed * 1_000_003 + start)  # a batch's replies depend on nothing before it, nor the other way
                 out: Any = model.generate(**padded, **sampling, max_new_tokens=max_tokens, pad_token_id=tokenizer.pad_token_id)  # type: ignore[operator]
             for i, row in zip(chosen, out[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
                 replies[i] = _reply(tokenizer, row, max_tokens)
             if progress:
                 progress(len(replies), len(ids))
         return [replies[i] for i in range(len(ids))]
+
+    return generate
+
+
+def by_trainer(trainer: Trainer, *, max_tokens: int) -> Generate:
+    """Replies by the model that `trainer` trains, as it is at that moment, in the process that calls."""
+
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        model: Any = trainer.accelerator.unwrap_model(trainer.model)
+        tokenizer: Any = trainer.processing_class
+        return by_model(model, tokenizer, max_tokens=max_tokens)(prompts, temperature, seed)
 
     return generate
 

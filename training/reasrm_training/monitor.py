@@ -15,6 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.integrations import TensorBoardCallback
 
 from reasrm_training.config import Guard, Rlvr
+from reasrm_training.data.examples import write_whole
 from reasrm_training.policy import COMPLETE, last_checkpoint
 
 #: Told after each step: steps done, steps in all, the latest numbers.
@@ -42,10 +43,9 @@ class Journal:
 
     def rewind(self, step: int) -> None:
         """Keep the rows up to `step`."""
-        rows = [row for row in self.read() if row["step"] <= step]
-        self.path.unlink(missing_ok=True)
-        for row in rows:
-            self.write(row.pop("step"), row)
+        if self.path.exists():
+            rows = [row for row in self.read() if row["step"] <= step]
+            write_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 class Report(TrainerCallback):

@@ -15,6 +15,7 @@ from reasrm.parsing import parse
 from reasrm.types import Message, NoVerdict, Order, Reading, Side
 from reasrm_training import monitor, policy, rewards
 from reasrm_training.config import Recipe, RewardName, Rlvr
+from reasrm_training.data.examples import Example
 from reasrm_training.monitor import Brake, Journal
 from reasrm_training.rewards import Rollout
 
@@ -49,11 +50,13 @@ def train(
     kind: Literal["rubric", "free"],
     start: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    probed: Sequence[Example] = (),
 ) -> Path:
     """Train the recipe's model (or `start`) on `tasks` and return the folder of the result, `folder`/model.
 
     Goes on from the newest whole checkpoint in `folder`; with rollouts by transformers the resumed run ends with the same
-    weights as an unbroken one. Raises Refused where the run collapses (its checkpoints stay), InputError where no task fits.
+    weights as an unbroken one. `probed` are judged along the way, unless the model is sharded and samples by no server. Raises
+    Refused where the run collapses (its checkpoints stay), InputError where no task fits.
     """
     from reasrm_training import rollouts
 
@@ -61,11 +64,23 @@ def train(
     brake = Brake(stage)
     with rollouts.serving(recipe, start, folder) as server:
         trainer = make_trainer(recipe, tasks, folder, kind=kind, start=start, callbacks=[*callbacks, brake], server=server)
+        if probed and (server or recipe.cluster.sharding == "none"):
+            trainer.add_callback(_probe(trainer, probed, recipe, folder, stage.updates_per_step))
         monitor.fit(trainer, folder)
     if brake.reason:
         step = trainer.state.global_step // stage.updates_per_step
         raise Refused(f"RL stopped itself at step {step}, it collapsed: {brake.reason}. Checkpoints: {folder}/checkpoints")
     return policy.save(trainer, trainer.processing_class, folder / "model")  # type: ignore[arg-type]
+
+
+def _probe(trainer: GRPOTrainer, probed: Sequence[Example], recipe: Recipe, folder: Path, stride: int) -> TrainerCallback:
+    from reasrm_training.generation import by_trainer
+    from reasrm_training.probe import Probe
+    from reasrm_training.rollouts import SglangTrainer
+
+    if isinstance(trainer, SglangTrainer):
+        return Probe(probed, recipe, folder, trainer.judge, before=trainer.load_weights, stride=stride)
+    return Probe(probed, recipe, folder, by_trainer(trainer, max_tokens=recipe.reply_tokens), stride=stride)
 
 
 def make_trainer(

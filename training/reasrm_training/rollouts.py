@@ -7,7 +7,7 @@ the sampler's log-probabilities are from the trainer's and correct for it by tru
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reasrm.errors import RecipeError
 from reasrm.types import Message
 from reasrm_training import policy
 from reasrm_training.config import Recipe
+from reasrm_training.generation import Reply, by_sglang
 from reasrm_training.sglang import SglangServer, started
 
 SEED_STRIDE = 2**20  # more rollouts than any step has
@@ -93,6 +94,18 @@ class SglangTrainer(GRPOTrainer):
     def weight_version(self) -> str:
         """What the server calls the weights that the policy has now."""
         return f"{self.recipe.name}-{self.recipe.digest}-{self.state.global_step}"
+
+    def load_weights(self) -> None:
+        """`sync_weights`, unless the server has these weights already."""
+        if self._last_loaded_step != self.state.global_step:
+            self.sync_weights()
+            self._last_loaded_step = self.state.global_step
+
+    def judge(self, prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        """Replies by the server, with the weights that it has (`Generate`)."""
+        tokenizer: Any = self.processing_class
+        replies = by_sglang(self.server, tokenizer, version=self.weight_version, max_tokens=self.recipe.reply_tokens)
+        return replies(prompts, temperature, seed)
 
     def sync_weights(self) -> None:
         """Give the server the policy's weights; every process must call it."""

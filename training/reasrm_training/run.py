@@ -14,17 +14,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from reasrm.errors import RecipeError, Refused
+from reasrm.errors import ReasrmError, RecipeError, Refused
 from reasrm.prompts import load_pack
 from reasrm_training import policy
 from reasrm_training.config import Recipe, Stage
 from reasrm_training.data.examples import write_whole
+from reasrm_training.environment import environment
 from reasrm_training.progress import Display
 from reasrm_training.recipes import FOLDER
+from reasrm_training.report import Left, write_report
+from reasrm_training.report.reading import RECIPE
 from reasrm_training.stages import MODEL_STAGES, STAGES
 
 #: What each stage adds to what its result depends on; it depends on what came before it too.
@@ -49,18 +52,20 @@ def run(recipe: Recipe, display: Display, *, only: Sequence[Stage] = (), restart
     wanted: list[Stage] = [stage for stage in recipe.stages if not only or stage in only]
     if policy.launched():
         state = policy.processes(recipe)
-        for stage in wanted:
-            if stage in MODEL_STAGES or state.is_main_process:
-                _do(recipe, stage, display if state.is_main_process else Display.silent())
-            state.wait_for_everyone()
+        with _reported(recipe.folder("data").parent) if state.is_main_process else nullcontext():
+            for stage in wanted:
+                if stage in MODEL_STAGES or state.is_main_process:
+                    _do(recipe, stage, display if state.is_main_process else Display.silent())
+                state.wait_for_everyone()
         return recipe.folder("data").parent
     with _locked(recipe.folder("data").parent):
         if restart:
             _forget(recipe, restart)
         display.begin(recipe, wanted)
-        for stage in wanted:
-            if not only or not _is_done(recipe, stage):
-                _do(recipe, stage, display, distributed=stage in MODEL_STAGES and recipe.trainers > 1)
+        with _reported(recipe.folder("data").parent):
+            for stage in wanted:
+                if not only or not _is_done(recipe, stage):
+                    _do(recipe, stage, display, distributed=stage in MODEL_STAGES and recipe.trainers > 1)
     return recipe.folder("data").parent
 
 
@@ -100,25 +105,47 @@ def _do(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool = F
     if entry and "result" in entry:
         display.done(stage, entry["result"], entry["seconds"])
         return
+
+    def note(**facts: Any) -> None:
+        if main:
+            _write_state(recipe, _read_state(recipe) | {stage: {"key": key, **facts}})
+
+    note()
     if main:
-        _write_state(recipe, state | {stage: {"key": key}})
+        write_whole(recipe.folder("data").parent / RECIPE, (recipe.model_dump_json(indent=2, by_alias=True) + "\n").encode())
     display.start(stage)
     started = time.monotonic()
+    try:
+        result = _work(recipe, stage, display, distributed=distributed)
+    except ReasrmError as stopped:
+        note(stopped=str(stopped), environment=environment())
+        raise
+    seconds = time.monotonic() - started
+    note(result=result, seconds=round(seconds, 1), environment=environment())
+    display.done(stage, result, seconds)
+
+
+def _work(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool) -> str:
+    """Do the stage, here or in processes of its own, and return what came of it."""
     if distributed:
         _launch(recipe, stage)
-        result = f"weights {policy.weights_digest(recipe.folder(stage) / 'model')}"
-    else:
-        result = STAGES[stage](recipe, lambda done, total, text: display.tell(stage, done, total, text))
-    seconds = time.monotonic() - started
-    if main:
-        _write_state(recipe, _read_state(recipe) | {stage: {"key": key, "result": result, "seconds": round(seconds, 1)}})
-    display.done(stage, result, seconds)
+        return f"weights {policy.weights_digest(recipe.folder(stage) / 'model')}"
+    return STAGES[stage](recipe, lambda done, total, text: display.tell(stage, done, total, text))
+
+
+@contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """Write the report of the run in `folder` at the end, however that comes about."""
+    try:
+        yield
+    finally:
+        if (folder / RECIPE).is_file():
+            write_report(Left.at(folder))
 
 
 def _launch(recipe: Recipe, stage: Stage) -> None:
     """Run a training stage in as many processes as the recipe has devices for it."""
-    file = recipe.folder("data").parent / "recipe.json"
-    write_whole(file, recipe.model_dump_json(by_alias=True).encode())
+    file = recipe.folder("data").parent / RECIPE
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(recipe.trainers)]
     if recipe.cluster.sharding != "none":
         command += ["--config_file", str(FOLDER / f"{recipe.cluster.sharding}.yaml")]

@@ -1,0 +1,66 @@
+"""Held-out pairs judged along the way: at fixed steps, once each, and without a trace in what is trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from reasrm_training import distill, policy, rlvr
+from reasrm_training.probe import JUDGMENTS, chosen, due
+
+from tests.training.small import chains, heldout, recipe, tasks
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / JUDGMENTS).read_text().splitlines()]
+
+
+def test_a_round_comes_at_every_quarter_and_at_the_end():
+    assert due(80) == {20, 40, 60, 80}
+    assert due(2) == {1, 2}
+    assert max(due(7)) == 7
+
+
+def test_pairs_of_as_many_subsets_as_there_are_are_chosen():
+    assert [each.id for each in chosen(heldout("x", "x", "y", "z"), 3)] == ["0", "2", "3"]
+    assert [each.id for each in chosen(heldout("x", "x", "y"), 3)] == ["0", "2", "1"]
+    assert chosen(heldout("x"), 0) == []
+
+
+def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(tiny_model: Path, tmp_path: Path):
+    probed = heldout("x", "y")
+    given = recipe(tiny_model, tmp_path, rlvr={"prompts": 8, "steps": 2, "max_completion_tokens": 8})
+    weights: dict[str, list[str]] = {}
+    for name, pairs in (("with", probed), ("without", [])):
+        folder = tmp_path / name
+        start = distill.train(given, chains(32), folder / "distill", probed=pairs)
+        trained = rlvr.train(given, tasks(8), folder / "rlvr", kind="rubric", start=start, probed=pairs)
+        weights[name] = [policy.weights_digest(start), policy.weights_digest(trained)]
+    assert weights["with"] == weights["without"]
+    assert not (tmp_path / "without" / "distill" / JUDGMENTS).exists()
+    rows = rows_of(tmp_path / "with" / "distill")
+    assert [row["step"] for row in rows] == [step for step in range(5) for _ in range(4)]
+    assert [(row["id"], row["order"]) for row in rows[:4]] == [("0", "ab"), ("0", "ba"), ("1", "ab"), ("1", "ba")]
+    assert [row["step"] for row in rows_of(tmp_path / "with" / "rlvr")] == [step for step in range(3) for _ in range(4)]
+
+
+def test_a_stage_that_goes_on_judges_no_round_twice(tiny_model: Path, tmp_path: Path):
+    given = recipe(tiny_model, tmp_path, distill={"steps": 4, "save_steps": 1}, rlvr={"max_completion_tokens": 8})
+    whole, broken, early = tmp_path / "whole", tmp_path / "broken", tmp_path / "early"
+    distill.train(given, chains(32), whole, probed=heldout("x"))
+    for folder, left in ((broken, ("checkpoint-3",)), (early, ())):
+        shutil.copytree(whole, folder)
+        shutil.rmtree(folder / "model")
+        for checkpoint in (folder / "checkpoints").glob("checkpoint-*"):
+            if checkpoint.name not in left:
+                shutil.rmtree(checkpoint)
+        distill.train(given, chains(32), folder, probed=heldout("x"))
+        assert rows_of(folder) == rows_of(whole)
+
+
+def test_where_the_policy_is_sharded_no_process_samples_alone(tiny_model: Path, tmp_path: Path):
+    given = recipe(tiny_model, tmp_path, cluster={"sharding": "fsdp2"})
+    distill.train(given, chains(8), tmp_path, probed=heldout("x"))
+    assert not (tmp_path / JUDGMENTS).exists()

@@ -1,0 +1,211 @@
+"""The report of a run: made from what is on disk, whatever of it is there; every text in it stays a text."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reasrm_training.evaluate import Evaluation
+from reasrm_training.recipes import load_recipe
+from reasrm_training.report import Left, baselines, write_report
+from reasrm_training.report.curves import PANELS, smoothed
+from reasrm_training.report.page import paired
+from typer.testing import CliRunner
+
+from reasrm.cli import app
+from reasrm.errors import InputError
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
+ASKED_FOR = {  # by the issue: curves that must be there
+    *("loss", "reward", "verdict_accuracy", "order_consistency", "completions/mean_length", "kl", "entropy", "format", "p_a"),
+    "frac_reward_zero_std",
+}
+
+
+def share(value: float) -> dict[str, float]:
+    return {"value": value, "stderr": 0.01, "n": 500}
+
+
+def evaluation(accuracy: float, **more: Any) -> Evaluation:
+    names = ("accuracy_of_verdicts", "order_consistency", "format", "p_a", "no_verdict")
+    greedy = {"accuracy": share(accuracy), "tokens": 80.0} | {name: share(0.5) for name in names}
+    subsets = {"addition/1": greedy, "ordering/2": greedy}
+    made = {"model": "abc", "prompts": "world@1", "pairs": 500, "greedy": greedy, "subsets": subsets} | more
+    return Evaluation.model_validate(made)
+
+
+def judgment(step: int, pair: str, order: str, winner: str | None) -> dict[str, Any]:
+    reason = "" if winner else "no_answer"
+    about = {"step": step, "id": pair, "subset": "addition/1", "order": order, "gold": "A", "winner": winner, "reason": reason}
+    return about | {"tokens": 7, "reply": f"<eval>{pair} {order} {step}</eval>{EVIL}"}
+
+
+def write(folder: Path, files: dict[str, Any]) -> None:
+    """Files by name: a list as JSON lines, a text as it is, anything else as JSON."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in content) if isinstance(content, list) else content
+        (folder / name).write_text(lines if isinstance(lines, str) else json.dumps(lines))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a whole run."""
+    folder = tmp_path / "run"
+    recipe = load_recipe("tiny", [f"output={json.dumps(str(folder))}", "rlvr.steps=77"])
+    logged = {panel.name: 0.4 for panel in PANELS}
+    rows = [{"step": n, **logged, "reward": n / 20} for n in range(1, 21)]
+    pair = {"source": "world", "question": EVIL, "a": f"yes {EVIL}", "b": "no", "winner": "A", "subset": "addition/1"}
+    environment = {"python": "3.11.9", "torch": "2.13.0"}
+    rounds = {
+        step: [judgment(step, i, order, w) for i in ("p0", "p1") for order in ("ab", "ba")] for step, w in ((0, None), (77, "A"))
+    }
+    write(
+        folder,
+        {
+            "recipe.json": json.loads(recipe.model_dump_json(by_alias=True)),
+            "state.json": {
+                "data": {"key": "k", "result": "12 pairs", "seconds": 3.0, "environment": environment},
+                "rlvr": {"key": "k", "stopped": "RL stopped itself at step 9", "environment": environment},
+            },
+            "data/heldout.jsonl": [{"id": f"p{i}", **pair} for i in range(3)],
+            "data/manifest.json": {"sources": [], "parts": {"distill": {"rows": 1234}}},
+            "distill/metrics.jsonl": "".join(json.dumps({"step": n, "loss": 9.0 / n**2}) + "\n" for n in range(1, 40))
+            + '{"step": 4',
+            "distill/judgments.jsonl": rounds[0],
+            "rlvr/metrics.jsonl": rows,
+            "rlvr/judgments.jsonl": [judgment(0, "p0", "ab", "B"), *rounds[77]],
+            "rlvr/samples.jsonl": [{"step": 0, "prompt": EVIL, "reply": EVIL, "gold": "A", "reward": None}],
+            "evaluate/distill.json": json.loads(evaluation(0.751).model_dump_json()),
+            "evaluate/rlvr.json": json.loads(evaluation(0.932, sampled=share(0.9), voting={4: share(0.95)}).model_dump_json()),
+            "evaluate/distill-replies.jsonl": [judgment(0, f"p{i}", order, "B") for i in range(3) for order in ("ab", "ba")],
+            "evaluate/rlvr-replies.jsonl": [judgment(0, f"p{i}", order, "A") for i in range(3) for order in ("ab", "ba")],
+        },
+    )
+    return folder
+
+
+class Shape(HTMLParser):
+    """The tags of a page, where they point, and what can be read."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.labels: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        self.labels += [value or "" for name, value in attrs if name == "aria-label"]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page_of(folder: Path, **settings: Any) -> Shape:
+    return Shape(write_report(Left.at(folder), **settings).read_text(encoding="utf-8"))
+
+
+def test_every_curve_that_was_logged_is_drawn_with_how_to_read_it(run: Path):
+    page = page_of(run)
+    assert {panel.name for panel in PANELS} >= ASKED_FOR
+    for panel in PANELS:
+        assert f"RL (GRPO), {panel.title}. {panel.why}" in page.labels
+    assert sum(label.startswith("distillation (SFT), ") for label in page.labels) == 1
+    assert page.tags.count("svg") == len(PANELS) + 2  # and SFT's loss, and the subsets
+
+
+def test_no_text_is_markup_and_the_page_needs_nothing_else(run: Path):
+    page = page_of(run)
+    assert not set(page.tags) & {"script", "img", "link", "iframe", "object", "embed", "form", "eval"}
+    assert not [address for address in page.addresses if not address.startswith("#")]
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<eval>p1 ba 77</eval>" in page.text
+
+
+def test_the_same_pairs_stand_side_by_side_each_with_its_verdict(run: Path):
+    text = page_of(run).text
+    assert "before training no verdict (no_answer) , 7 tokens" in text
+    assert "RL, step 77 names A , 7 tokens" in text
+    assert "Response A (better)" in text
+    assert text.count("before training") == 2  # RL's own first round repeats the last one of SFT
+    assert "p0 ab 0" in text
+    assert "p2 ab" not in text  # was not judged along the way
+
+
+def test_the_table_holds_the_stages_the_gain_between_them_and_the_baselines(run: Path, tmp_path: Path):
+    write(tmp_path / "other", {"sft.json": json.loads(evaluation(0.5).model_dump_json()), "notes.json": {"no": "measurement"}})
+    text = page_of(run, against=baselines([tmp_path / "other"])).text
+    assert "other/sft 500 50.0 ± 1.0" in text
+    assert "distillation (SFT) 500 75.1 ± 1.0" in text
+    assert "RL (GRPO) 500 93.2 ± 1.0" in text
+    assert "95.0 ± 1.0" in text  # voting@4
+    assert "RL (GRPO) over distillation (SFT): +100.0 ± 0.0 points, over the same 3 pairs." in text
+
+
+def test_how_it_was_made_is_told_and_where_is_not(run: Path):
+    page = page_of(run)
+    assert "stopped: RL stopped itself at step 9" in page.text
+    assert "12 pairs 3 s" in page.text
+    assert '"steps": 77' in page.text
+    assert "2.13.0" in page.text
+    assert str(run) not in page.text
+
+
+def test_a_run_without_rl_or_measurement_still_gives_a_page_and_so_does_one_just_begun(run: Path):
+    for file in (
+        "rlvr/metrics.jsonl",
+        "rlvr/judgments.jsonl",
+        "rlvr/samples.jsonl",
+        "evaluate/rlvr.json",
+        "evaluate/rlvr-replies.jsonl",
+    ):
+        (run / file).unlink()
+    page = page_of(run)
+    assert "RL (GRPO)" not in page.text
+    assert "75.1" in page.text
+    for file in sorted(run.glob("*/*")):
+        file.unlink()
+    (run / "state.json").unlink()
+    assert "not begun" in page_of(run).text
+
+
+def test_a_run_that_was_not_probed_shows_what_its_stages_end_with(run: Path):
+    for stage in ("distill", "rlvr"):
+        (run / stage / "judgments.jsonl").unlink()
+    text = page_of(run).text
+    assert "SFT, at the end names B" in text
+    assert "RL, at the end names A" in text
+
+
+def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path):
+    one, two = (write_report(Left.at(run), to=tmp_path / name).read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_the_command_makes_it_again_and_says_where_no_run_is(run: Path, tmp_path: Path):
+    done = CliRunner().invoke(app, ["train", "report", str(run)])
+    assert done.stdout.strip() == str(run / "report.html")
+    assert (run / "report.html").is_file()
+    with pytest.raises(InputError, match="give the folder of a run of reasrm train"):
+        Left.at(tmp_path)
+    with pytest.raises(InputError, match="no measurement of reasrm train there"):
+        baselines([tmp_path / "run" / "data"])
+
+
+def test_gains_are_paired_and_thick_lines_are_means_of_their_neighbours():
+    gain = paired({"a": [True, False], "b": [False, False], "c": [True]}, {"a": [True, True], "b": [True, True], "d": [True]})
+    assert gain.value == 0.75
+    assert gain.n == 2
+    assert smoothed([0.0, 3.0, 6.0, 3.0], 1) == [1.5, 3.0, 4.0, 4.5]

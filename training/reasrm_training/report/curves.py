@@ -1,0 +1,122 @@
+"""The curves of a training stage: which numbers are drawn, how each is to be read, and the drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reasrm.report.drawing import AMBER, BLUE, GREEN, INK, RED, axes_of, svg
+from reasrm_training.config import Guard, Recipe
+from reasrm_training.evaluate import Evaluation, Figure
+
+WINDOW = 0.05  # share of the steps that the thick line averages over
+MOST_SUBSETS = 30
+COLOURS = (BLUE, AMBER, GREEN, RED)
+
+WIDE_RANGE = ("loss", "entropy", "kl", "grad_norm")  # drawn on a logarithmic scale where they span orders of magnitude
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One number over the steps: its name in metrics.jsonl, its title, and how to read it. `share`: it is one, drawn as percent."""
+
+    name: str
+    title: str
+    why: str
+    share: bool = False
+
+
+#: In the order in which they are shown; a stage shows those that it logged.
+PANELS = (
+    Panel("reward", "Reward", "The mean over replies; a step that is better than its group is what is learnt from."),
+    Panel("verdict_accuracy", "Verdict accuracy", "Replies that name the better response; without a verdict is not right.", True),
+    Panel("order_consistency", "Order consistency", "Pairs of replies, one to each order, that name the same response.", True),
+    Panel("loss", "Loss", "What the optimizer lowers; under GRPO its sign and size say little."),
+    Panel("mean_token_accuracy", "Token accuracy", "Tokens of a chain that were its likeliest continuation.", True),
+    Panel("completions/mean_length", "Reply length", "Tokens, the mean over replies; the dotted line is the most that fits."),
+    Panel("rubric_tokens", "Rubric length", "Tokens of a reply's rubric or solution."),
+    Panel("entropy", "Entropy", "Nats a token; near 0 there is nothing left to explore. Dotted: where RL stops itself."),
+    Panel("kl", "KL", "How far the policy has moved from where RL began, in nats a token."),
+    Panel("format", "Format", "Replies of exactly the parts that were asked for. Dotted: where RL stops itself.", True),
+    Panel("p_a", "P(A)", "Verdicts that name the response shown first: 50 % is fair. Dotted: where RL stops itself.", True),
+    Panel("no_verdict", "No verdict", "Replies that name no response, or both.", True),
+    Panel("frac_reward_zero_std", "All-equal groups", "Prompts whose replies all got one reward: they teach nothing.", True),
+    Panel("sampling/sampling_logp_difference/mean", "Sampler and trainer", "Mean difference of their log-probabilities."),
+    Panel("grad_norm", "Gradient norm", "Before it is clipped."),
+    Panel("learning_rate", "Learning rate", "As the schedule has it."),
+)
+
+
+def drawn(stage: str, rows: Rows, recipe: Recipe) -> list[tuple[Panel, Any]]:
+    """The panels of `stage` that there are numbers for, each with its markup."""
+    bounds = _bounds(recipe) if stage == "rlvr" else {}
+    found: list[tuple[Panel, Any]] = []
+    for panel in PANELS:
+        points = [(row["step"], row[panel.name]) for row in rows if panel.name in row]
+        if points:
+            found.append((panel, _curve(panel, points, bounds.get(panel.name, ()))))
+    return found
+
+
+def _bounds(recipe: Recipe) -> dict[str, tuple[float, ...]]:
+    """Where RL would stop itself, and what a reply may have at most."""
+    guard = recipe.rlvr.guard if recipe.rlvr else Guard()
+    limit = (float(recipe.rlvr.max_completion_tokens),) if recipe.rlvr else ()
+    named = {"p_a": guard.probability_a, "format": (guard.min_format,), "completions/mean_length": limit}
+    return named | ({"entropy": (guard.min_entropy,)} if guard.min_entropy else {})
+
+
+def _curve(panel: Panel, points: Sequence[tuple[int, float]], bounds: Sequence[float]) -> Any:
+    scale = 100.0 if panel.share else 1.0
+    steps, values = [step for step, _ in points], [scale * value for _, value in points]
+    figure, axes = axes_of(3.6, 2.1, grid="y")
+    window = max(1, round(WINDOW * len(values)))
+    axes.plot(steps, values, color=BLUE, linewidth=0.9, alpha=0.35 if window > 1 else 1.0, marker="o" if len(steps) == 1 else None)
+    if window > 1:
+        axes.plot(steps, smoothed(values, window), color=BLUE, linewidth=1.9)
+    for bound in bounds:
+        axes.axhline(scale * bound, color=INK, linewidth=0.9, linestyle=":", alpha=0.7)
+    if panel.share:
+        low = min([*values, *(scale * bound for bound in bounds)])
+        axes.set_ylim(max(-2.0, low - 5.0), 102.0)
+        axes.set_ylabel("%")
+    elif panel.name in WIDE_RANGE and min(values) > 0 and max(values) > 30 * min(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    return svg(figure)
+
+
+def smoothed(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and of those up to `window` places before and after it."""
+    means: list[float] = []
+    for place in range(len(values)):
+        near = values[max(0, place - window) : place + window + 1]
+        means.append(sum(near) / len(near))
+    return means
+
+
+def by_subset(evaluations: Mapping[str, Evaluation]) -> Any | None:
+    """Accuracy by subset, a dot a judge; of many subsets those where the last judge is worst. None where there are none."""
+    last = list(evaluations.values())[-1] if evaluations else None
+    if last is None or not last.subsets:
+        return None
+    ranked = sorted(last.subsets, key=lambda name: _percent(last.subsets[name].accuracy))[:MOST_SUBSETS][::-1]
+    figure, axes = axes_of(5.4, 1.1 + 0.26 * len(ranked))
+    for colour, (name, evaluation) in zip(COLOURS, evaluations.items(), strict=False):
+        places = [place for place, subset in enumerate(ranked) if subset in evaluation.subsets]
+        values = [_percent(evaluation.subsets[ranked[place]].accuracy) for place in places]
+        axes.plot(values, places, "o", color=colour, markersize=6, alpha=0.85, label=name)
+    axes.axvline(50, color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
+    axes.set_yticks(range(len(ranked)), [f"{name}  ({last.subsets[name].accuracy.n:,})" for name in ranked])
+    axes.set_xlim(0, 102)
+    axes.set_ylim(-0.7, len(ranked) - 0.3)
+    axes.set_xlabel("right, % (dotted: chance)")
+    axes.legend(loc="lower left", frameon=False, labelcolor=INK)
+    return svg(figure)
+
+
+def _percent(figure: Figure) -> float:
+    return 100.0 * (figure.value or 0.0)
