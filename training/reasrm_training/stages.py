@@ -131,7 +131,7 @@ def export(recipe: Recipe, tell: Tell) -> str:
         model.to(torch.bfloat16 if recipe.export.precision == "bf16" else torch.float32).save_pretrained(part)
         policy.load_tokenizer(recipe, source).save_pretrained(part)
     shutil.copytree(_pack_folder(recipe), part / "prompts")
-    (part / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
+    (part / "recipe.json").write_text(recipe.model_dump_json(indent=2, by_alias=True, exclude={"output"}) + "\n", encoding="utf-8")
     if recipe.world:
         write_whole(part / "domain.json", (json.dumps(domain(), indent=1) + "\n").encode())
     measured = recipe.folder("evaluate")
