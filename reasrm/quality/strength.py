@@ -92,7 +92,7 @@ def kept_from(rows: Iterable[Scored], entries: Iterable[Entry], judge: Who, vote
         row is not None
         and entry is not None
         and (row.index, row.file, row.id, row.error) == (entry.index, entry.file, entry.id, entry.error)
-        and (entry.example is None or row.lengths == entry.example.lengths)
+        and (entry.example is None or (row.lengths, row.labels) == (entry.example.lengths, entry.example.labels))
         and row.judge in (None, judge)
         and all(len(compared.games) in (0, votes) for compared in row.comparisons)
         for row, entry in zip_longest(rows, entries)

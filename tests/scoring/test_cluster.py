@@ -22,6 +22,7 @@ from reasrm.errors import InputError
 from reasrm.scoring import Address, How, Job, score
 from reasrm.scoring.cluster import entry_of, score_on_ray, text_of
 from reasrm.types import Options
+from tests.scoring.test_commands import reasrm
 from tests.scoring.test_run import write
 
 
@@ -119,6 +120,18 @@ def test_a_cluster_that_loses_a_node_gives_the_output_of_a_run_without_one(clust
     assert (tally.rows, tally.errors) == (601, 1)
     assert output.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
     assert "Ray cluster of 2 nodes" in said
+
+
+@pytest.mark.timeout(300)
+def test_the_command_scores_on_a_cluster_to_the_bytes_of_a_run_without_one(cluster: Any, engine: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", 150)
+    command = ("score", source, "--engine", engine, "--one-order", "--json")
+    done = reasrm(*command, "-o", tmp_path / "cluster.jsonl", "--ray", cluster.address)
+    alone = reasrm(*command, "-o", tmp_path / "alone.jsonl")
+    assert "Ray cluster of 2 nodes" in done.stderr
+    assert json.loads(done.stdout)["rows"] == 150
+    assert (tmp_path / "cluster.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+    assert done.stdout == alone.stdout.replace("alone.jsonl", "cluster.jsonl")
 
 
 def test_a_cluster_that_is_not_there_is_said_so(tmp_path: Path, engine: str) -> None:

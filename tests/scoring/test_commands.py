@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from reasrm.results import Scored
-from tests.components import Sglang
+from tests.components import ROOT, Gateway, Sglang
 
 REASRM = Path(sys.executable).parent / "reasrm"
+PART = 3  # rows of each published file
 FAST = ["--max-tokens", "24", "--timeout", "100"]
 
 
@@ -139,6 +141,19 @@ def test_strength_is_measured_and_cleaned_by(sglang: Sglang, tmp_path: Path) -> 
     assert len(written(clean)) == sum(action["action"] != "dropped" for action in actions)
 
 
+def test_kept_judgments_are_used_again_and_those_of_another_measurement_are_refused(sglang: Sglang, tmp_path: Path) -> None:
+    source, strength = pairs(tmp_path / "in.jsonl", 4), tmp_path / "strength.jsonl"
+    command = ["data", "strength", source, "-o", strength, "--engine", sglang.url, *FAST]
+    reasrm(*command)
+    first = strength.read_bytes()
+    strength.unlink()
+    assert "holds these judgments already" in reasrm(*command).stderr
+    assert strength.read_bytes() == first
+    strength.unlink()
+    refused = reasrm(*command, "--votes", "4", check=1)
+    assert "strength.judge1.jsonl holds judgments of other rows or by another judge; replace it with --restart" in refused.stderr
+
+
 def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Path) -> None:
     source = pairs(tmp_path / "in.jsonl", 30)
     output, drawn = tmp_path / "audit.json", tmp_path / "audit.svg"
@@ -151,6 +166,62 @@ def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Pat
         "generalisation",
     }
     assert "<svg" in drawn.read_text()
+
+
+def test_a_file_is_scored_through_a_gateway_and_scored_again_to_the_same_bytes(gateway: Gateway, tmp_path: Path) -> None:
+    demo = json.loads((ROOT / "serving" / "reasrm_serving" / "demo_pairs.json").read_text())[::2]
+    rows = [{**{name: each[name] for name in ("question", "a", "b")}, "winner": each["better"]} for each in demo]
+    rows.append({"question": "Who wrote the Odyssey?", "a": "Homer, so it is said.", "b": "Nobody knows."})
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outputs = [tmp_path / name for name in ("one.jsonl", "two.jsonl")]
+    first, _ = (reasrm("score", tmp_path / "in.jsonl", "-o", output, "--url", gateway.url, "--json") for output in outputs)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    *judged, outside = written(outputs[0])
+    assert sum(row["correct"] is True for row in judged) > 0.6 * len(judged)
+    assert (outside["winner"], outside["reason"]) == (None, "outside_domain")
+    (judge,) = json.loads(first.stdout)["judges"]
+    with httpx.Client(trust_env=False) as http:
+        served = http.get(f"{gateway.url}/v1/models").json()["data"][0]
+    assert judge == {name: served[name] for name in ("weight_version", "prompt_digest")} | {"model": served["id"]}
+    assert {row["prompt_digest"] for row in judged} == {judge["prompt_digest"]}
+
+
+def test_a_response_of_five_megabytes_costs_its_own_row_and_no_other(sglang: Sglang, tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in.jsonl", 4)
+    with source.open("a") as file:
+        file.write(json.dumps({"id": "long", "question": "q?", "a": "word " * 1_000_000, "b": "x", "winner": "B"}) + "\n")
+    output = tmp_path / "out.parquet"
+    done = reasrm("score", source, "-o", output, "--engine", sglang.url, "--json", *FAST)
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["bad_rows"]) == (5, 0)
+    assert summary["no_verdict"]["too_long"] == 1
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "families"), [("rm-bench", ("chat", "code")), ("rmb", ("Chat", "Rewrite", "Closed QA", "Classification"))]
+)
+def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
+    sglang: Sglang, shared_data: Path, tmp_path: Path, benchmark: str, families: tuple[str, ...]
+) -> None:
+    rows = 0
+    for file in sorted((shared_data / benchmark).rglob("*.json")):
+        part = json.loads(file.read_text())[:PART]
+        place = tmp_path / file.relative_to(shared_data)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(part))
+        rows += len(part)
+    output = tmp_path / "judged.jsonl"
+    flags = ("--engine", sglang.url, "--prompts", "world", "--max-tokens", "48")
+    shown = reasrm("eval", benchmark, tmp_path / benchmark, "-o", output, *flags).stdout
+    judged = [Scored.read(row) for row in written(output)]
+    assert len(judged) == rows
+    made = [compared for row in judged for compared in row.comparisons if compared.reason != "too_long"]
+    assert len(made) > rows
+    assert all(compared.games[0].reply for compared in made)
+    assert "rm-r1: one order, drawn a row; no verdict counts 0" in shown
+    assert "judge (this run)" in shown
+    assert "RM-R1-DeepSeek-Distilled-Qwen-32B" in shown
+    assert all(family in shown for family in families)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +240,8 @@ def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Pat
         (["eval", "rmb", "{in}", "--protocol", "odd"], "RMB has no protocol 'odd'; there are rm-r1, both-orders"),
         (["data", "clean", "{in}", "-o", "{out}", "--margin"], "give --strength FILE"),
         (["data", "strength", "{in}", "-o", "{out}", "--votes", "3"], "--votes is even"),
+        (["score", "{in}", "-o", "{out}", "--engine", "{url}", "--report", "no/such/r.html"], "there is no folder no/such"),
+        (["eval", "rmb", "{in}", "--engine", "{url}", "--report", "/"], "--report /: is a folder; name a file in it"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], said: str) -> None:

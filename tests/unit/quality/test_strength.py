@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
+from reasrm.datasets import Entry, Example
 from reasrm.errors import InputError
-from reasrm.quality import Repeated, strengths
-from reasrm.results import Compared, Game, Scored
+from reasrm.quality import Repeated, kept_from, strengths
+from reasrm.results import Compared, Game, Scored, Who
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Pair, Reading, Side, Verdict
 
 
@@ -42,6 +44,27 @@ def test_judgments_of_other_rows_are_refused() -> None:
         list(strengths([[judged(0, 0.9)], [judged(1, 0.9)]]))
     with pytest.raises(ValueError, match="zip"):
         list(strengths([[judged(0, 0.9)], []]))
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, True),
+        ({"model": "other"}, False),
+        ({"id": "7"}, False),
+        ({"lengths": (1, 2)}, False),
+        ({"labels": (0.0, 1.0)}, False),
+        ({"comparisons": judged(0, 0.9, votes="AAAA").comparisons}, False),
+        ({"comparisons": judged(0, None).comparisons}, True),  # too long to be read even once
+    ],
+)
+def test_judgments_are_kept_only_of_these_rows_by_this_judge_with_as_many_votes(change: dict[str, Any], kept: bool) -> None:
+    row = judged(0, 0.9, votes="AA").model_copy(update={"model": "m", "prompt_digest": "p"} | change)
+    example = Example(id="0", question="q", responses=("a", "b"), labels=(1.0, 0.0))
+    entries = [Entry(0, "f", 1, {}, example)]
+    assert kept_from([row], entries, Who("m", "", "p"), 2) is kept
+    assert not kept_from([row, row], entries, Who("m", "", "p"), 2)
+    assert not kept_from([], entries, Who("m", "", "p"), 2)
 
 
 class Noisy:
