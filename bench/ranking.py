@@ -204,6 +204,8 @@ def plot(rows: list[Row], path: Path) -> None:
             both = row.config.endswith("both")
             panel.errorbar(row.share, row.tau, yerr=1.96 * row.stderr, fmt="s" if both else "o", label=row.config)
         panel.set(title=f"N = {n}", xlabel="readings / all pairs in both orders", xscale="log")
+        panel.set_xticks([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1], ["1/16", "1/8", "1/4", "1/2", "1"])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("Kendall's tau with the truth")
     panels[-1].legend(fontsize="x-small")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -12,7 +13,6 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ import pytest
 import typer
 import yaml
 
+from reasrm.errors import InputError
 from tests.components import ROOT
-from tests.documents import CHECKED, RUN, Block, blocks, blocks_of, documents
+from tests.documents import CHECKED, RUN, Block, blocks, blocks_of, differences, documents, shown_in
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+USAGE_ERROR: Any = typer.BadParameter.__base__  # of the click that typer brings along
 OURS = ("reasrm", "reasrm_serving", "reasrm_training")
 #: Programs of others: their lines are only held to the shell's grammar.
 FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "tar"}
@@ -73,7 +75,7 @@ def check_reasrm(words: list[str]) -> None:
         command.make_context("reasrm", words)
 
 
-@cache
+@functools.cache
 def routes() -> frozenset[str]:
     from reasrm_serving.app import create_app
     from reasrm_serving.settings import Settings
@@ -175,6 +177,53 @@ def test_a_block_of_data_is_such_data(block: Block) -> None:
         assert [json.loads(line) for line in block.text.splitlines()]
     else:
         assert json.loads(block.text)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/rewards.md"])
+def test_a_figure_that_was_measured_stands_in_the_lab(document: str) -> None:
+    lab = (ROOT / "LAB.md").read_text(encoding="utf-8")
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (measured,) = re.findall(r"<!-- measured.*?-->(.*?)<!-- /measured -->", text, re.DOTALL)
+    figures = re.findall(r"\d+\.\d+|\d+(?= %)", measured)
+    assert figures
+    assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.]\d)", lab)]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("sh", "reasrm judge --vote 3 a b c"),
+        ("sh", "reasrm score pairs.jsonl"),
+        ("sh", "make nonesuch"),
+        ("sh", 'pip install "reasrm[nonesuch]"'),
+        ("sh", "curl -s http://localhost:8900/v1/nonesuch"),
+        ("sh", "nonesuch --help"),
+        ("sh", "if true; then"),
+        ("py", "from reasrm import Nonesuch"),
+        ("py", "from trl import Nonesuch"),
+        ("py", "from reasrm.rewards.compose import gap\ngap(0.5, limits=3)"),
+        ("toml", "[rlvr]\nstep = 40"),
+        ("yaml", "a: [1"),
+        ("json", '{"a": 1,}'),
+    ],
+)
+def test_the_checks_notice_what_is_wrong(language: str, text: str, tmp_path: Path) -> None:
+    block = Block(ROOT / "README.md", 1, language, None, text)
+    check = {
+        "sh": test_a_command_of_the_documents_exists_with_its_flags,
+        "py": test_a_python_block_compiles_and_what_it_takes_from_us_is_there,
+        "toml": functools.partial(test_a_toml_block_is_what_it_is_for, tmp_path=tmp_path),
+    }.get(language, test_a_block_of_data_is_such_data)
+    with pytest.raises((AssertionError, ImportError, InputError, ValueError, yaml.YAMLError, USAGE_ERROR)):
+        check(block)
+
+
+def test_what_a_page_shows_is_held_against_what_is_printed() -> None:
+    assert shown_in("1,204 rows, 3.5 s\n... rest", "17 rows,\n 0.25 s and the rest")
+    assert not shown_in("3 rows", "3 lines")
+    assert not differences({"a": [{"b": 0.5}], "c": None, "d": "x..."}, {"a": [{"b": 1, "z": 0}], "c": None, "d": "xyz", "e": 1})
+    assert differences({"a": {"b": 1}}, {"a": {"c": 1}}) == ["there is no .a.b"]
+    assert differences({"winner": "A"}, {"winner": None}) == ['.winner is null, not "A"']
 
 
 def test_every_file_that_the_documents_link_to_is_there() -> None:
