@@ -150,13 +150,24 @@ async def test_verl_scores_one_rollout_at_a_time_through_cohorts(url: str) -> No
     assert all(each["judged"] == 1.0 for each in got)
 
 
-async def test_verl_says_what_is_missing_and_never_makes_a_score_up(url: str) -> None:
+async def test_verl_gets_a_neutral_float_and_is_told_so_where_there_is_no_verdict(url: str) -> None:
+    alone = functools.partial(compute_score, "set", "answer 1", None, {"question": "q"}, url=url, cohort=2, wait_s=0.2)
+    assert await alone() == {"score": 0.0, "judged": 0.0}
+    with pytest.raises(GatewayError, match="alone"):
+        await alone(no_verdict="error")
+    away = functools.partial(compute_score, "set", "answer 1", None, {"question": "q"}, url="http://127.0.0.1:9", cohort=2)
+    assert await away() == {"score": 0.0, "judged": 0.0}
+    with pytest.raises(GatewayError, match="no gateway answers"):
+        await away(no_verdict="error")
+
+
+async def test_verl_says_what_is_missing(url: str) -> None:
     with pytest.raises(InputError, match="cohort"):
         await compute_score("set", "answer 1", None, {"prompt": "q"}, url=url)
     with pytest.raises(InputError, match="extra_info"):
         await compute_score("set", "answer 1", None, {}, url=url, cohort=2)
-    with pytest.raises(GatewayError, match="alone"):
-        await compute_score("set", "answer 1", None, {"question": "q"}, url=url, cohort=2, wait_s=0.2)
+    with pytest.raises(InputError, match="no_verdict"):
+        await compute_score("set", "answer 1", None, {"question": "q"}, url=url, cohort=2, no_verdict="zero")
 
 
 def test_completions_come_in_many_shapes() -> None:

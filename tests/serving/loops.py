@@ -40,10 +40,12 @@ def strength(text: str) -> float:
 class ScriptedEngine:
     """Speaks OpenAI's chat completions. `pause_s` makes it slow; `asked` counts completions, `texts` holds the latest prompts.
 
-    `down` makes it answer 503, or with the status that it is.
+    `down` makes it answer 503, or with the status that it is. A prompt of more than `context` tokens, at four characters each, is
+    refused in SGLang's words.
     """
 
-    def __init__(self, version: str = "v1", pause_s: float = 0.0) -> None:
+    def __init__(self, version: str = "v1", pause_s: float = 0.0, context: int = 8192) -> None:
+        self.context = context
         self.asked = 0
         self.down: bool | int = False
         self.pause_s = pause_s
@@ -60,7 +62,7 @@ class ScriptedEngine:
         self.url = ""
 
     async def _models(self) -> Any:
-        return {"data": [{"id": "scripted", "max_model_len": 8192}]}
+        return {"data": [{"id": "scripted", "max_model_len": self.context}]}
 
     async def _asked(self) -> int:
         return self.asked
@@ -82,6 +84,10 @@ class ScriptedEngine:
             await asyncio.sleep(self.pause_s)
         if self.down:
             return JSONResponse({"message": "down"}, 503 if self.down is True else self.down)
+        length = sum(len(message["content"]) for message in body["messages"]) // 4
+        if length > self.context:
+            said = f"The input ({length} tokens) is longer than the model's context length ({self.context} tokens)."
+            return JSONResponse({"object": "error", "message": said}, 400)
         self.asked += 1
         user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
         self.texts.append(user["content"])
@@ -107,10 +113,10 @@ class ScriptedEngine:
 class ScriptedServer(Server):
     """A `ScriptedEngine` in a process of its own, on the same port whenever it is started."""
 
-    def __init__(self, log: Path, version: str = "v1", pause_s: float = 0.0) -> None:
+    def __init__(self, log: Path, version: str = "v1", pause_s: float = 0.0, context: int = 8192) -> None:
         port = free_port()
         self.url, self.name = f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"
-        command = [sys.executable, "-m", "tests.serving.loops", str(port), version, str(pause_s)]
+        command = [sys.executable, "-m", "tests.serving.loops", str(port), version, str(pause_s), str(context)]
         super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/v1/models"), start_s=60)
 
 
@@ -150,4 +156,5 @@ def gateway(engine: Any, folder: Path, **settings: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(ScriptedEngine(sys.argv[2], float(sys.argv[3])).app, port=int(sys.argv[1]), log_level="warning", access_log=False)
+    scripted = ScriptedEngine(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    uvicorn.run(scripted.app, port=int(sys.argv[1]), log_level="warning", access_log=False)

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from reasrm.judging.group import EMPTY
 from reasrm.types import Frozen
 from reasrm_serving.contracts.asking import Rollout, Wishes, reference_of, rewards_for, settled, text_of, wishes_of
-from reasrm_serving.contracts.templates import plain, question_of
+from reasrm_serving.contracts.templates import after_prompt, plain, question_of
 from reasrm_serving.openapi import ERRORS, asks
 from reasrm_serving.problems import Problem
 from reasrm_serving.routes.reading import read, unless_gone
@@ -72,8 +72,9 @@ async def get_reward(request: Request) -> Response:
 
 def _rollout(asked: GetReward, index: int, wishes: Wishes) -> Rollout:
     query, prompt = asked.query[index], asked.prompts[index]
-    if not query.startswith(prompt):
+    written = after_prompt(query, prompt)
+    if written is None:
         raise Problem(422, "invalid", f"query.{index} does not begin with prompts.{index}", "query")
     question = text_of(question_of(prompt), "user", f"prompts.{index}")
-    response = text_of(plain(query[len(prompt) :]) or EMPTY, "assistant", f"query.{index}")
+    response = text_of(plain(written) or EMPTY, "assistant", f"query.{index}")
     return Rollout(question, response, reference_of(asked.labels[index] if asked.labels else None, wishes))
