@@ -226,6 +226,13 @@ def test_what_a_page_shows_is_held_against_what_is_printed() -> None:
     assert differences({"winner": "A"}, {"winner": None}) == ['.winner is null, not "A"']
 
 
+@pytest.mark.parametrize("module", ["reasrm", "reasrm.judging", "reasrm.benchmarks"])
+def test_every_public_name_stands_in_the_reference(module: str) -> None:
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    shown = set(re.findall(r"\w+", reference)) | {"ReasrmError", "__version__"}  # the errors are shown whole
+    assert set(importlib.import_module(module).__all__) <= shown
+
+
 def test_every_file_that_the_documents_link_to_is_there() -> None:
     links = [
         (document, target)
