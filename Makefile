@@ -92,11 +92,11 @@ check: venv ## ruff, pyright, the layers, what the documents say, and the site
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/contract/test_docs.py
-	$(MKDOCS) build --strict --quiet
+	$(MKDOCS) build --strict
 
 .PHONY: docs
 docs: venv ## build the documentation into site/
-	@$(MKDOCS) build --strict --quiet && echo "site/index.html"
+	$(MKDOCS) build --strict
 
 .PHONY: docs-serve
 docs-serve: venv ## look at the documentation while it is written: http://127.0.0.1:8000

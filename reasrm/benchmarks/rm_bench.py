@@ -1,6 +1,6 @@
 """RM-Bench (arXiv 2410.16184; github.com/THU-KEG/RM-Bench).
 
-m[i][j] is the share of rows in which chosen style i beats rejected style j (0 concise, 1 detailed, 2 detailed with markdown).
+`m[i][j]` is the share of rows in which chosen style i beats rejected style j (0 concise, 1 detailed, 2 detailed with markdown).
 hard = mean(m01, m02, m12), normal = mean of the diagonal, easy = mean(m10, m20, m21); a domain is the mean of the three, the two
 safety files pooled; overall is the mean of the four domains.
 """
