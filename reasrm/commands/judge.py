@@ -14,7 +14,7 @@ EPILOG = """Examples:
 
   reasrm judge "What is 17 + 25?" "42" "43"
 
-  reasrm judge --url http://judge:8900 --json question.txt @a.txt @b.txt
+  reasrm judge --url http://judge:8900 --json @question.txt @a.txt @b.txt
 
   reasrm judge --engine http://sglang:30000 --prompts free --votes 5 "..." "..." "..."
 
