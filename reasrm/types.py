@@ -79,7 +79,7 @@ def _check_question(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         raise ValueError("the question is empty")
     if messages[-1].role not in ("user", "tool"):
         raise ValueError(f"the question must end with a user or tool message, not {messages[-1].role!r}")
-    if any(m.role == "system" for m in messages[1:]):
+    if len(messages) > 1 and any(m.role == "system" for m in messages[1:]):
         raise ValueError("a system message may only stand first")
     return messages
 
@@ -89,7 +89,7 @@ def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         raise ValueError("the response is empty")
     if messages[0].role != "assistant" or messages[-1].role != "assistant":
         raise ValueError("a response starts and ends with an assistant message")
-    if any(m.role == "system" for m in messages):
+    if len(messages) > 2 and any(m.role == "system" for m in messages):
         raise ValueError("a response holds no system message")
     return messages
 

@@ -23,6 +23,7 @@ from reasrm.commands.score import (
     TimeoutOption,
     TokenOption,
     UrlOption,
+    check_place,
     options_of,
     told,
 )
@@ -59,9 +60,12 @@ def audit(
     from reasrm.datasets import DataSet, mapping_of
     from reasrm.errors import InputError
     from reasrm.scoring import Address
+    from reasrm.scoring.output import write_whole
 
     if plot is not None and plot.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"{plot}: the plot ends in .svg, .png or .pdf", field="plot")
+    check_place("--output", output)
+    check_place("--plot", plot)
     data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
     examples = sampled(data, sample)
     told(f"{len(examples)} rows of {source}")
@@ -69,7 +73,7 @@ def audit(
     findings = asyncio.run(_audit(examples, options, Address(url, engine, prompts, token, model, timeout)))
     written = json.dumps(as_data(findings), indent=2) + "\n"
     if output is not None:
-        output.write_text(written, encoding="utf-8")
+        write_whole(output, written)
     if plot is not None:
         draw(findings, plot)
         told(f"plot: {plot}")

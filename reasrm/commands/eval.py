@@ -20,7 +20,7 @@ from reasrm.commands.score import (
     TimeoutOption,
     TokenOption,
     UrlOption,
-    check_place,
+    check_report,
     told,
 )
 
@@ -76,7 +76,7 @@ def evaluate(
         raise InputError("give PATH to judge, or --from JUDGMENTS to score; see reasrm eval --help")
     chosen = BENCHMARKS[benchmark]
     how = chosen.protocol(protocol)
-    check_place(report)
+    check_report(report)
     judged = from_ or output or Path(f"{benchmark}.judged.jsonl")
     if path is not None:
         address = Address(url, engine, prompts, token, model, timeout)

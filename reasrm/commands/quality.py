@@ -178,14 +178,11 @@ def _check_free(path: Path, replace: bool) -> None:
 
 @contextmanager
 def _whole(path: Path) -> Generator[TextIO]:
-    """A file that is put in place when all of it is written."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """A text file that is put in place when all of it is written."""
+    from reasrm.scoring.output import whole
+
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def _strengths(path: Path) -> dict[int, Any]:

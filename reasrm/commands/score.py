@@ -80,7 +80,7 @@ def score(
     from reasrm.datasets import DataSet, mapping_of
     from reasrm.scoring import Address, How, Job
 
-    check_place(report)
+    check_report(report)
     options = options_of(one_order, votes, temperature, max_tokens, seed)
     data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
     job = Job(data, output, How(options, method, replies), restart=restart, fail_fast=fail_fast)
@@ -94,17 +94,22 @@ def score(
         told(f"report: {report}")
 
 
-def check_place(report: Path | None) -> None:
-    """Raises InputError where a report that is asked for could not be written: known before any token is spent."""
-    from reasrm.errors import InputError
-
-    if report is not None:
+def check_report(path: Path | None) -> None:
+    """Raises InputError where a report that is asked for could not be made: known before any token is spent."""
+    if path is not None:
         from reasrm.report import check_installed
 
         check_installed()
-        if report.is_dir() or not report.parent.is_dir():
-            why = "is a folder; name a file in it" if report.is_dir() else f"there is no folder {report.parent} to write to"
-            raise InputError(f"--report {report}: {why}", field="report")
+        check_place("--report", path)
+
+
+def check_place(option: str, path: Path | None) -> None:
+    """Raises InputError where the file that `option` names could not be written."""
+    from reasrm.errors import InputError
+
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        why = "is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent} to write to"
+        raise InputError(f"{option} {path}: {why}", field=option.lstrip("-"))
 
 
 def options_of(one_order: bool, votes: int, temperature: float | None, max_tokens: int, seed: int = 0) -> Any:

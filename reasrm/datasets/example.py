@@ -61,6 +61,13 @@ class Example(Frozen):
         return None if self.winner is None else self.responses["BA".index(self.winner)]
 
     @property
+    def text(self) -> str:
+        """Everything that is written in it, without a space between."""
+        messages = [message for part in (self.question, *self.responses) for message in part]
+        called = [call.arguments for message in messages for call in message.tool_calls]
+        return "".join([self.id, self.subset, self.rubric or "", *(message.content for message in messages), *called])
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Characters of each response."""
         return tuple(sum(len(message.content) for message in response) for response in self.responses)
@@ -72,5 +79,5 @@ class Example(Frozen):
         return "A" if self.labels[i] > self.labels[j] else "B"
 
     def pair(self, i: int = 0, j: int = 1) -> Pair:
-        """Responses `i` and `j` as a pair."""
-        return Pair(question=self.question, a=self.responses[i], b=self.responses[j], rubric=self.rubric)
+        """Responses `i` and `j` as a pair, whose parts were checked when this was made."""
+        return Pair.model_construct(question=self.question, a=self.responses[i], b=self.responses[j], rubric=self.rubric)

@@ -33,11 +33,16 @@ class Schema:
         if file and not fields.get("subset"):
             fields["subset"] = PurePath(file).name.partition(".")[0].removesuffix("_filtered")
         try:
-            return Example.model_validate(fields)
+            example = Example.model_validate(fields)
+            example.text.encode()
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "row"
             raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ')}", field=where) from None
+        except UnicodeEncodeError as error:
+            half = ord(error.object[error.start])
+            raise InputError(f"a text holds U+{half:04X}, half of a surrogate pair: it was cut inside a character") from None
+        return example
 
 
 def _schema(name: str, columns: str, fields: Callable[[Row], dict[str, Any]], fits: Callable[[Row], bool] | None = None) -> Schema:

@@ -9,7 +9,6 @@ Two means, both reversible for whoever reads a prompt:
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ _CONTROL = (
 
 def fence(text: str, key: bytes) -> str:
     """The fence of `text`: eight hex digits that only the holder of `key` can compute."""
-    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:FENCE_CHARS]
+    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()[:FENCE_CHARS]
 
 
 @lru_cache(maxsize=32)

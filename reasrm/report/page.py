@@ -13,6 +13,7 @@ from reasrm.parsing import parse
 from reasrm.report import plots
 from reasrm.report.drawing import as_text, render
 from reasrm.results import Compared, Scored
+from reasrm.scoring.output import write_whole
 from reasrm.scoring.summary import facts_of, percent
 from reasrm.scoring.tally import Tally
 
@@ -42,7 +43,7 @@ def write_report(
         plots=_plots(tally),
         wrong=_wrong_rows(tally, data),
     )
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _headline(tally: Tally) -> list[tuple[str, str, str]]:

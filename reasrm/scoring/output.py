@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,42 @@ def check_output(path: Path, *, restart: bool, journal: Path) -> None:
 
 def write_output(path: Path, rows: Iterator[bytes]) -> None:
     """Put `rows` (lines of JSON without their ends) at `path`. Raises Refused where the disk does not take them."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole(path, "Nothing is lost: make room, and run the same command again") as partial:
         if path.suffix == ".parquet":
             _write_parquet(partial, rows)
         else:
             with partial.open("wb") as file:
                 for row in rows:
                     file.write(row + b"\n")
+
+
+@contextmanager
+def whole(path: Path, advice: str = "Make room, and run the same command again") -> Generator[Path]:
+    """A file beside `path` to write to; it takes the place of `path`, on the disk for good, if nothing goes wrong.
+
+    Raises Refused, with `advice`, where the disk does not take it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}. {advice}") from error
+    finally:
         partial.unlink(missing_ok=True)
-        raise Refused(
-            f"{path} cannot be written: {error.strerror}. Nothing is lost: make room, and run the same command again"
-        ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` at `path`. Raises Refused where the disk does not take it."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _write_parquet(path: Path, rows: Iterator[bytes]) -> None:

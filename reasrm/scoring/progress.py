@@ -49,18 +49,23 @@ class Progress:
             self._no_verdict += compared.winner is None
             self._consistent.add(compared.order_consistent)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, facts=self._facts(in_flight))
+            facts = f"{self._rate:,.1f} rows/s, {self._facts(in_flight)}"
+            self._bar.update(self._bar.task_ids[0], completed=self._done, facts=facts)
         elif not self._quiet and time.monotonic() - self._said >= self._every_s:
             self._said = time.monotonic()
             self._say(self.line(in_flight))
 
     def line(self, in_flight: int = 0) -> str:
         """One line: how far, how fast, how long still."""
-        rate = (self._done - self._before) / max(1e-9, time.monotonic() - self._started)
+        rate = self._rate
         left = (self._rows - self._done) / rate if rate else 0.0
         share = 100 * self._done / self._rows if self._rows else 100.0
         eta = f", {_clock(left)} left" if self._done < self._rows and rate else ""
         return f"{self._done:,} of {self._rows:,} rows ({share:.0f} %), {rate:,.1f} rows/s{eta}; {self._facts(in_flight)}"
+
+    @property
+    def _rate(self) -> float:
+        return (self._done - self._before) / max(1e-9, time.monotonic() - self._started)
 
     def _facts(self, in_flight: int) -> str:
         seconds = max(1e-9, time.monotonic() - self._started)

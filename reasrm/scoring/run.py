@@ -177,8 +177,8 @@ class Scoring:
 
 
 def line_of(row: Scored) -> bytes:
-    """A row as a line of JSON, without its end."""
-    return json.dumps(row.flat(), ensure_ascii=False, separators=(",", ":")).encode()
+    """A row as a line of JSON, without its end. Half of a surrogate pair, which only a reply may hold, becomes a question mark."""
+    return json.dumps(row.flat(), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 async def _cancelled(*tasks: asyncio.Task[None]) -> None:

@@ -128,6 +128,26 @@ with Journal(Path({str(path)!r}), {WHO!r}) as journal:
         assert list(journal.rows())[-1] == b"next"
 
 
+def test_a_report_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    code = f"""
+from pathlib import Path
+import resource
+from reasrm.errors import Refused
+from reasrm.scoring.output import write_whole
+write_whole(Path({str(path)!r}), "before")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    write_whole(Path({str(path)!r}), "x" * 5000)
+except Refused as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "report.html cannot be written: File too large. Make room, and run the same command again" in said
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_what_is_done_takes_memory_by_the_window_only() -> None:
     done = Done()
     for start in range(0, 10 * WINDOW, WINDOW):

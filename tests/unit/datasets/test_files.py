@@ -109,6 +109,14 @@ def test_a_line_that_is_no_json_is_one_bad_row_among_good_ones(tmp_path: Path) -
     assert all("JSON" in entry.error for entry in entries[2:5])
 
 
+def test_half_of_a_surrogate_pair_is_a_bad_row_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"question": "q", "a": "cut \\ud83d", "b": "x"}\n{"question": "q", "a": "whole \\ud83d\\ude00", "b": "x"}\n')
+    cut, whole = DataSet(path)
+    assert cut.error == "a text holds U+D83D, half of a surrogate pair: it was cut inside a character"
+    assert whole.example is not None
+
+
 def test_files_of_several_schemas_are_refused_with_both_names(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(ROWS[:1]))
     (tmp_path / "b.jsonl").write_bytes(lines([{"prompt": "q", "chosen": "x", "rejected": "y"}]))
