@@ -28,7 +28,7 @@ class RedisLink:
         try:
             self.redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
                 url,
-                socket_timeout=TIMEOUT_S,
+                socket_timeout=None,  # `ask` has one for the whole command; a task for each write is what redis-py's would cost
                 socket_connect_timeout=TIMEOUT_S,
                 retry=Retry(NoBackoff(), 0),
                 max_connections=256,
@@ -54,7 +54,8 @@ class RedisLink:
         if not self.up:
             return None
         try:
-            return await command(self.redis)
+            async with asyncio.timeout(TIMEOUT_S):
+                return await command(self.redis)
         except (RedisError, OSError):
             self.up = False
             self._on_error()
@@ -66,8 +67,9 @@ class RedisLink:
             if not self.up:
                 try:
                     # A restarted Redis leaves the pool full of dead connections, each of which would open the circuit again.
-                    await self.redis.connection_pool.disconnect(inuse_connections=False)
-                    await cast("Awaitable[Any]", self.redis.ping())  # pyright: ignore[reportUnknownMemberType]
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await self.redis.connection_pool.disconnect(inuse_connections=False)
+                        await cast("Awaitable[Any]", self.redis.ping())  # pyright: ignore[reportUnknownMemberType]
                     self.up = True
                 except (RedisError, OSError):
                     continue

@@ -72,6 +72,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         fresh = FreshJudge(served, pack, key, domain)
         recent = Recent(settings.keeps_recent)
         judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics, recent)
+        stack.push_async_callback(judge.aclose)
         metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
         metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: served.error is None)
         for each in served.members:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from functools import partial
@@ -41,6 +42,11 @@ class SharedJudge:
         self._near, self._far, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
         secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
         self._decided_by = (fresh.pack.digest, secret_id)
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Wait until what was judged is stored."""
+        await asyncio.gather(*self._storing)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair`; waits for its turn. Raises `InputError`, or `EngineError` before an engine ever answered."""
@@ -89,12 +95,14 @@ class SharedJudge:
             return reply
 
     async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> tuple[Reply, str | None]:
-        """A new judgment, and the key that it was stored under, if it was."""
+        """A new judgment, and the key that it is stored under, if it is: here before anybody reads it, in Redis soon after."""
         fresh = await self._fresh.judge(pair, options, emit)
         self._metrics.made(fresh.judgment)
         key = await self._key_now(fresh, pair, options) if fresh.keeps else None
         if key is not None:
-            await self._cache.put(key, Reply.of(fresh.judgment.model_copy(update={"cached": True})))
+            storing = asyncio.create_task(self._cache.put(key, Reply.of(fresh.judgment.model_copy(update={"cached": True}))))
+            self._storing.add(storing)
+            storing.add_done_callback(self._storing.discard)
         return Reply.of(fresh.judgment), key
 
     async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
