@@ -1,20 +1,20 @@
 """Everything that reasrm raises, as one tree.
 
-ReasrmError
-├── InputError            what was given is wrong; the message names the field or row and says what to do
-│   ├── PromptPackError   a prompt pack is missing, incomplete or inconsistent
-│   ├── TooLong           a text is longer than the model or the gateway takes
-│   ├── SchemaError       a data set's columns fit no reader, or several
-│   └── RecipeError       a training recipe names something that does not exist or cannot work
-├── EngineError           the engine failed: no completion, and so no verdict
-│   ├── EngineUnreachable nothing answers at its address
-│   ├── EngineBusy        it answered 429/503; ``retry_after_s`` says when to come back, if it said so
-│   ├── EngineTimeout     no answer by the deadline
-│   ├── EngineRefused     it answered 400, 413 or 422: the request is wrong for it, and would be for another
-│   └── EngineNonsense    it answered something that is no completion
-├── GatewayError          the gateway refused or failed a request (client side); ``status`` is the HTTP status
-│   └── GatewayUnreachable
-└── Refused               work that must not go on: an output exists, a journal belongs to another run, a budget is spent
+    ReasrmError
+    ├── InputError            what was given is wrong; the message names the field or row and says what to do
+    │   ├── PromptPackError   a prompt pack is missing, incomplete or inconsistent
+    │   ├── TooLong           a text is longer than the model or the gateway takes
+    │   ├── SchemaError       a data set's columns fit no reader, or several
+    │   └── RecipeError       a training recipe names something that does not exist or cannot work
+    ├── EngineError           the engine failed: no completion, and so no verdict
+    │   ├── EngineUnreachable nothing answers at its address
+    │   ├── EngineBusy        it answered 429/503; ``retry_after_s`` says when to come back, if it said so
+    │   ├── EngineTimeout     no answer by the deadline
+    │   ├── EngineRefused     it answered 400, 413 or 422: the request is wrong for it, and would be for another
+    │   └── EngineNonsense    it answered something that is no completion
+    ├── GatewayError          the gateway refused or failed a request (client side); ``status`` is the HTTP status
+    │   └── GatewayUnreachable
+    └── Refused               work that must not go on: an output exists, a journal belongs to another run, a budget is spent
 
 An ``EngineError`` inside a judgment becomes ``NoVerdict("engine_failed")``, a timeout ``NoVerdict("deadline")``: never a winner.
 """
