@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from reasrm.benchmarks import Benchmark, Protocol
     from reasrm.results import Scored
 
+WIDTH = 132  # of a table that goes into a file or a pipe
 EPILOG = """Examples:
 
   reasrm eval rewardbench filtered.parquet --engine http://sglang:30000
@@ -124,7 +126,7 @@ def _show(
     else:
         from rich.console import Console
 
-        Console().print(for_terminal(shown, score))
+        Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH).print(for_terminal(shown, score))
         if tally.no_verdicts:
             told(f"{tally.no_verdicts:,} of {tally.comparisons:,} comparisons had no verdict")
     if report is not None:

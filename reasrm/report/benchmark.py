@@ -70,9 +70,9 @@ def _cell(mean: Mean) -> str:
 def for_terminal(shown: Comparison, score: Score) -> RenderableType:
     """The table and, below it, every subset."""
     table = Table(title=f"{shown.title}, {shown.protocol}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("model")
+    table.add_column("model", overflow="fold", min_width=18)
     for column in shown.columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=10)
     for name, cells, ours in shown.rows:
         table.add_row(Text(name), *cells, style="bold" if ours else "")
     subsets = Table(box=None, padding=(0, 2, 0, 0))

@@ -17,7 +17,7 @@ from reasrm.results import Scored
 from tests.components import ROOT, Gateway, Sglang
 
 REASRM = Path(sys.executable).parent / "reasrm"
-PART = 3  # rows of each published file
+PART = 2  # rows of each published file
 FAST = ["--max-tokens", "24", "--timeout", "100"]
 
 
@@ -211,7 +211,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
         place.write_text(json.dumps(part))
         rows += len(part)
     output = tmp_path / "judged.jsonl"
-    flags = ("--engine", sglang.url, "--prompts", "world", "--max-tokens", "48")
+    flags = ("--engine", sglang.url, "--prompts", "world", "--max-tokens", "32")
     shown = reasrm("eval", benchmark, tmp_path / benchmark, "-o", output, *flags).stdout
     judged = [Scored.read(row) for row in written(output)]
     assert len(judged) == rows

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasrm.report.drawing import AMBER, BLUE, GREEN, INK, RED, axes_of, svg
-from reasrm_training.config import Guard, Recipe
+from reasrm_training.config import Recipe
 from reasrm_training.evaluate import Evaluation, Figure
 
-WINDOW = 0.05  # share of the steps that the thick line averages over
+REACH = 0.04  # share of the steps, on either side, that the thick line averages over
 MOST_SUBSETS = 30
 COLOURS = (BLUE, AMBER, GREEN, RED)
 
@@ -31,17 +31,17 @@ class Panel:
 
 #: In the order in which they are shown; a stage shows those that it logged.
 PANELS = (
-    Panel("reward", "Reward", "The mean over replies; a step that is better than its group is what is learnt from."),
+    Panel("reward", "Reward", "The mean over replies; what is learnt from is the difference within a prompt's replies."),
     Panel("verdict_accuracy", "Verdict accuracy", "Replies that name the better response; without a verdict is not right.", True),
     Panel("order_consistency", "Order consistency", "Pairs of replies, one to each order, that name the same response.", True),
-    Panel("loss", "Loss", "What the optimizer lowers; under GRPO its sign and size say little."),
+    Panel("loss", "Loss", "What the optimizer lowers. Of chains: nats a token; of RL its sign and size say little."),
     Panel("mean_token_accuracy", "Token accuracy", "Tokens of a chain that were its likeliest continuation.", True),
-    Panel("completions/mean_length", "Reply length", "Tokens, the mean over replies; the dotted line is the most that fits."),
+    Panel("completions/mean_length", "Reply length", "Tokens, the mean over replies."),
     Panel("rubric_tokens", "Rubric length", "Tokens of a reply's rubric or solution."),
-    Panel("entropy", "Entropy", "Nats a token; near 0 there is nothing left to explore. Dotted: where RL stops itself."),
+    Panel("entropy", "Entropy", "Nats a token; near 0 there is nothing left to explore."),
     Panel("kl", "KL", "How far the policy has moved from where RL began, in nats a token."),
-    Panel("format", "Format", "Replies of exactly the parts that were asked for. Dotted: where RL stops itself.", True),
-    Panel("p_a", "P(A)", "Verdicts that name the response shown first: 50 % is fair. Dotted: where RL stops itself.", True),
+    Panel("format", "Format", "Replies of exactly the parts that were asked for.", True),
+    Panel("p_a", "P(A)", "Verdicts that name the response shown first: 50 % is fair.", True),
     Panel("no_verdict", "No verdict", "Replies that name no response, or both.", True),
     Panel("frac_reward_zero_std", "All-equal groups", "Prompts whose replies all got one reward: they teach nothing.", True),
     Panel("sampling/sampling_logp_difference/mean", "Sampler and trainer", "Mean difference of their log-probabilities."),
@@ -50,33 +50,48 @@ PANELS = (
 )
 
 
-def drawn(stage: str, rows: Rows, recipe: Recipe) -> list[tuple[Panel, Any]]:
-    """The panels of `stage` that there are numbers for, each with its markup."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A panel of a stage: its title, how to read it, and its markup."""
+
+    title: str
+    why: str
+    svg: Any
+
+
+def drawn(stage: str, rows: Rows, recipe: Recipe) -> list[Drawn]:
+    """The panels of `stage` that there are numbers for."""
     bounds = _bounds(recipe) if stage == "rlvr" else {}
-    found: list[tuple[Panel, Any]] = []
+    found: list[Drawn] = []
     for panel in PANELS:
         points = [(row["step"], row[panel.name]) for row in rows if panel.name in row]
+        lines, says = bounds.get(panel.name, ((), ""))
         if points:
-            found.append((panel, _curve(panel, points, bounds.get(panel.name, ()))))
+            found.append(Drawn(panel.title, f"{panel.why} {says}".strip(), _curve(panel, points, lines)))
     return found
 
 
-def _bounds(recipe: Recipe) -> dict[str, tuple[float, ...]]:
-    """Where RL would stop itself, and what a reply may have at most."""
-    guard = recipe.rlvr.guard if recipe.rlvr else Guard()
-    limit = (float(recipe.rlvr.max_completion_tokens),) if recipe.rlvr else ()
-    named = {"p_a": guard.probability_a, "format": (guard.min_format,), "completions/mean_length": limit}
-    return named | ({"entropy": (guard.min_entropy,)} if guard.min_entropy else {})
+def _bounds(recipe: Recipe) -> dict[str, tuple[tuple[float, ...], str]]:
+    """What is drawn as dotted lines, and what they say."""
+    if recipe.rlvr is None:
+        return {}
+    guard, stops = recipe.rlvr.guard, "Dotted: where RL stops itself."
+    named = {
+        "p_a": (guard.probability_a, stops),
+        "format": ((guard.min_format,), stops),
+        "completions/mean_length": ((float(recipe.rlvr.max_completion_tokens),), "Dotted: the most that a reply may have."),
+    }
+    return named | ({"entropy": ((guard.min_entropy,), stops)} if guard.min_entropy else {})
 
 
 def _curve(panel: Panel, points: Sequence[tuple[int, float]], bounds: Sequence[float]) -> Any:
     scale = 100.0 if panel.share else 1.0
     steps, values = [step for step, _ in points], [scale * value for _, value in points]
     figure, axes = axes_of(3.6, 2.1, grid="y")
-    window = max(1, round(WINDOW * len(values)))
-    axes.plot(steps, values, color=BLUE, linewidth=0.9, alpha=0.35 if window > 1 else 1.0, marker="o" if len(steps) == 1 else None)
-    if window > 1:
-        axes.plot(steps, smoothed(values, window), color=BLUE, linewidth=1.9)
+    reach = round(REACH * len(values))
+    axes.plot(steps, values, color=BLUE, linewidth=0.9, alpha=0.35 if reach else 1.0, marker="o" if len(steps) == 1 else None)
+    if reach:
+        axes.plot(steps, smoothed(values, reach), color=BLUE, linewidth=1.9)
     for bound in bounds:
         axes.axhline(scale * bound, color=INK, linewidth=0.9, linestyle=":", alpha=0.7)
     if panel.share:
@@ -89,12 +104,12 @@ def _curve(panel: Panel, points: Sequence[tuple[int, float]], bounds: Sequence[f
     return svg(figure)
 
 
-def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value and of those up to `window` places before and after it."""
+def smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """The mean of each value and of as many on either side of it, up to `reach`, fewer near the ends."""
     means: list[float] = []
     for place in range(len(values)):
-        near = values[max(0, place - window) : place + window + 1]
-        means.append(sum(near) / len(near))
+        near = min(reach, place, len(values) - 1 - place)
+        means.append(sum(values[place - near : place + near + 1]) / (2 * near + 1))
     return means
 
 

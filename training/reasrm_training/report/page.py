@@ -69,9 +69,10 @@ def _measured(own: Mapping[str, Evaluation]) -> str:
 
 
 def _table(evaluations: Mapping[str, Evaluation], own: Container[str]) -> dict[str, Any] | None:
-    """The table: head, and rows of (name, cells, whether it is this run's)."""
+    """The table: head, and rows of (name, cells, whether it is this run's); `others`: whether some are not."""
     head, *rows = cells(evaluations)
-    return {"head": head, "rows": [(name, rest, name in own) for name, *rest in rows]} if rows else None
+    marked = [(name, rest, name in own) for name, *rest in rows]
+    return {"head": head, "rows": marked, "others": not all(mine for *_, mine in marked)} if rows else None
 
 
 def _gains(left: Left, names: Sequence[str]) -> list[str]:
