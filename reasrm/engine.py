@@ -107,18 +107,24 @@ class HttpEngine:
         if self._model is not None and entry.get("id") != self._model:
             names = ", ".join(str(each.get("id")) for each in models)
             raise InputError(f"{self.url} does not serve {self._model!r}; it serves {names}", field="model")
-        about: dict[str, Any] = {}
-        for path in ("/model_info", "/get_model_info"):  # sglang-router passes on the old name only, to one of its workers
-            answer = await self._http.get(self.url + path, timeout=10.0)
-            if answer.status_code == 200:
-                about = answer.json()
-                break
+        about = await self._about()
         return EngineInfo(
             model=str(entry.get("id")),
             weight_version=str(about.get("weight_version", "")),
             max_context=int(entry.get("max_model_len") or 0),
             sglang=bool(about),
         )
+
+    async def _about(self) -> dict[str, Any]:
+        """What SGLang says of itself; nothing where the server is not SGLang."""
+        for path in ("/model_info", "/get_model_info"):  # sglang-router passes on the old name only, to one of its workers
+            try:
+                answer = await self._http.get(self.url + path, timeout=10.0)
+            except httpx.HTTPError as failure:
+                raise _transport_error(failure, self.url, 10.0) from failure
+            if answer.status_code == 200:
+                return _json(answer)
+        return {}
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion of `ask`. Raises `EngineError`, or `TooLong` where the prompt does not fit the model."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,12 +28,17 @@ PATIENCE_S = 5.0
 
 @dataclass(slots=True)
 class _Party:
-    """Those of a cohort who sit in this process, by token. They may move to another store; all wait until they are `ranked`."""
+    """Those of a cohort who sit in this process, by token. They may move to another store; all wait until they are `ranked`.
+
+    Once they have `moved`, others of the cohort may have been ranked without them, by a gateway that saw it full before.
+    """
 
     terms: Terms
     store: Seats
     round: int
     deadline: float
+    began: float = field(default_factory=time.time)
+    moved: bool = False
     texts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     left: set[str] = field(default_factory=set[str])
     ahead: Ahead | None = None
@@ -44,7 +50,8 @@ class _Party:
 class Cohorts:
     """The cohorts of a gateway. `shared` and `claims` are those of the Redis that gateways share, where there is one.
 
-    While Redis is away a cohort gathers in this process, and moves when it is back.
+    While Redis is away a cohort gathers in this process, and moves when it is back. One that was torn so and is not full at its
+    deadline gets the rewards of where it was ranked, or none: those of a part of it would be others.
     `ahead`: comparisons that are sure to be wanted start as responses arrive (see `Ahead`; it needs a cache).
     `count` is told how each cohort ended: "full", "partial" or "lone".
     """
@@ -77,7 +84,8 @@ class Cohorts:
         seat, store = await self._sit(terms, token, text)
         if seat.late:
             return await self._late(terms, store, seat, response)
-        party = self._party(terms, store, seat)
+        party, token = self._party(terms, store, seat), seat.token
+        party.left.discard(token)
         party.texts[token] = text
         party.met.add(token)
         if party.ahead is not None:
@@ -113,6 +121,8 @@ class Cohorts:
     async def _serve(self, party: _Party) -> Result:
         """Wait for the others, then rank, once in this process; in a cluster one gateway ranks and the others wait for that."""
         tokens = await self._members(party)
+        if len(tokens) < party.terms.size and self._is_torn(party) and not await party.store.result(party.terms.table, party.round):
+            return await self._elsewhere(party) or Result({name_of(token): Reward(None, reason="deadline") for token in tokens})
         key = f"{party.terms.table}:{party.round}"
         if self._claims is None or party.store is self._local:
             return await self._settling.join(key, lambda: self._settle(party, tokens))
@@ -131,6 +141,8 @@ class Cohorts:
         """
         while True:
             await self._gather(party)
+            if party.moved and await self._elsewhere(party):
+                return party.texts
             tokens = await self._closed(party) | party.texts
             left = party.deadline - asyncio.get_running_loop().time()
             if len(tokens) >= party.terms.size or left <= 0 or self._shared is None:
@@ -151,8 +163,20 @@ class Cohorts:
             count = await self._seated(party, max(0.001, left))
             if party.ahead is not None and count > len(party.met):
                 await self._meet(party, party.ahead)
-            if count >= party.terms.size:
+            if count >= party.terms.size or (party.moved and await self._elsewhere(party)):
                 return
+
+    def _is_torn(self, party: _Party) -> bool:
+        """Whether the store that all gateways share was away, so that others of the cohort may sit where nobody here can see."""
+        return party.moved or (self._shared is not None and party.store is self._local)
+
+    async def _elsewhere(self, party: _Party) -> Result | None:
+        """What became of the cohort where it was ranked, with those who sit here, before they moved."""
+        packed = await self._shared.result(party.terms.table, 0) if self._shared is not None else None
+        if packed is None:
+            return None
+        result, names = Result.unpack(packed), {name_of(token) for token in party.texts}
+        return result if result.at > party.began and names <= result.rewards.keys() else None
 
     async def _meet(self, party: _Party, ahead: Ahead) -> None:
         """See who has come to other gateways."""
@@ -176,14 +200,15 @@ class Cohorts:
         return await self._local.count(table, party.round)
 
     async def _move(self, party: _Party, store: Seats, left_s: float) -> int | None:
-        """Sit down in `store`; None where it is away."""
-        seat = None
-        for token in party.texts.keys() - party.left:
-            seat = await store.join(party.terms.table, token, party.texts[token], party.terms.size, left_s)
+        """Sit down in `store`, those who have left too; None where it is away."""
+        table, seat = party.terms.table, None
+        for token, text in tuple(party.texts.items()):
+            seat = await store.join(table, token, text, party.terms.size, left_s)
             if seat is None:
                 return None
-        if seat is not None:
-            party.store, party.round = store, seat.round
+            if token in party.left:
+                await store.leave(table, seat.round, token)
+            party.store, party.round, party.moved = store, seat.round, True
         return seat.count if seat else 0
 
     async def _settle(self, party: _Party, tokens: dict[str, bytes]) -> Result:
@@ -198,10 +223,21 @@ class Cohorts:
             responses = tuple(unpack_text(texts[name]) for name in names)
             ranking = await self._ranker.rank(terms.group(responses), terms.options, terms.judge_s)
             result = result_of(names, responses, ranking)
-        await store.settle(terms.table, party.round, result.pack())
-        if result.pivot is not None and not alone:
-            await store.settle(terms.table, 0, result.pack())  # for a lone response of a later cohort
+        rounds = (party.round,) if alone or result.pivot is None else (party.round, 0)
+        if not await self._tell(store, terms.table, rounds, result):
+            self._in_background(self._tell_later(store, terms, rounds, result))
         return result
+
+    async def _tell(self, store: Seats, table: str, rounds: Sequence[int], result: Result) -> bool:
+        """Leave the result: for the round, and as that of the table's last one (0), for who comes alone later or was torn off."""
+        return all([await store.settle(table, round_, result.pack()) for round_ in rounds])
+
+    async def _tell_later(self, store: Seats, terms: Terms, rounds: Sequence[int], result: Result) -> None:
+        """Leave the result as soon as the store is back: the others may be waiting for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(terms.wait_s):
+                while not await self._tell(store, terms.table, rounds, result):  # noqa: ASYNC110 - Redis tells nobody
+                    await asyncio.sleep(LONGEST_POLL_S)
 
     async def _closed(self, party: _Party) -> dict[str, bytes]:
         """Who sits at the table, now that it is closed; a store that is away is waited for a little, or the group would be torn."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from reasrm.judging import judge_flow, run
@@ -11,6 +12,7 @@ from reasrm.prompts import Pack
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, Pair
 from reasrm_serving.engines import Engines
 
+LARGE = 50_000  # characters, whose prompt takes milliseconds to write
 #: Takes a piece of a reply: which order it reads the pair in, the how manieth reply it is (from 0), and the text.
 Emit = Callable[[Order, int, str], None]
 #: Says why a pair is none of the judge's business; None where it is.
@@ -39,6 +41,7 @@ class FreshJudge:
     pack: Pack
     key: bytes
     domain: Domain | None = None
+    _one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def judge(self, pair: Pair, options: Options, emit: Emit | None = None) -> Fresh:
         """Judge `pair`; `emit` is given the replies as they are written. Raises `InputError` for what the engine cannot take."""
@@ -49,6 +52,9 @@ class FreshJudge:
                 outcome=outside, model=info.model, weight_version=info.weight_version, prompt_digest=self.pack.digest
             )
             return Fresh(judgment, info.weight_version)
+        if sum(len(message.content) for message in (*pair.question, *pair.a, *pair.b)) > LARGE:
+            async with self._one_by_one:  # a whole group of prompts at once would keep the event loop from everybody else
+                await asyncio.sleep(0)
         asked = _Asked(self.engines, options, emit)
         judgment = await run(judge_flow(pair, options, self.pack, self.key), asked)
         return Fresh(_whole(judgment, asked.versions), asked.versions.pop() if len(asked.versions) == 1 else None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -63,24 +64,25 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A ranked cohort: rewards by name, and its `pivot`, the middle response, whose reward is `pivot_reward`."""
+    """A ranked cohort: rewards by name, and its `pivot`, the middle response, whose reward is `pivot_reward`; ranked `at`, in s."""
 
     rewards: dict[str, Reward]
     pivot: Text | None = None
     pivot_reward: float = 0.0
+    at: float = field(default_factory=time.time)
 
     def pack(self) -> bytes:
         """As JSON."""
         rewards = {name: (each.value, each.stderr, each.reason, each.mean) for name, each in self.rewards.items()}
         pivot = None if self.pivot is None else pack_text(self.pivot).decode()
-        return orjson.dumps({"rewards": rewards, "pivot": pivot, "pivot_reward": self.pivot_reward})
+        return orjson.dumps({"rewards": rewards, "pivot": pivot, "pivot_reward": self.pivot_reward, "at": self.at})
 
     @classmethod
     def unpack(cls, packed: bytes) -> Result:
         """What `pack` packed."""
         body = orjson.loads(packed)
         pivot = None if body["pivot"] is None else unpack_text(body["pivot"])
-        return cls({name: Reward(*each) for name, each in body["rewards"].items()}, pivot, body["pivot_reward"])
+        return cls({name: Reward(*each) for name, each in body["rewards"].items()}, pivot, body["pivot_reward"], body["at"])
 
 
 def pack_text(text: Text) -> bytes:

@@ -2,13 +2,13 @@
 
 A round is open until it is full or its deadline passes; then somebody closes it, ranks who sits there, and leaves the result.
 Seats hold texts, not callers: a caller who goes leaves its response, and who asks again with the same text takes the place back.
-A seat has a token, `NAME.UNIQUE` with a name drawn from its text: sitting down twice with the same token is sitting down once.
+A seat has a token, `NAME.UNIQUE` with a name drawn from its text: sitting down twice with the same token is sitting down once, so
+that whoever knows of seats may put them back after the store has lost them.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Awaitable, Container
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -23,12 +23,16 @@ KEEP_S = 3600  # how long a closed round's result, and the table itself, are rem
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A place at a table: which `round` it is in, how many sit there, the seconds `left`, whether the round was over already."""
+    """A place at a table: which `round` it is in, how many sit there, the seconds `left`, whether the round was over already.
+
+    `token` is that of the seat, where it is the place of somebody who has gone.
+    """
 
     round: int
     count: int
     left_s: float
-    late: bool = False
+    late: bool
+    token: str
 
 
 class Seats(Protocol):
@@ -58,7 +62,7 @@ class Seats(Protocol):
         """What `settle` left, if anything."""
         ...
 
-    async def settle(self, table: str, round_: int, result: bytes) -> None:
+    async def settle(self, table: str, round_: int, result: bytes) -> bool | None:
         """Leave the result of a round for all who wait for it and for latecomers."""
         ...
 
@@ -76,7 +80,7 @@ class _Round:
     texts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     late: set[str] = field(default_factory=set[str])
     closed: bool = False
-    vacant: Counter[str] = field(default_factory=Counter[str])
+    vacant: set[str] = field(default_factory=set[str])
 
     @property
     def count(self) -> int:
@@ -94,9 +98,11 @@ class LocalSeats:
         """See `Seats.join`."""
         now, name = time.monotonic(), name_of(token)
         at = self._tables.get(table)
-        if at is not None and (token in at.texts or at.vacant[name] > 0):
-            at.vacant[name] -= token not in at.texts
-            return Seat(at.number, at.count, at.deadline - now)
+        if at is not None:
+            mine = token if token in at.texts else next((each for each in at.vacant if name_of(each) == name), None)
+            if mine is not None:
+                at.vacant.discard(mine)
+                return Seat(at.number, at.count, at.deadline - now, late=False, token=mine)
         over = at is not None and (at.closed or now >= at.deadline)
         if at is None or at.count >= at.size or (over and now >= at.deadline + wait_s):
             at = self._tables[table] = _Round(at.number + 1 if at else 1, size, now + wait_s)
@@ -105,13 +111,13 @@ class LocalSeats:
             at.late.add(token)
         else:
             at.texts[token] = text
-        return Seat(at.number, at.count, at.deadline - now, over)
+        return Seat(at.number, at.count, at.deadline - now, over, token)
 
     async def leave(self, table: str, round_: int, token: str) -> None:
         """See `Seats.leave`."""
         at = self._tables.get(table)
-        if at is not None and at.number == round_:
-            at.vacant[name_of(token)] += 1
+        if at is not None and at.number == round_ and token in at.texts:
+            at.vacant.add(token)
 
     async def count(self, table: str, round_: int) -> int:
         """See `Seats.count`."""
@@ -137,16 +143,17 @@ class LocalSeats:
         """See `Seats.result`."""
         return self._results.get((table, round_))
 
-    async def settle(self, table: str, round_: int, result: bytes) -> None:
+    async def settle(self, table: str, round_: int, result: bytes) -> bool:
         """See `Seats.settle`."""
         self._results[table, round_] = result
+        return True
 
     def forget(self, table: str) -> None:
         """Everybody has moved to another store."""
         self._tables.pop(table, None)
 
 
-# State: one hash a table (round, size, late, deadline in ms, closed); texts by token and vacancies by name: one hash a round each.
+# State: one hash a table (round, size, late, deadline in ms, closed); a round's texts by token, and the tokens of vacant seats.
 _JOIN = """
 local now = redis.call('time'); now = now[1] * 1000 + math.floor(now[2] / 1000)
 local token, name, text, size, wait, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -155,10 +162,13 @@ local round, over = at[1], 0
 if round then
   local texts, vacant = KEYS[1] .. ':' .. round .. ':texts', KEYS[1] .. ':' .. round .. ':vacant'
   local count = redis.call('hlen', texts) + tonumber(at[3])
-  local seated = redis.call('hexists', texts, token) == 1
-  if seated or tonumber(redis.call('hget', vacant, name) or 0) > 0 then
-    if not seated then redis.call('hincrby', vacant, name, -1) end
-    return {round, count, tonumber(at[4]) - now, 0}
+  local mine = redis.call('hexists', texts, token) == 1 and token
+  for _, each in ipairs(not mine and redis.call('smembers', vacant) or {}) do
+    if string.sub(each, 1, #name + 1) == name .. '.' then mine = each end
+  end
+  if mine then
+    redis.call('srem', vacant, mine)
+    return {round, count, tonumber(at[4]) - now, 0, mine}
   end
   if at[5] == '1' or now >= tonumber(at[4]) then over = 1 end
   if count >= tonumber(at[2]) or (over == 1 and now >= tonumber(at[4]) + wait) then round = false end
@@ -176,16 +186,17 @@ else
 end
 redis.call('expire', KEYS[1], keep)
 local state = redis.call('hmget', KEYS[1], 'late', 'deadline')
-return {round, redis.call('hlen', texts) + tonumber(state[1]), tonumber(state[2]) - now, over}
+return {round, redis.call('hlen', texts) + tonumber(state[1]), tonumber(state[2]) - now, over, token}
 """
 _COUNT = """
 if redis.call('hget', KEYS[1], 'round') ~= ARGV[1] then return -1 end
 return redis.call('hlen', KEYS[1] .. ':' .. ARGV[1] .. ':texts') + tonumber(redis.call('hget', KEYS[1], 'late'))
 """
 _LEAVE = """
-if redis.call('hget', KEYS[1], 'round') == ARGV[1] then
-  redis.call('hincrby', KEYS[1] .. ':' .. ARGV[1] .. ':vacant', ARGV[2], 1)
-  redis.call('expire', KEYS[1] .. ':' .. ARGV[1] .. ':vacant', ARGV[3])
+local texts, vacant = KEYS[1] .. ':' .. ARGV[1] .. ':texts', KEYS[1] .. ':' .. ARGV[1] .. ':vacant'
+if redis.call('hget', KEYS[1], 'round') == ARGV[1] and redis.call('hexists', texts, ARGV[2]) == 1 then
+  redis.call('sadd', vacant, ARGV[2])
+  redis.call('expire', vacant, ARGV[3])
 end
 """
 _CLOSE = """
@@ -203,11 +214,11 @@ class RedisSeats:
     async def join(self, table: str, token: str, text: bytes, size: int, wait_s: float) -> Seat | None:
         """See `Seats.join`."""
         got = await self._eval(_JOIN, table, token, name_of(token), text, size, int(wait_s * 1000), KEEP_S)
-        return Seat(int(got[0]), got[1], got[2] / 1000, bool(got[3])) if got is not None else None
+        return Seat(int(got[0]), got[1], got[2] / 1000, bool(got[3]), got[4].decode()) if got is not None else None
 
     async def leave(self, table: str, round_: int, token: str) -> None:
         """See `Seats.leave`."""
-        await self._eval(_LEAVE, table, round_, name_of(token), KEEP_S)
+        await self._eval(_LEAVE, table, round_, token, KEEP_S)
 
     async def count(self, table: str, round_: int) -> int | None:
         """See `Seats.count`."""
@@ -232,9 +243,9 @@ class RedisSeats:
         """See `Seats.result`."""
         return await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.get(result_name(table, round_))))
 
-    async def settle(self, table: str, round_: int, result: bytes) -> None:
+    async def settle(self, table: str, round_: int, result: bytes) -> bool | None:
         """See `Seats.settle`."""
-        await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.set(result_name(table, round_), result, ex=KEEP_S)))
+        return await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.set(result_name(table, round_), result, ex=KEEP_S)))
 
     async def _eval(self, script: str, table: str, *args: Any) -> Any:
         def run(redis: Redis) -> Awaitable[Any]:

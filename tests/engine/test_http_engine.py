@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 
+import httpx
 import pytest
 
 from reasrm.engine import HttpEngine
@@ -106,6 +107,17 @@ async def test_an_engine_that_is_away_is_named_with_its_address():
     async with HttpEngine("http://127.0.0.1:9", retries=0) as engine:
         with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1:9"):
             await engine.complete(ask())
+
+
+async def test_an_engine_that_dies_while_it_is_asked_what_it_serves_is_away():
+    def answer(request):
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": "judge"}]})
+        raise httpx.ConnectError("refused", request=request)
+
+    async with HttpEngine("http://engine", http=httpx.AsyncClient(transport=httpx.MockTransport(answer))) as engine:
+        with pytest.raises(EngineUnreachable, match="no engine answers at http://engine"):
+            await engine.info()
 
 
 async def test_a_model_that_is_not_served_is_refused_with_those_that_are(sglang):

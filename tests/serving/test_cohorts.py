@@ -175,6 +175,25 @@ async def test_who_hangs_up_and_asks_again_sits_in_the_same_place(client: httpx.
     assert await ask_all(client, [url], STRENGTHS, run="again") == quiet
 
 
+async def test_who_asks_again_at_another_gateway_sits_in_the_same_place_even_after_redis_was_lost(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_factory: Callable[[], Redis]
+) -> None:
+    redis = redis_factory()
+    with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
+        expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
+        first = asyncio.create_task(ask(client, one, 2, wait=10))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        await asyncio.sleep(0.5)  # the gateway sees the closed connection
+        again = asyncio.create_task(ask(client, two, 2, wait=10))
+        await asyncio.sleep(0.5)
+        redis.kill()
+        redis.start()
+        await asyncio.sleep(1.5)
+        rest = await ask_all(client, [one, two], STRENGTHS[1:], wait=10)
+        assert [(await again)["score"], *rest] == pytest.approx(expected, abs=1e-12)
+
+
 async def test_an_engine_that_fails_for_good_gives_null_with_its_reason(
     client: httpx.AsyncClient, url: str, engine: ScriptedEngine
 ) -> None:
@@ -211,16 +230,21 @@ async def test_a_gateway_that_dies_leaves_no_cohort_hanging(
         assert await ask_all(client, [two], STRENGTHS[2:]) == expected[2:]
 
 
+@pytest.mark.parametrize("vanishing", [0, 1], ids=["all stay", "one vanishes"])
 async def test_redis_restarting_while_a_cohort_gathers_costs_no_reward(
-    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_factory: Callable[[], Redis]
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_factory: Callable[[], Redis], vanishing: int
 ) -> None:
     redis = redis_factory()
     with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
         expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
         early = [asyncio.create_task(ask(client, address, each, wait=8)) for address, each in ((one, 2), (two, 5))]
         await asyncio.sleep(0.5)
+        if vanishing:
+            early[0].cancel()
+            await asyncio.sleep(0.5)  # the gateway sees the closed connection
         redis.kill()
         redis.start()
         await asyncio.sleep(1.5)  # the gateways find it again, and their cohorts with it
         rest = await ask_all(client, [one, two], STRENGTHS[2:], wait=8)
-        assert [got["score"] for got in await asyncio.gather(*early)] + rest == pytest.approx(expected, abs=1e-12)
+        scores = [got["score"] for got in await asyncio.gather(*early[vanishing:])] + rest
+        assert scores == pytest.approx(expected[vanishing:], abs=1e-12)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from reasrm_serving.problems import Problem
 from reasrm_serving.recent import Caller, caller
@@ -58,11 +59,14 @@ def _parsed(body: bytes, model: type[M]) -> M:
 async def _body(request: Request) -> bytes:
     chunks: list[bytes] = []
     left = limit = int(services_of(request).settings.max_body_mb * 2**20)
-    async for chunk in request.stream():
-        left -= len(chunk)
-        if left < 0:
-            raise Problem(413, "too_large", f"the body is larger than {limit} bytes, which is the gateway's limit")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                raise Problem(413, "too_large", f"the body is larger than {limit} bytes, which is the gateway's limit")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise _hung_up() from None
     return b"".join(chunks)
 
 
@@ -81,13 +85,18 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Problem(499, "gone", "the client hung up")  # nobody reads it, but the count of requests does
+            raise _hung_up()
         return task.result()
     finally:
         gone.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
+
+
+def _hung_up() -> Problem:
+    """Nobody reads it, but the count of requests does."""
+    return Problem(499, "gone", "the client hung up")
 
 
 async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
