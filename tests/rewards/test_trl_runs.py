@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reasrm_serving.app import create_app
+from reasrm_serving.settings import Settings
 
 from tests.components import ROOT, Sglang, free_port
+from tests.serving.asking import finished
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
 pytestmark = pytest.mark.timeout(400)  # seconds on a free machine; minutes where others train
@@ -67,14 +70,14 @@ def test_groups_that_straddle_two_ranks_get_their_rewards(engine: ScriptedEngine
     assert "judge/comparisons" not in steps[0]  # none was ranked within one rank
 
 
-def test_a_grpo_run_on_real_sglang_ends_well_whatever_the_judge_says(sglang: Sglang, tiny_model: Path, tmp_path: Path) -> None:
-    from reasrm_serving.app import create_app
-    from reasrm_serving.settings import Settings
-
-    settings = Settings.of(engine=sglang.url, state_dir=tmp_path, timeout_s=60.0)
+@pytest.mark.parametrize("ranks", [1, 2], ids=["one rank", "two ranks"])
+def test_a_grpo_run_is_rewarded_by_a_judge_on_real_sglang(sglang: Sglang, tiny_model: Path, tmp_path: Path, ranks: int) -> None:
+    settings = Settings.of(engine=sglang.url, prompts="world", state_dir=tmp_path, timeout_s=60.0)
+    before = finished(sglang)
     with serving(create_app(settings)) as url:
-        log = train(tmp_path, tiny_model, url, per_rank=4, generations=4, steps=2)
+        log = train(tmp_path, tiny_model, url, per_rank=4 // ranks, generations=4, steps=2, ranks=ranks)
     steps = [entry for entry in log if "judge/no_verdict" in entry]
     assert len(steps) == 2
-    assert all(entry["judge/completion_tokens"] > 0 for entry in steps)  # the engine was asked, and wrote
+    assert finished(sglang) - before >= 2 * 6, "each step's group was compared"
     assert not any(reason.endswith(("gateway", "engine_failed", "deadline")) for entry in steps for reason in entry)
+    assert any(entry["judge/no_verdict"] < 1.0 and entry["reward_std"] > 0 for entry in steps), "it was judged"
