@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ FAST = ["--max-tokens", "24", "--timeout", "100"]
 
 
 def reasrm(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([REASRM, *map(str, arguments)], capture_output=True, text=True, timeout=110, check=False)
+    command, environ = [REASRM, *map(str, arguments)], os.environ | {"COLUMNS": "132"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env=environ)
     if check is not None:
         assert done.returncode == check, done.stderr
     return done
