@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from reasrm.datasets import Entry, Example
-from reasrm.errors import InputError
+from reasrm.errors import InputError, Refused
 from reasrm.results import Scored
 from reasrm.scoring.ahead import together
 from reasrm.scoring.judges import Address, connect
@@ -100,8 +100,14 @@ def _judged(ray: Any, chunk: list[Entry], address: Address, how: How, actors: in
         concurrency=actors,
         num_cpus=0.5,
     )
-    for row in judged.iter_rows():
-        yield Scored.model_validate_json(row["row"])
+    try:
+        for row in judged.iter_rows():
+            yield Scored.model_validate_json(row["row"])
+    except ray.exceptions.RayError as error:
+        *_, last = str(error).strip().splitlines()  # before it stands the remote traceback
+        raise Refused(
+            f"the judges on the cluster failed: {last.strip()}. What is finished is safe; the same command goes on"
+        ) from error
 
 
 def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from typing import Any
 import pytest
 
 from reasrm.datasets import DataSet, Entry, Example
-from reasrm.errors import InputError
+from reasrm.errors import InputError, Refused
+from reasrm.prompts import BUILTIN
 from reasrm.scoring import Address, How, Job, score
 from reasrm.scoring.cluster import entry_of, score_on_ray, text_of
 from reasrm.types import Options
@@ -132,6 +134,20 @@ def test_the_command_scores_on_a_cluster_to_the_bytes_of_a_run_without_one(clust
     assert json.loads(done.stdout)["rows"] == 150
     assert (tmp_path / "cluster.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
     assert done.stdout == alone.stdout.replace("alone.jsonl", "cluster.jsonl")
+
+
+@pytest.mark.timeout(300)
+def test_judges_that_cannot_start_on_the_cluster_say_why_in_one_line(cluster: Any, engine: str, tmp_path: Path) -> None:
+    prompts = shutil.copytree(BUILTIN / "rubric", tmp_path / "prompts")
+
+    def say(line: str) -> None:
+        if line.startswith("Ray cluster"):  # the driver has read them; another host may not have them
+            shutil.rmtree(prompts)
+
+    job = Job(DataSet(write(tmp_path / "in.jsonl", 5)), tmp_path / "out.jsonl", How(Options()))
+    with pytest.raises(Refused, match=r"the judges on the cluster failed: .*no prompt pack") as caught:
+        score_on_ray(job, Address(engine=engine, prompts=str(prompts)), cluster.address, say=say)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cluster_that_is_not_there_is_said_so(tmp_path: Path, engine: str) -> None:
