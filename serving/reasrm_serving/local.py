@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasrm.engine import EngineInfo
-from reasrm.errors import EngineError, EngineNonsense, InputError
+from reasrm.errors import EngineError, EngineRefused, InputError
 from reasrm.prompts import Pack, load_pack
 from reasrm.types import Ask, Completion, Message, Usage
 from reasrm_serving.domain import load_domain
@@ -118,7 +118,7 @@ class LocalEngine:
                 job.row.ids = self._model.encode(job.row.ask)
                 waiting.append(job)
             except Exception as error:  # noqa: BLE001 - a template may raise anything: it is its request's failure
-                job.settle(error if isinstance(error, InputError) else EngineNonsense(f"the prompt cannot be rendered: {error}"))
+                job.settle(error if isinstance(error, InputError) else EngineRefused(f"the prompt cannot be rendered: {error}"))
 
     def _write(self, jobs: list[_Job]) -> None:
         if not jobs:
