@@ -40,6 +40,7 @@ from reasrm.types import Options  # noqa: E402
 from tests.components import Sglang  # noqa: E402
 from tests.tiny_model import make_tiny_model  # noqa: E402
 
+PROMPTS = "world"  # the shortest pack: the CPU engine is slow, and its time is what is compared
 BOTH_ROWS = 50_000  # of the run in both orders
 FLOODS = (64, 256)  # requests at once of the bare client; the better one counts
 JSON = {"content-type": "application/json"}
@@ -105,7 +106,7 @@ def write_pairs(path: Path, rows: int, words: int = 60) -> Path:
 
 async def flooded(engine: Sglang, source: Path, at_once: int) -> tuple[int, float]:
     """(completion tokens, seconds) of a bare client: the prompts are made beforehand, the answers only counted."""
-    pack, key = load_pack("rubric"), fence_key()
+    pack, key = load_pack(PROMPTS), fence_key()
     async with HttpEngine(engine.url) as made:
         info = await made.info()
         pairs = [entry.example.pair() for entry in DataSet(source) if entry.example]
@@ -132,7 +133,7 @@ async def scored(engine: Sglang, source: Path, folder: Path) -> tuple[int, float
     """(completion tokens, seconds) of `reasrm score`, from its survey to its output."""
     start = time.perf_counter()
     job = Job(DataSet(source), folder / "scored.jsonl", How(OPTIONS), restart=True)
-    tally = await score(job, Address(engine=engine.url), quiet=True)
+    tally = await score(job, Address(engine=engine.url, prompts=PROMPTS), quiet=True)
     return tally.completion_tokens, time.perf_counter() - start
 
 
@@ -141,7 +142,7 @@ async def rm_r1s_way(engine: Sglang, source: Path, folder: Path) -> tuple[int, f
     start = time.perf_counter()
     entries = list(DataSet(source))
     async with HttpEngine(engine.url, timeout_s=600, connections=1024) as completer:
-        judge = EngineJudge(completer, load_pack("rubric"), fence_key())
+        judge = EngineJudge(completer, load_pack(PROMPTS), fence_key())
         judgments = await asyncio.gather(*(judge.judge(entry.example.pair(), OPTIONS) for entry in entries if entry.example))
     (folder / "batch.json").write_text(json.dumps([judgment.model_dump(mode="json") for judgment in judgments]))
     return sum(judgment.usage.completion_tokens for judgment in judgments), time.perf_counter() - start
@@ -167,8 +168,9 @@ async def at_an_engine(engine: Sglang, source: Path, folder: Path, rounds: int) 
 def rows_left_when_killed(engine: Sglang, source: Path, folder: Path, seconds: float) -> int:
     """How many rows `reasrm score` has safe when it is killed after `seconds`."""
     output = folder / "killed.jsonl"
-    command = [str(Path(sys.executable).parent / "reasrm"), "score", str(source), "-o", str(output), "--engine", engine.url]
-    with subprocess.Popen([*command, "--max-tokens", "64"], stderr=subprocess.DEVNULL) as process:
+    reasrm = str(Path(sys.executable).parent / "reasrm")
+    command = [reasrm, "score", str(source), "-o", str(output), "--engine", engine.url, "--prompts", PROMPTS, "--max-tokens", "64"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
     journal = output.with_name(output.name + ".journal")
@@ -198,7 +200,7 @@ def main() -> None:
         folder = Path(temporary)
         engine = Sglang(make_tiny_model(folder / "model"), folder / "sglang.log")
         try:
-            source = write_pairs(folder / "pairs.jsonl", given.pairs)
+            source = write_pairs(folder / "pairs.jsonl", given.pairs, words=20)
             seen = asyncio.run(at_an_engine(engine, source, folder, given.rounds))
             batch_s = median(seconds for _, seconds in seen["RM-R1's way"])
             safe = rows_left_when_killed(engine, source, folder, 2.0 + batch_s / 2)
