@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from reasrm_serving.ahead import Ahead
 from reasrm_serving.cache import Cache, judgment_key
 from reasrm_serving.fences import fence_key
 from reasrm_serving.inflight import Flights
 from reasrm_serving.limits import Slots
 from reasrm_serving.reply import Reply
+from reasrm_serving.rewards import Terms
 from reasrm_serving.wire import JudgeRequest
 
-from reasrm.types import Judgment, NoVerdict, Options, Pair, Verdict
+from reasrm.judging.group import MethodName, RankOptions, key_of
+from reasrm.judging.ranking import surely_meet
+from reasrm.types import Judgment, Message, NoVerdict, Options, Pair, Verdict
 
 PAIR = Pair.of("q", "a", "b")
 JUDGMENT = Judgment(outcome=Verdict(winner="A", probability_a=0.75, source="logprobs"), model="m", weight_version="1")
@@ -154,3 +159,26 @@ def test_the_reply_may_take_half_of_a_small_context_unless_the_caller_says() -> 
     assert JudgeRequest.model_validate(asked).options(1024).max_tokens == 512
     assert JudgeRequest.model_validate(asked).options(0).max_tokens == Options().max_tokens
     assert JudgeRequest.model_validate(asked | {"max_tokens": 1000}).options(1024).max_tokens == 1000
+
+
+@pytest.mark.parametrize(("method", "size"), [("all_pairs", 6), ("swiss", 24), ("swiss", 6), ("knockout", 24)])
+def test_of_two_gateways_one_begins_each_early_comparison_and_the_ranking_makes_the_same(method: MethodName, size: int) -> None:
+    options = RankOptions(method=method)
+    texts = [(Message(role="assistant", content=f"answer {number}"),) for number in range(size)]
+    begun: list[frozenset[int]] = []
+
+    class Recording:
+        async def judge(self, pair: Pair, options: Options) -> Judgment:
+            begun.append(frozenset((key_of(pair.a), key_of(pair.b))))
+            return JUDGMENT
+
+    terms = Terms((Message(role="user", content="q"),), size, options)
+    gateways = [Ahead(Recording(), terms, asyncio.run) for _ in range(2)]
+    for number, text in enumerate(texts):
+        for place, gateway in enumerate(gateways):
+            gateway.met(text, here=number % 2 == place)
+    keys = [key_of(text) for text in texts]
+    sure = {frozenset(pair) for pair in combinations(keys, 2) if surely_meet(options, *pair, size)}
+    assert set(begun) == sure
+    assert len(begun) == len(sure)
+    assert bool(sure) == (method == "all_pairs" or (method == "swiss" and size > 8))

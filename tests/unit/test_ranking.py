@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from reasrm.errors import EngineUnreachable, InputError, TooLong
 from reasrm.judging.bradley_terry import Duel, duels_of, fit
-from reasrm.judging.group import Budget, Contest, Group, RankOptions, duplicates, key_of
-from reasrm.judging.ranking import METHODS, Match, rank, ranking, surely_meet
-from reasrm.judging.swiss import opens, readings_needed
+from reasrm.judging.group import Budget, Group, RankOptions, duplicates
+from reasrm.judging.ranking import METHODS, Match, rank, ranking
+from reasrm.judging.swiss import readings_needed
 from reasrm.testing import FixedJudge
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Order, Pair, Ranking, Reading, Usage, Verdict
 
@@ -117,39 +117,6 @@ async def test_single_readings_take_turns_at_the_first_place() -> None:
     lead = [sum((each.i == i) - (each.j == i) for each in found.comparisons) for i in range(16)]
     assert max(map(abs, lead)) <= 2
     assert {opinion.order for each in found.comparisons for opinion in each.judgment.opinions} == {"ab"}
-
-
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(3, 64), st.booleans())
-def test_who_opens_in_a_group_opens_in_every_part_of_it(a: int, b: int, n: int, both: bool) -> None:
-    assert opens(a, b, n, both=both) == opens(b, a, n, both=both)
-    if opens(a, b, n, both=both):
-        assert all(opens(a, b, part, both=both) for part in range(9, n))
-
-
-@pytest.mark.parametrize("orders", ["ab", "both"])
-@pytest.mark.parametrize("method", ["all_pairs", "swiss"])
-async def test_what_is_sure_to_be_compared_is_compared_whoever_else_comes(method: str, orders: str) -> None:
-    options = RankOptions(method=method, orders=orders)
-    sure = 0
-    for n in (9, 12, 16, 30):
-        of = group(*(1.7 * i % 11 for i in range(n)))
-        keys = [key_of(each) for each in of.responses]
-        found = await rank(of, options, FixedJudge(by_number()))
-        shown = {(each.i, each.j) for each in found.comparisons}
-        contest = Contest(n, keys=tuple(keys))
-        promised = [pair for pair in combinations(range(n), 2) if surely_meet(options, keys[pair[0]], keys[pair[1]], n + 4)]
-        assert {contest.fair(i, j) for i, j in promised} <= shown
-        assert method == "all_pairs" or len(found.comparisons) * (1 + (orders == "both")) <= readings_needed(n)
-        sure += len(promised)
-    assert sure > 0.2 * sum(readings_needed(n) for n in (9, 12, 16, 30)) / (1 + (orders == "both"))
-
-
-def test_under_a_budget_nothing_is_sure_and_a_circle_comes_first() -> None:
-    options = RankOptions(budget=Budget(comparisons=16))
-    assert not any(surely_meet(options, a, b, 16) for a, b in combinations(range(16), 2))
-    found, _ = drive(group(*range(16)), options, lambda match: judged(0.8 if match.i > match.j else 0.2))
-    assert None not in found.rewards
-    assert [each.comparisons for each in found.standings] == [2] * 16
 
 
 async def test_near_equals_meet_and_far_ones_do_not() -> None:
