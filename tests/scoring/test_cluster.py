@@ -128,7 +128,7 @@ def test_a_cluster_that_loses_a_node_gives_the_output_of_a_run_without_one(clust
 def test_the_command_scores_on_a_cluster_to_the_bytes_of_a_run_without_one(cluster: Any, engine: str, tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", 150)
     command = ("score", source, "--engine", engine, "--one-order", "--json")
-    done = reasrm(*command, "-o", tmp_path / "cluster.jsonl", "--ray", cluster.address)
+    done = reasrm(*command, "-o", tmp_path / "cluster.jsonl", "--ray", cluster.address, timeout=250)
     alone = reasrm(*command, "-o", tmp_path / "alone.jsonl")
     assert "Ray cluster of 2 nodes" in done.stderr
     assert json.loads(done.stdout)["rows"] == 150

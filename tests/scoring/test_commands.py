@@ -22,9 +22,9 @@ PART = 2  # rows of each published file
 FAST = ["--max-tokens", "24", "--timeout", "100"]
 
 
-def reasrm(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+def reasrm(*arguments: object, check: int | None = 0, timeout: float = 110) -> subprocess.CompletedProcess[str]:
     command, environ = [REASRM, *map(str, arguments)], os.environ | {"COLUMNS": "132"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environ)
     if check is not None:
         assert done.returncode == check, done.stderr
     return done
