@@ -2,9 +2,10 @@
 
 Groups of N responses to held-out questions of the embedded judge's world: the right one and others with one digit changed. Each
 group is ranked twice by the default method, with and without reuse; accuracy is over the comparisons that hold the right response.
-Run: python bench/reuse.py [--judge FOLDER] [--groups 12] [--responses 8] [--replies FILE.jsonl]
+bench/ranking.py ends with the same measurement; by itself it takes longer groups, and other replies:
 
---replies adds what the same method would save at the lengths of other replies (JSON lines with a "reply" each).
+  python bench/reuse.py --groups 12 --responses 8
+  python bench/reuse.py --groups 2 --replies replies.jsonl    (what the method would save at their lengths; a "reply" a line)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -33,6 +35,8 @@ from reasrm.parsing import deliberation_of  # noqa: E402
 from reasrm.prompts import load_pack  # noqa: E402
 from reasrm.types import Ranking  # noqa: E402
 from tests.components import JUDGE, Sglang  # noqa: E402
+
+MAX_TOKENS = 600
 
 
 def groups(count: int, size: int) -> Iterator[Group]:
@@ -75,7 +79,7 @@ async def measure(url: str, count: int, size: int, max_tokens: int) -> dict[str,
                 results[reuse].append(await rank(group, RankOptions(max_tokens=max_tokens, reuse=reuse), judge))
     tokens = {reuse: sum(each.usage.completion_tokens for each in results[reuse]) for reuse in results}
     best = {reuse: sum(each.order[:1] == (0,) for each in results[reuse]) / len(results[reuse]) for reuse in results}
-    figures: dict[str, float] = {"reuse_token_ratio": round(tokens[True] / tokens[False], 4), "groups": len(results[True])}
+    figures: dict[str, float] = {"reuse_token_ratio": round(tokens[True] / tokens[False], 4), "reuse_groups": len(results[True])}
     print(f"{'':<10}{'tokens':>9}{'accuracy':>10}{'+-':>8}{'best found':>12}")
     for reuse, name in ((False, "fresh"), (True, "reused")):
         share, stderr = accuracy(results[reuse])
@@ -95,24 +99,27 @@ def projected(replies: Path, size: int) -> dict[str, float]:
     return {"projected_ratio": round(ratio, 4), "projected_replies": len(parts)}
 
 
+@contextmanager
+def served(judge: Path) -> Iterator[str]:
+    """A real SGLang with the judge in that folder; gives its address."""
+    if not (judge / "config.json").exists():
+        sys.exit(f"there is no judge at {judge}: train one, or name its folder with --judge")
+    with tempfile.TemporaryDirectory() as folder, Sglang(judge, Path(folder) / "sglang.log") as sglang:
+        yield sglang.url
+
+
 def main() -> None:
     """Start SGLang, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, default=JUDGE)
     parser.add_argument("--groups", type=int, default=12)
     parser.add_argument("--responses", type=int, default=8)
-    parser.add_argument("--max-tokens", type=int, default=600)
+    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--replies", type=Path)
     asked = parser.parse_args()
     figures = projected(asked.replies, asked.responses) if asked.replies else {}
-    if not (asked.judge / "config.json").exists():
-        sys.exit(f"there is no judge at {asked.judge}: train one, or name its folder with --judge")
-    with tempfile.TemporaryDirectory() as folder:
-        sglang = Sglang(asked.judge, Path(folder) / "sglang.log")
-        try:
-            figures |= asyncio.run(measure(sglang.url, asked.groups, asked.responses, asked.max_tokens))
-        finally:
-            sglang.stop()
+    with served(asked.judge) as url:
+        figures |= asyncio.run(measure(url, asked.groups, asked.responses, asked.max_tokens))
     print(json.dumps(figures))
 
 
