@@ -5,7 +5,7 @@
     share of the time; (c) seconds of RM-R1's way (read all, one batch, write at the end) over those of `reasrm score`, at the same
     engine, and what each has left when it is killed half way.
 
-Run: python bench/scoring.py [--pairs 300] [--rounds 3] [--rows 1000000]
+Run: python bench/scoring.py [--pairs 200] [--rounds 3] [--rows 1000000]
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def at_once(folder: Path, rows: int, orders: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000)
     given = parser.parse_args()

@@ -14,7 +14,7 @@ from reasrm.scoring.aimd import Aimd
 
 T = TypeVar("T")
 TRIES = 3
-START = 64  # requests in flight before anything is known of the engine
+START = 128  # requests in flight before anything is known of the engine: two batches of a small one
 
 
 class Limiter:
