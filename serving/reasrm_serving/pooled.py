@@ -40,7 +40,7 @@ class PooledEngine(HttpEngine):
         try:
             async with self._pool().request(method, url, data=data) as answer:
                 content = await answer.read()
-                headers = None if answer.status == httpx.codes.OK else answer.headers  # of refusals only: Retry-After
+                headers = None if answer.status == 200 else answer.headers  # of refusals only: Retry-After
                 return httpx.Response(answer.status, headers=headers, content=content, request=_request(method, url))
         except aiohttp.ClientConnectorError as error:
             raise httpx.ConnectError(str(error)) from error
