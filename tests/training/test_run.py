@@ -50,6 +50,10 @@ save_steps = 2
 [export]
 precision = "fp32"
 """
+NOTHING_ELSE = """
+[track]
+pairs = 0
+"""
 LATER_STAGES = """
 [rlvr]
 steps = 6
@@ -81,7 +85,7 @@ def mini(tiny_model: Path, tmp_path: Path) -> Mini:
 
     def write(name: str, short: bool = False) -> Path:
         file = tmp_path / f"{name}.toml"
-        file.write_text(RECIPE.format(output=tmp_path / name, model=tiny_model) + ("" if short else LATER_STAGES))
+        file.write_text(RECIPE.format(output=tmp_path / name, model=tiny_model) + (NOTHING_ELSE if short else LATER_STAGES))
         return file
 
     return write

@@ -71,7 +71,11 @@ def by_trainer(trainer: Trainer, *, max_tokens: int) -> Generate:
     def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
         model: Any = trainer.accelerator.unwrap_model(trainer.model)
         tokenizer: Any = trainer.processing_class
-        return by_model(model, tokenizer, max_tokens=max_tokens)(prompts, temperature, seed)
+        training = model.training
+        try:
+            return by_model(model, tokenizer, max_tokens=max_tokens)(prompts, temperature, seed)
+        finally:
+            model.train(training)  # by this TRL tells a step's numbers from those of an evaluation
 
     return generate
 
