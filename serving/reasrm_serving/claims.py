@@ -28,7 +28,7 @@ _GIVE_BACK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('d
 
 @dataclass(slots=True)
 class Held:
-    """A claim that is held; `done` says that its work is stored, so that it may as well run out by itself."""
+    """A claim that is held; `done` says that its work is stored or about to be, so that it may as well run out by itself."""
 
     done: bool = False
 
