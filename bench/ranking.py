@@ -4,7 +4,7 @@ Simulated judges of known accuracy read groups whose true strengths are drawn fr
 reads every pair of a few groups both ways round, and each method is replayed on its readings. The yardstick is `all_pairs` in both
 orders under the same fit. Last, what deliberation reuse saves (bench/reuse.py).
 
-  python bench/ranking.py --plot ranking.png                          (the whole of it: about an hour on two cores)
+  python bench/ranking.py --plot ranking.png                          (the whole of it: half an hour on two cores)
   python bench/ranking.py --groups 20 --worlds 1 --embedded 0         (a minute, without SGLang)
   python bench/ranking.py --groups 20 --sizes 8 --embedded 50 --reuse-groups 2
 
@@ -17,8 +17,10 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +132,14 @@ def measure(world: str, n: int, cases: Iterable[Case]) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def measure_simulated(cell: tuple[int, int, int, int]) -> list[Row]:
+    """All methods on groups of a simulated judge; `cell` is its place in `WORLDS`, the group size, how many groups, the seed."""
+    place, n, groups, seed = cell
+    rows = list(measure(WORLDS[place].name, n, simulated(WORLDS[place], n, groups, seed)))
+    print(f"measured: {WORLDS[place].name}, N = {n}", file=sys.stderr, flush=True)
+    return rows
+
+
 def table(rows: list[Row]) -> None:
     """Print the rows for people."""
     names = (
@@ -184,6 +194,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the plot here")
     parser.add_argument("--worlds", type=int, default=len(WORLDS), help="only the first so many kinds of simulated judge")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="simulated cells at a time")
     parser.add_argument("--sizes", type=lambda said: tuple(map(int, said.split(","))), default=SIZES, help="group sizes, as 8,16")
     parser.add_argument("--judge", type=Path, default=JUDGE, help="the folder of the judge that SGLang serves")
     parser.add_argument("--embedded", type=int, default=1000, help="its readings a group size, at least; 0 leaves SGLang out")
@@ -191,10 +202,10 @@ def main() -> None:
     parser.add_argument("--replies", type=Path, help="what reuse would save at the lengths of these (JSON lines with a reply each)")
     arguments = parser.parse_args()
     rows: list[Row] = []
-    for world in WORLDS[: arguments.worlds]:
-        for n in arguments.sizes:
-            rows += measure(world.name, n, simulated(world, n, arguments.groups, arguments.seed))
-            print(f"measured: {world.name}, N = {n}", file=sys.stderr)
+    cells = [(place, n, arguments.groups, arguments.seed) for place in range(arguments.worlds) for n in arguments.sizes]
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for found in pool.map(measure_simulated, cells):
+            rows += found
     figures: dict[str, object] = {"default_method": DEFAULT, "groups": arguments.groups}
     if arguments.embedded:
         with reuse.served(arguments.judge) as url:
