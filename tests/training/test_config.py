@@ -67,6 +67,16 @@ def test_a_recipe_asks_for_the_stages_that_it_has_parts_for(recipe_file):
     assert load_recipe("tiny").stages == ("data", "chains", "distill", "rlvr", "evaluate", "export")
 
 
+def test_a_reply_is_as_long_as_the_recipe_says_and_short_where_only_a_few_are_looked_at(recipe_file):
+    path = recipe_file(MINIMAL + "[rlvr]\nsteps = 1\nlearning_rate = 1e-6\nmax_completion_tokens = 600\n")
+    assert load_recipe(path).reply_tokens == 600
+    assert load_recipe(path, ["data.heldout=9", "evaluate.max_tokens=700"]).reply_tokens == 700
+    path, distilled = recipe_file(MINIMAL), ["data.distill=9", "distill.learning_rate=1e-6"]
+    assert load_recipe(path, distilled).reply_tokens == 1024
+    assert load_recipe(path, [*distilled, "data.heldout=9", "evaluate.pairs=9"]).reply_tokens == 4096
+    assert load_recipe(path, [*distilled, "distill.max_length=500"]).reply_tokens == 500
+
+
 def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
     path = recipe_file(
         'name = "x"\n[model]\npath = "p"\n[model.lora]\nrnk = 3\n[[data.sources]]\npath = "a"\nschem = "b"\n'

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from reasrm_training import policy
 from reasrm_training.config import Model, Recipe
-from reasrm_training.plan import Lengths, launch_command, plan, training_memory
+from reasrm_training.plan import Lengths, disk_bytes, launch_command, plan, training_memory
 from reasrm_training.recipes import built_in_recipes, load_recipe
 from reasrm_training.shapes import Decoder, adapter_parameters, parameters, shape_in, shape_of
 
@@ -91,7 +92,7 @@ def _counted(shape: Decoder, tokens: int, checkpointing: bool, precision: str) -
     with FakeTensorMode():
         model = Qwen2ForCausalLM(config).train()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         ids = torch.zeros((1, tokens), dtype=torch.long)
         tracker = MemTracker()
         tracker.track_external(model)
@@ -180,3 +181,18 @@ def test_a_folder_of_ones_own_is_planned_by_its_config(tiny_model: Path):
     recipe = load_recipe("lora-qwen2.5-instruct-7b", [f"model.path={json.dumps(str(tiny_model))}"])
     assert isinstance(recipe, Recipe)
     assert 0 < plan(recipe).parameters < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["rm-r1-qwen2.5-instruct-7b", "lora-qwen2.5-instruct-7b"])
+def test_a_run_asks_for_the_disk_that_its_plan_names(tiny_model: Path, name: str):
+    recipe = load_recipe(name, [f"model.path={json.dumps(str(tiny_model))}"])
+    weights, trained = policy.parameter_counts(recipe)
+    assert (trained == weights) is (recipe.model.lora is None)
+    assert plan(recipe).disk == disk_bytes(recipe, weights, trained) > 0
+
+
+def test_adapters_to_layers_that_the_model_lacks_are_named(tiny_model: Path):
+    path = f"model.path={json.dumps(str(tiny_model))}"
+    recipe = load_recipe("lora-qwen2.5-instruct-7b", [path, 'model.lora.targets=["query_key_value"]'])
+    with pytest.raises(RecipeError, match=r"model\.lora: .*query_key_value"):
+        policy.parameter_counts(recipe)

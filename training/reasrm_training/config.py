@@ -330,9 +330,13 @@ class Recipe(Frozen):
 
     @property
     def reply_tokens(self) -> int:
-        """The most tokens that a reply may have when the judge is measured."""
-        asked = self.evaluate.max_tokens if self.evaluate else None
-        return asked or (self.rlvr.max_completion_tokens if self.rlvr else 4096)
+        """The most tokens that a reply may have when the judge is measured, or only judges a few pairs along the way."""
+        if self.evaluate and self.evaluate.max_tokens:
+            return self.evaluate.max_tokens
+        if self.rlvr:
+            return self.rlvr.max_completion_tokens
+        longest = self.distill.max_length if self.distill else 4096  # no chain that it learns from is longer
+        return min(longest, 4096 if self.evaluate else 1024)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -112,7 +112,7 @@ def plan(recipe: Recipe, lengths: Lengths | None = None, source: str | None = No
         lengths=mean,
         oracle=_oracle(recipe, mean),
         stages=tuple(stages),
-        disk=_disk(recipe, shape),
+        disk=disk_bytes(recipe, parameters(shape), _trained(recipe, shape)),
         command=launch_command(recipe, source or recipe.name),
     )
 
@@ -282,11 +282,13 @@ def _sampling_seconds(recipe: Recipe, stage: Rlvr, shape: Decoder, gpu: Gpu, mea
 # --- disk and money ------------------------------------------------------------------------------------------------------
 
 
-def _disk(recipe: Recipe, shape: Decoder) -> float:
-    """Bytes at the most: for each training stage three checkpoints (weights and optimizer) and its model, then the export."""
-    trained = _trained(recipe, shape)
+def disk_bytes(recipe: Recipe, weights: int, trained: int) -> int:
+    """The most that the folder of a run with a model of `weights` weights, of which `trained` are trained, holds at a time.
+
+    For each training stage three checkpoints (weights and optimizer) and its model, then the export.
+    """
     stages = sum(stage is not None for stage in (recipe.distill, recipe.rlvr))
-    return stages * (3 * (FP32 + ADAM) * trained + FP32 * trained) + FP32 * parameters(shape)
+    return stages * (3 * (FP32 + ADAM) + FP32) * trained + FP32 * weights
 
 
 def _oracle(recipe: Recipe, mean: Lengths) -> OraclePlan | None:

@@ -103,8 +103,11 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
     return wrapped if trained else wrapped.merge_and_unload()
 
 
-def parameter_count(recipe: Recipe) -> int:
-    """The weights that the recipe's model has, counted without loading any. Raises RecipeError where there is no such model."""
+def parameter_counts(recipe: Recipe) -> tuple[int, int]:
+    """How many weights the recipe's model has and how many of them, or of adapters to them, are trained; none is loaded.
+
+    Raises RecipeError where there is no such model, and where none of its layers has a name that lora.targets gives.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
@@ -114,9 +117,18 @@ def parameter_count(recipe: Recipe) -> int:
         else:
             config = AutoConfig.from_pretrained(str(recipe.model.path), revision=recipe.model.revision)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config).num_parameters()
+            model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
         raise RecipeError(f"model.path: no model at {recipe.model.path}: {str(error).splitlines()[0]}") from None
+    weights, lora = model.num_parameters(), adapters(recipe.model.lora)
+    if lora is None:
+        return weights, weights
+    from peft import get_peft_model
+
+    try:
+        return weights, get_peft_model(model, lora, low_cpu_mem_usage=True).get_nb_trainable_parameters()[0]
+    except ValueError as error:
+        raise RecipeError(f"model.lora: {str(error).splitlines()[0]}") from None
 
 
 def adapters(lora: Lora | None) -> LoraConfig | None:

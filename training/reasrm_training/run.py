@@ -24,6 +24,7 @@ from reasrm_training import policy
 from reasrm_training.config import Recipe, Stage
 from reasrm_training.data.examples import write_whole
 from reasrm_training.environment import environment
+from reasrm_training.plan import disk_bytes
 from reasrm_training.progress import Display
 from reasrm_training.recipes import FOLDER
 from reasrm_training.report import Left, write_report
@@ -77,7 +78,7 @@ def check(recipe: Recipe) -> None:
     if recipe.model.scratch is None:
         policy.load_tokenizer(recipe)
     folder = _existing(recipe.folder("data"))
-    needed, free = _disk_bytes(recipe), shutil.disk_usage(folder).free
+    needed, free = disk_bytes(recipe, *policy.parameter_counts(recipe)), shutil.disk_usage(folder).free
     if needed > free:
         raise RecipeError(
             f"output: this run writes up to {needed / 1e9:,.1f} GB (models and checkpoints), "
@@ -195,15 +196,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-
-
-def _disk_bytes(recipe: Recipe) -> int:
-    """The most that a run's folder holds at a time: three checkpoints of a stage, each stage's model, and the export."""
-    parameters = policy.parameter_count(recipe)
-    checkpoint = parameters * 12 if recipe.model.lora is None else parameters // 10
-    model = parameters * 4 if recipe.model.lora is None else parameters // 10
-    stages = sum(stage in MODEL_STAGES for stage in recipe.stages)
-    return stages * (3 * checkpoint + model) + parameters * 4
 
 
 def main(file: str, *stages: str) -> None:
