@@ -69,10 +69,10 @@ $(SGLANG_VENV)/.installed: deploy/sglang-cpu/requirements.txt deploy/sglang-cpu/
 	@deploy/sglang-cpu/install.sh $(SGLANG_VENV)
 	@touch $@
 
-# $(call debian,COMMAND,PACKAGE): have COMMAND, by apt where that may be done, else fail with the line that installs it
+# $(call debian,COMMAND,PACKAGE,FLAGS): have COMMAND, by apt where that may be done, else fail with the line that installs it
 define debian
 @command -v $(1) >/dev/null || { \
-  install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2)"; \
+  install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(strip $(3) $(2))"; \
   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing $(2)"; bash -c "$$install" >/dev/null; \
   else echo "$(1) is missing; install it with: sudo bash -c '$$install'" >&2; exit 1; fi; }
 endef
@@ -84,6 +84,10 @@ redis: ## redis-server, from Debian's packages if it is missing
 .PHONY: chromium
 chromium: ## the browser that looks at the web pages in the tests, the same way
 	$(call debian,chromium,chromium)
+
+.PHONY: promtool
+promtool: ## what tries the alerts in the tests, the same way
+	$(call debian,promtool,prometheus,--no-install-recommends)
 
 .PHONY: check
 check: venv ## ruff, pyright, the layers, what the documents say, and the site
@@ -103,7 +107,7 @@ docs-serve: venv ## look at the documentation while it is written: http://127.0.
 	@$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 .PHONY: test
-test: venv sglang redis chromium ## every test, against real components; some of them: make test T=tests/unit
+test: venv sglang redis chromium promtool ## every test, against real components; some of them: make test T=tests/unit
 	$(BIN)/python -m pytest $(T)
 
 .PHONY: demo
