@@ -47,14 +47,29 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_guard)
 
 
+def _group(item: pytest.Item) -> str:
+    """What is kept together on one worker: the tests of an SGLang that the whole run shares, else those of a file."""
+    shared = (name for name in ("sglang", "random_judge") if name in getattr(item, "fixturenames", ()))
+    return next(shared, item.nodeid.partition("::")[0])
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name each test's group to pytest-xdist, where several workers share the tests out."""
+    if hasattr(item.config, "workerinput"):
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+@pytest.hookimpl(trylast=True)  # after the order was drawn
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `gpu`, unless the marker expression speaks of them."""
-    if "gpu" in (config.option.markexpr or ""):
-        return
-    left_out = [item for item in items if item.get_closest_marker("gpu")]
+    """Leave out tests marked `gpu`, unless the marker expression speaks of them; let workers begin with what takes longest."""
+    left_out = [item for item in items if item.get_closest_marker("gpu") and "gpu" not in (config.option.markexpr or "")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+        items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):
+        groups = {id(item): item.get_closest_marker("xdist_group").args[0] for item in items}  # type: ignore[union-attr]
+        long = {groups[id(item)] for item in items if item.get_closest_marker("timeout")}
+        items.sort(key=lambda item: groups[id(item)] not in long)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,6 +105,12 @@ def sglang_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 def sglang(sglang_factory: Callable[..., Sglang], judge_model: Path) -> Sglang:
     """The SGLang that the whole run shares. A test that kills it or moves its weights starts its own instead."""
     return sglang_factory(judge_model)
+
+
+@pytest.fixture(scope="session")
+def random_judge(sglang_factory: Callable[..., Sglang], tiny_model: Path) -> Sglang:
+    """The same with random weights. A test that kills it or moves its weights leaves it as it found it."""
+    return sglang_factory(tiny_model)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import math
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from tests.tiny_model import make_tiny_model
 QUESTION = {"role": "user", "content": "A or B?"}
 
 
-@pytest.fixture(scope="module")
-def server(sglang_factory: Callable[..., Sglang], tiny_model: Path) -> Iterator[Sglang]:
-    with sglang_factory(tiny_model) as started:
-        yield started
+@pytest.fixture
+def server(random_judge: Sglang) -> Sglang:
+    return random_judge
 
 
 def post(server: Sglang, path: str, body: dict[str, Any]) -> Any:

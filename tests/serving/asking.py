@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.components import Sglang
+from tests.components import Gateway, Sglang
 
 _numbers = itertools.count(int(time.time() * 1000))
 
@@ -59,6 +59,11 @@ def metric(server: Any, name: str) -> float:
     """A metric of a server, summed over its labels; 0 where it has none yet."""
     lines = httpx.get(f"{server.url}/metrics", follow_redirects=True, timeout=10).text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.partition(" ")[0].partition("{")[0] == name)
+
+
+def version(gateway: Gateway) -> str:
+    """The weight version that a gateway takes its engine to serve."""
+    return httpx.get(f"{gateway.url}/v1/models", timeout=30).json()["data"][0]["weight_version"]
 
 
 def until(said: Callable[[], bool], *, within_s: float = 20.0) -> None:

@@ -1,25 +1,25 @@
-"""A judge of random weights on real SGLang, for tests of the gateway: it has no sense, but it writes as long as it is let."""
+"""Gateways before a judge of random weights on real SGLang: it has no sense, but it writes as long as it is let."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.components import Gateway, Redis, Sglang
+from tests.serving.asking import until, version
 
 
 @pytest.fixture(scope="session")
-def random_judge(sglang_factory: Callable[..., Sglang], tiny_model: Path) -> Sglang:
-    """SGLang with random weights. A test that kills it or moves its weights leaves it as it found it."""
-    return sglang_factory(tiny_model)
-
-
-@pytest.fixture(scope="session")
-def plain_gateway(gateway_factory: Callable[..., Gateway], random_judge: Sglang) -> Gateway:
-    """A gateway before it that keeps its judgments in its own memory."""
+def _plain_gateway(gateway_factory: Callable[..., Gateway], random_judge: Sglang) -> Gateway:
     return gateway_factory("--engine", random_judge.url, "--prompts", "rubric")
+
+
+@pytest.fixture
+def plain_gateway(_plain_gateway: Gateway) -> Gateway:
+    """A gateway before it that keeps its judgments in its own memory, and that knows the weights of this moment."""
+    until(lambda: version(_plain_gateway) == "default")
+    return _plain_gateway
 
 
 @pytest.fixture
