@@ -102,8 +102,8 @@ class Server:
         self.start()
 
     def tail(self, lines: int = 40) -> str:
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """The end of its log, the beginnings of long lines."""
+        return "\n".join(line[:400] for line in self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 class Sglang(Server):
