@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from threading import Thread
 from typing import Any, TypeVar, cast
@@ -15,6 +17,7 @@ from typing import Any, TypeVar, cast
 import httpx
 from pydantic import ValidationError
 
+from reasrm.address import http_address
 from reasrm.errors import GatewayError, GatewayUnreachable, InputError
 from reasrm.judging.group import Rewarded
 from reasrm.types import Judgment, Message, NoVerdict, Options, Pair, Ranking
@@ -35,10 +38,20 @@ def checked(make: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         raise InputError(f"{field or 'input'}: {first['msg'].removeprefix('Value error, ')}", field=field) from error
 
 
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """`body` as JSON in UTF-8. Raises `InputError` for text that is no Unicode: bytes of the command line, a cut character."""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        half = ord(error.object[error.start])
+        raise InputError(f"a text is no Unicode (it holds U+{half:04X}, half of a surrogate pair)") from None
+
+
 class Judge:
     """A gateway at `url`; `token` is its API key. Use as an async context manager, or call `aclose`.
 
-    429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of one's own loses nothing.
+    429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of one's own loses nothing. A gateway that
+    is away, or has no engine (502, 503), is asked again for `away_s` seconds; `pairs`, which streams, is not.
     """
 
     def __init__(
@@ -50,15 +63,15 @@ class Judge:
         run: str | None = None,
         connections: int = 256,
         busy_retries: int = BUSY_RETRIES,
+        away_s: float = 0.0,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise InputError(f"the gateway's address must start with http:// or https://, not {url!r}", field="url")
-        self.url = url.rstrip("/")
+        self.url = http_address(url, "the gateway's", "url")
         self._timeout_s = timeout_s
         self._run = run
         self._busy_retries = busy_retries
+        self._away_s = away_s
         self._http = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {token}"} if token else {},
+            headers={"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {}),
             timeout=httpx.Timeout(timeout_s + 5.0, connect=5.0),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
@@ -87,17 +100,20 @@ class Judge:
         """Judge many in one request; yield (index, judgment) in the order in which they finish."""
         shared = checked(Options, **options).model_dump(mode="json", exclude_unset=True)
         body = {"pairs": [pair.model_dump(mode="json", exclude_none=True) for pair in pairs], **shared, **self._envelope()}
-        try:
-            async with self._http.stream("POST", f"{self.url}/v1/judge/batch", json=body) as response:
-                if response.status_code != 200:
+        for attempt in range(self._busy_retries + 1):
+            try:
+                async with self._http.stream("POST", f"{self.url}/v1/judge/batch", content=encoded(body)) as response:
+                    if response.status_code == 200:
+                        async for line in response.aiter_lines():
+                            if line:
+                                yield _read(response, lambda line=line: _indexed(json.loads(line)))
+                        return
                     await response.aread()
-                    raise _refusal(response)
-                async for line in response.aiter_lines():
-                    if line:
-                        entry = json.loads(line)
-                        yield entry.pop("index"), _read_judgment(entry)
-        except httpx.HTTPError as error:
-            raise _unreachable(self.url, error) from error
+            except httpx.HTTPError as error:
+                raise _unreachable(self.url, error) from error
+            if response.status_code != 429 or attempt == self._busy_retries:
+                raise _refusal(response)
+            await asyncio.sleep(_pause_s(response))
 
     async def rank(self, question: Text, responses: Sequence[Text], **options: Any) -> Ranking:
         """Rank 1 to 64 `responses` to one `question`; `options` are the fields of the gateway's `POST /v1/rank`."""
@@ -107,10 +123,10 @@ class Judge:
             **options,
             **self._envelope(),
         }
-        response = await self._post("/v1/rank", body)
-        if response.status_code != 200:
-            raise _refusal(response)
-        return Ranking.model_validate(_known(Ranking, response.json()))
+        answer = await self._post("/v1/rank", body)
+        if answer.status_code != 200:
+            raise _refusal(answer)
+        return _read(answer, lambda: Ranking.model_validate(_known(Ranking, answer.json())))
 
     async def reward(
         self, question: Text, response: Text, *, cohort: int, reference: Text | None = None, **options: Any
@@ -122,10 +138,10 @@ class Judge:
         body = {"question": _wire(question), "response": _wire(response), "cohort": cohort, **options, **self._envelope()}
         if reference is not None:
             body["reference"] = _wire(reference)
-        response_ = await self._post("/v1/reward", body)
-        if response_.status_code != 200:
-            raise _refusal(response_)
-        return Rewarded.model_validate(response_.json())
+        answer = await self._post("/v1/reward", body)
+        if answer.status_code != 200:
+            raise _refusal(answer)
+        return _read(answer, lambda: Rewarded.model_validate(answer.json()))
 
     async def models(self) -> list[dict[str, Any]]:
         """What the gateway serves."""
@@ -135,21 +151,27 @@ class Judge:
             raise _unreachable(self.url, error) from error
         if response.status_code != 200:
             raise _refusal(response)
-        return cast(list[dict[str, Any]], response.json()["data"])
+        return _read(response, lambda: cast(list[dict[str, Any]], response.json()["data"]))
 
     def _envelope(self) -> dict[str, Any]:
         return {"timeout_s": self._timeout_s} | ({"run": self._run} if self._run else {})
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        for attempt in range(self._busy_retries + 1):
+        content, busy = encoded(body), 0
+        patient_until = time.monotonic() + self._away_s
+        while True:
+            pause_s = random.uniform(0.5, 1.5)
             try:
-                response = await self._http.post(self.url + path, json=body)
+                response = await self._http.post(self.url + path, content=content)
             except httpx.HTTPError as error:
-                raise _unreachable(self.url, error) from error
-            if response.status_code != 429 or attempt == self._busy_retries:
-                return response
-            await asyncio.sleep(min(30.0, float(response.headers.get("retry-after") or 1.0)))
-        raise AssertionError("the last attempt returns")
+                if time.monotonic() + pause_s > patient_until:
+                    raise _unreachable(self.url, error) from error
+            else:
+                if response.status_code == 429 and busy < self._busy_retries:
+                    busy, pause_s = busy + 1, _pause_s(response)
+                elif response.status_code not in (502, 503) or time.monotonic() + pause_s > patient_until:
+                    return response
+            await asyncio.sleep(pause_s)
 
 
 class SyncJudge:
@@ -224,13 +246,26 @@ def _known(model: type[Judgment] | type[Ranking], body: dict[str, Any]) -> dict[
     return {name: value for name, value in body.items() if name in model.model_fields}
 
 
+def _read(response: httpx.Response, read: Callable[[], T]) -> T:
+    """What `read` makes of the answer. Raises `GatewayError` where that is no gateway's."""
+    try:
+        return read()
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # pydantic's error is a ValueError
+        why = f"{response.url} answered, but not as a reasrm gateway of this version does: is that its address?"
+        raise GatewayError(why, status=response.status_code) from error
+
+
 def _read_judgment(body: dict[str, Any]) -> Judgment:
     return Judgment.model_validate(_known(Judgment, body))
 
 
+def _indexed(entry: dict[str, Any]) -> tuple[int, Judgment]:
+    return entry.pop("index"), _read_judgment(entry)
+
+
 def _judgment(response: httpx.Response) -> Judgment:
     if response.status_code == 200:
-        return _read_judgment(response.json())
+        return _read(response, lambda: _read_judgment(response.json()))
     if response.status_code == 504:
         return Judgment(outcome=NoVerdict(reason="deadline", detail=_message(response)))
     if response.status_code in (502, 503):
@@ -248,8 +283,20 @@ def _message(response: httpx.Response) -> str:
 def _refusal(response: httpx.Response) -> GatewayError | InputError:
     if response.status_code in (400, 413, 422):
         return InputError(_message(response))
+    if response.status_code in (404, 405):
+        why = f"{response.url} is not there ({response.status_code}): give the gateway's address alone, as http://HOST:PORT"
+        return GatewayError(why, status=response.status_code)
+    return GatewayError(_message(response), status=response.status_code, retry_after_s=_after_s(response))
+
+
+def _after_s(response: httpx.Response) -> float | None:
+    """The seconds of Retry-After, where it says seconds (a proxy may say a date)."""
     after = response.headers.get("retry-after", "")
-    return GatewayError(_message(response), status=response.status_code, retry_after_s=float(after) if after.isdigit() else None)
+    return float(after) if after.isdigit() else None
+
+
+def _pause_s(response: httpx.Response) -> float:
+    return min(30.0, _after_s(response) or 1.0)
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> GatewayError:

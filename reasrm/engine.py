@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import httpx
 
+from reasrm.address import http_address
 from reasrm.errors import (
     EngineBusy,
     EngineError,
@@ -66,9 +67,7 @@ class HttpEngine:
         connections: int = 512,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise InputError(f"the engine's address must start with http:// or https://, not {url!r}", field="engine")
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = http_address(url, "the engine's", "engine").removesuffix("/v1")
         self.timeout_s = timeout_s
         self._model = model
         self._retries = retries
@@ -318,6 +317,8 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
         return EngineError(f"the engine at {url} refused the key ({status})")
     if status in (400, 413, 422):
         return EngineRefused(f"the engine at {url} refused the request ({status})")
+    if status in (404, 405):
+        return EngineError(f"{response.url} is not there ({status}): is that the address of an OpenAI-compatible server?")
     return EngineError(f"the engine at {url} failed the request ({status})")
 
 

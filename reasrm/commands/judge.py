@@ -45,12 +45,13 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the judgment as JSON.")] = False,
 ) -> None:
     """Judge two responses to a question, and say why."""
-    from reasrm.client import checked
+    from reasrm.client import checked, encoded
     from reasrm.types import Options, Pair
 
     fields = _pair_fields(question, a, b, pair)
     if rubric is not None:
         fields["rubric"] = text_of(rubric)
+    encoded(fields)  # what cannot be written is refused, also where no gateway is asked
     judged = checked(Pair, **fields)
     heat = temperature if temperature is not None else float(votes > 1)
     orders = "ab" if one_order else "both"
@@ -88,9 +89,8 @@ def _pair_fields(question: str | None, a: str | None, b: str | None, pair: Path 
     from reasrm.errors import InputError
 
     if pair is not None:
-        raw = sys.stdin.read() if str(pair) == "-" else read(pair)
         try:
-            fields = json.loads(raw)
+            fields = json.loads(read(pair))
         except ValueError as error:
             raise InputError(f"{pair} is no JSON: {error}") from error
         if not isinstance(fields, dict):
@@ -109,6 +109,6 @@ def read(path: Path) -> str:
     from reasrm.errors import InputError
 
     try:
-        return path.read_text(encoding="utf-8")
+        return sys.stdin.buffer.read().decode() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from error

@@ -69,9 +69,10 @@ def rank(
 async def _rank(
     fields: dict[str, Any], options: dict[str, Any], url: str, token: str | None, engine: str | None, prompts: str, timeout_s: float
 ) -> Any:
-    from reasrm.client import Judge, checked
+    from reasrm.client import Judge, checked, encoded
     from reasrm.judging.group import Group, RankOptions
 
+    encoded(fields)  # what cannot be written is refused, also where no gateway is asked
     group, how = checked(Group.model_validate, fields), checked(RankOptions.model_validate, options)
     if engine is None:
         async with Judge(url, token=token, timeout_s=timeout_s) as gateway:
@@ -93,7 +94,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     from reasrm.errors import InputError
 
     try:
-        fields = json.loads(sys.stdin.read() if str(path) == "-" else read(path))
+        fields = json.loads(read(path))
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from error
     if not isinstance(fields, dict) or not {"question", "responses"} <= set(cast(dict[str, Any], fields)):

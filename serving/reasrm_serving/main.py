@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import socket
 import sys
 import threading
@@ -92,8 +91,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise InputError(f"cannot listen on {host}:{port}: {why}; another --port?", field="port") from None
+        why = error.strerror or str(error)
+        raise InputError(f"cannot listen on {host}:{port}: {why}; another --host or --port?", field="port") from None
 
 
 def _url(listening: socket.socket) -> str:

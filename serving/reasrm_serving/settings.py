@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from reasrm.address import http_address
 from reasrm.errors import InputError
 
 LOCAL = "local"
@@ -29,8 +30,10 @@ def _check_engines(engines: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
     for each in workers:
-        if not each.startswith(("http://", "https://")):
-            raise ValueError(f"an address starts with http:// or https://, not {each!r}")
+        try:
+            http_address(each, "an engine's", "engine")
+        except InputError as error:
+            raise ValueError(str(error)) from None
     if len(set(workers)) < len(workers):
         raise ValueError("names an address twice")
     return workers

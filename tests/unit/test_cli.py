@@ -1,6 +1,7 @@
 """What people type and what they get: one line, an exit code, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,8 +11,6 @@ from reasrm.prompts import fence_key
 
 
 def reasrm(*args, stdin=None, **environment):
-    import os
-
     command = [sys.executable, "-m", "reasrm.cli", *args]
     return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=60, env=os.environ | environment)
 
@@ -20,6 +19,12 @@ def reasrm(*args, stdin=None, **environment):
     ("args", "code", "says"),
     [
         (("judge", "q", "a", "b", "--url", "localhost:8900"), 2, "must start with http://"),
+        (("judge", "q", "a", "b", "--url", "http://localhost:89x0"), 2, "write http://HOST:PORT"),
+        (("rank", "q", "a", "b", "--url", "http://localhost:99999"), 2, "write http://HOST:PORT"),
+        (("judge", "q", "a", "b", "--url", "http://"), 2, "write http://HOST:PORT"),
+        (("judge", "q", "a", "b", "--engine", "http://[::1"), 2, "write http://HOST:PORT"),
+        (("serve", "--engine", "http://localhost:89x0"), 2, "--engine: an engine's address"),
+        (("judge", "q", os.fsdecode(b"\xff"), "b"), 2, "no Unicode"),
         (("judge", "q", "a", "b", "--url", "http://127.0.0.1:9"), 1, "no gateway answers at http://127.0.0.1:9"),
         (
             ("judge", "q", "a", "b", "--engine", "http://127.0.0.1:9", "--timeout", "1"),
@@ -40,6 +45,13 @@ def test_a_mistake_is_one_line_that_says_what_to_do(args, code, says):
     assert run.returncode == code
     assert says in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_standard_input_that_is_no_utf8_is_said_to_be_none():
+    command = [sys.executable, "-m", "reasrm.cli", "judge", "--pair", "-"]
+    run = subprocess.run(command, capture_output=True, input=b"{\xff", timeout=60, env=os.environ | {"LC_ALL": "C.UTF-8"})
+    assert run.returncode == 2
+    assert b"cannot read -: 'utf-8' codec" in run.stderr
 
 
 def test_help_has_examples():

@@ -1,0 +1,112 @@
+"""The client before something that answers: a gateway's refusals, and what is no gateway at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from reasrm.client import Judge
+from reasrm.errors import GatewayError, GatewayUnreachable, InputError, ReasrmError
+from reasrm.types import Pair
+
+VERDICT = {"outcome": {"winner": "A", "probability_a": 0.9, "source": "logprobs"}}
+Answers = list[tuple[int, dict[str, str], bytes]]
+
+
+@contextmanager
+def answering(answers: Answers) -> Iterator[str]:
+    """A server that gives these answers one after the other, the last of them for ever."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.send_response(status)
+            for name, value in (headers | {"content-length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+async def every_call(judge: Judge) -> list[ReasrmError]:
+    """What each way of asking raises."""
+    raised: list[ReasrmError] = []
+    for call in (judge.pair("q", "a", "b"), judge.rank("q", ["a", "b"]), judge.reward("q", "a", cohort=2)):
+        try:
+            await call
+        except ReasrmError as error:
+            raised.append(error)
+    try:
+        _ = [each async for each in judge.pairs([Pair.of("q", "a", "b")])]
+    except ReasrmError as error:
+        raised.append(error)
+    return raised
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b"[1]", b"3", b"\xff"])
+async def test_what_answers_but_is_no_gateway_is_said_to_be_none(body: bytes) -> None:
+    with answering([(200, {}, body)]) as url:
+        async with Judge(url) as judge:
+            raised = await every_call(judge)
+    assert [type(each) for each in raised] == [GatewayError] * 4
+    assert all("not as a reasrm gateway" in str(each) for each in raised)
+
+
+async def test_an_address_with_a_path_too_many_is_told_so() -> None:
+    with answering([(404, {}, b'{"detail": "Not Found"}')]) as url:
+        async with Judge(f"{url}/v1") as judge:
+            raised = await every_call(judge)
+    assert [type(each) for each in raised] == [GatewayError] * 4
+    assert all("give the gateway's address alone" in str(each) for each in raised)
+
+
+@pytest.mark.parametrize("after", [{"retry-after": "0"}, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}])
+async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, str]) -> None:
+    busy = (429, after, b'{"error": {"message": "no room"}}')
+    with answering([busy, (200, {}, json.dumps(VERDICT).encode())]) as url:
+        async with Judge(url) as judge:
+            assert (await judge.pair("q", "a", "b")).winner == "A"
+    with answering([busy, (200, {}, json.dumps(VERDICT | {"index": 0}).encode())]) as url:
+        async with Judge(url) as judge:
+            assert [(index, each.winner) async for index, each in judge.pairs([Pair.of("q", "a", "b")])] == [(0, "A")]
+    with answering([busy]) as url:
+        async with Judge(url, busy_retries=0) as judge:
+            raised = await every_call(judge)
+    assert [each.status for each in raised if isinstance(each, GatewayError)] == [429] * 4
+    assert "no room" in str(raised[0])
+
+
+async def test_a_patient_client_waits_for_a_gateway_that_has_no_engine_yet() -> None:
+    none, found = (503, {}, b'{"error": {"message": "no engine"}}'), (200, {}, b'{"reward": 0.5}')
+    with answering([none, found]) as url:
+        async with Judge(url, away_s=20) as judge:
+            assert (await judge.reward("q", "a", cohort=2)).reward == 0.5
+    with answering([none, found]) as url:
+        async with Judge(url) as judge:
+            with pytest.raises(GatewayError, match="no engine"):
+                await judge.reward("q", "a", cohort=2)
+
+
+async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
+    async with Judge("http://127.0.0.1:9") as judge:
+        raised = [type(each) for each in await every_call(judge)]
+        assert raised == [GatewayUnreachable] * 4
+        for call in (judge.pair("q", "a\ud800", "b"), judge.rank("q", ["a\ud800"]), judge.reward("q\ud800", "a", cohort=2)):
+            with pytest.raises(InputError, match="no Unicode"):
+                await call
