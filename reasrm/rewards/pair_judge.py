@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reasrm.client import SyncJudge
+from reasrm.client import SyncJudge, checked
 from reasrm.errors import GatewayError
 from reasrm.rewards.rollouts import question_of, response_of
 from reasrm.types import Pair
@@ -40,10 +40,11 @@ class GatewayPairJudge:
         """For each prompt the index (0 or 1) of its better completion, -1 where there is no verdict.
 
         `shuffle_order` shows half of the pairs swapped and turns their verdicts back; -1 stays -1. A gateway that is away gives -1.
+        Raises `InputError` for a prompt or completion that is none.
         """
         swapped = [shuffle_order and random.random() < 0.5 for _ in prompts]
         shown = [
-            Pair.of(question_of(prompt), *(response_of(each) for each in (reversed(pair) if swap else pair)))
+            checked(Pair.of, question_of(prompt), *(response_of(each) for each in (reversed(pair) if swap else pair)))
             for prompt, pair, swap in zip(prompts, completions, swapped, strict=True)
         ]
         if self._judge is None:

@@ -11,31 +11,37 @@ from weakref import WeakKeyDictionary
 from reasrm.client import Judge
 from reasrm.judging.group import EMPTY
 
+AWAY_S = 30.0
 _JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], Judge]] = WeakKeyDictionary()
 
 
 def judge_at(url: str, token: str | None, timeout_s: float) -> Judge:
-    """The running loop's client of the gateway at `url`: opened when it is first asked for, so that what asks can be pickled."""
+    """The running loop's client of the gateway at `url`: opened when it is first asked for, so that what asks can be pickled.
+
+    A gateway that is away, as while it is restarted, is waited for: `AWAY_S` seconds, or `timeout_s` if they are fewer.
+    """
     judges = _JUDGES.setdefault(asyncio.get_running_loop(), {})
     place = (url, token, timeout_s)
     if place not in judges:
-        judges[place] = Judge(url, token=token, timeout_s=timeout_s)
+        judges[place] = Judge(url, token=token, timeout_s=timeout_s, away_s=min(timeout_s, AWAY_S))
     return judges[place]
 
 
 def question_of(prompt: Any) -> Any:
-    """A prompt (text, or messages with more keys than ours) as the gateway takes it."""
-    return prompt if isinstance(prompt, str) else _messages(prompt)
+    """A prompt (text, or messages with more keys than ours) as the gateway takes it, without a system turn that says nothing."""
+    if isinstance(prompt, str):
+        return prompt
+    return [message for message in _messages(prompt) if message["role"] != "system" or message["content"].strip()]
 
 
 def response_of(completion: Any) -> Any:
-    """A completion likewise; an empty one as `EMPTY`."""
+    """A completion likewise; an empty one as `EMPTY`, and so the last turn of one that was cut off after a tool's."""
     if isinstance(completion, str):
         return completion if completion.strip() else EMPTY
-    messages = _messages(completion)
-    if any(message["content"].strip() or message.get("tool_calls") for message in messages):
-        return [message for message in messages if message["content"].strip() or message.get("tool_calls")]
-    return EMPTY
+    messages = [message for message in _messages(completion) if message["content"].strip() or message.get("tool_calls")]
+    if not messages:
+        return EMPTY
+    return messages if messages[-1]["role"] == "assistant" else [*messages, {"role": "assistant", "content": EMPTY}]
 
 
 def _messages(turns: Any) -> list[dict[str, Any]]:
@@ -46,8 +52,9 @@ def _message(turn: Mapping[str, Any]) -> dict[str, Any]:
     """One turn with the keys that are ours; tool calls come as OpenAI nests them or flat."""
     content = turn.get("content") or ""
     if not isinstance(content, str):
-        content = "\n".join(str(part.get("text", "")) for part in cast("Sequence[Mapping[str, Any]]", content))
-    message: dict[str, Any] = {"role": turn["role"], "content": content}
+        parts = cast("Sequence[str | Mapping[str, Any]]", content)
+        content = "\n".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
+    message: dict[str, Any] = {"role": turn.get("role"), "content": content}
     if calls := turn.get("tool_calls"):
         message["tool_calls"] = [_call(call) for call in cast("Sequence[Mapping[str, Any]]", calls)]
     return message
@@ -56,4 +63,4 @@ def _message(turn: Mapping[str, Any]) -> dict[str, Any]:
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     function = cast("Mapping[str, Any]", call.get("function") or call)
     arguments = function.get("arguments", "{}")
-    return {"name": function["name"], "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}
+    return {"name": function.get("name"), "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}

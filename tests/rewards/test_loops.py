@@ -18,6 +18,7 @@ from reasrm.rewards.rollouts import response_of
 from reasrm.rewards.slime import batched_custom_rm
 from reasrm.rewards.trl import GatewayPairJudge, _groups, judge_reward
 from reasrm.rewards.verl import compute_score
+from tests.components import free_port
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
 STRENGTHS = [2, 5, 1, 3]
@@ -94,9 +95,19 @@ def test_slices_are_cut_where_groups_end(prompts: str, size: int | None, groups:
 
 async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
     metrics: dict[str, float] = {}
-    got = await judge_reward(["q"] * 4, ANSWERS, url="http://127.0.0.1:9", num_generations=4, log_metric=metrics.__setitem__)
+    away = functools.partial(judge_reward, url="http://127.0.0.1:9", timeout_s=1)
+    got = await away(["q"] * 4, ANSWERS, num_generations=4, log_metric=metrics.__setitem__)
     assert got == [None] * 4
     assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/gateway"] == 1.0
+
+
+async def test_a_gateway_that_is_just_being_started_costs_no_reward(engine: ScriptedEngine, tmp_path: Path) -> None:
+    port = free_port()
+    asked = judge_reward(["q"] * 4, ANSWERS, url=f"http://127.0.0.1:{port}", num_generations=4)
+    waiting = asyncio.create_task(asked)
+    await asyncio.sleep(0.5)
+    with gateway(engine, tmp_path, at=port):
+        assert order(await waiting) == [2, 0, 3, 1]
 
 
 def test_the_reward_can_be_pickled_and_is_seen_to_be_async() -> None:
@@ -137,7 +148,7 @@ async def test_slime_gets_floats_for_whole_groups(url: str) -> None:
 
 async def test_slime_samples_without_verdict_are_taken_out_of_the_loss() -> None:
     samples = [sample(each, 0) for each in ANSWERS]
-    got = await batched_custom_rm(SimpleNamespace(rm_url="http://127.0.0.1:9"), samples)
+    got = await batched_custom_rm(SimpleNamespace(rm_url="http://127.0.0.1:9", reasrm_timeout_s=1), samples)
     assert got == [0.0] * 4
     assert all(each.remove_sample and "no gateway answers" in each.metadata["no_verdict"] for each in samples)
 
@@ -155,7 +166,8 @@ async def test_verl_gets_a_neutral_float_and_is_told_so_where_there_is_no_verdic
     assert await alone() == {"score": 0.0, "judged": 0.0}
     with pytest.raises(GatewayError, match="alone"):
         await alone(no_verdict="error")
-    away = functools.partial(compute_score, "set", "answer 1", None, {"question": "q"}, url="http://127.0.0.1:9", cohort=2)
+    ask = functools.partial(compute_score, "set", "answer 1", None, {"question": "q"}, cohort=2)
+    away = functools.partial(ask, url="http://127.0.0.1:9", timeout_s=1)
     assert await away() == {"score": 0.0, "judged": 0.0}
     with pytest.raises(GatewayError, match="no gateway answers"):
         await away(no_verdict="error")
@@ -176,4 +188,5 @@ def test_completions_come_in_many_shapes() -> None:
     got = response_of([*turns, {"role": "assistant", "content": [{"type": "text", "text": "two"}]}])
     assert got[0]["tool_calls"] == [{"name": "f", "arguments": '{"x": 1}'}]
     assert got[-1]["content"] == "two"
+    assert response_of(turns)[-1] == {"role": "assistant", "content": "(the response is empty)"}  # cut off after its tool
     assert response_of("  ") == response_of([{"role": "assistant", "content": ""}]) == "(the response is empty)"

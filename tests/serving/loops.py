@@ -36,9 +36,9 @@ class ScriptedServer(Server):
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve `app` in a thread of its own; yields its address."""
-    port = free_port()
+def serving(app: Any, port: int | None = None) -> Iterator[str]:
+    """Serve `app` in a thread of its own, on `port` or a free one; yields its address."""
+    port = port or free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     )
@@ -62,9 +62,9 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(engine: Any, folder: Path, **settings: Any) -> Iterator[str]:
-    """A gateway before `engine`, or before several; yields its address."""
+def gateway(engine: Any, folder: Path, at: int | None = None, **settings: Any) -> Iterator[str]:
+    """A gateway before `engine`, or before several, on the port `at` or a free one; yields its address."""
     urls = [each.url for each in engine] if isinstance(engine, Sequence) else engine.url
     values = {"engine": urls, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
-    with serving(create_app(Settings.of(**values))) as url:
+    with serving(create_app(Settings.of(**values)), at) as url:
         yield url
