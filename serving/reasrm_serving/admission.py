@@ -14,6 +14,7 @@ A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import math
@@ -29,7 +30,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,7 +47,10 @@ OPEN_FOLDERS = ("/static/",)
 
 
 def _rate(value: str) -> str:
-    parse(value)
+    try:
+        parse(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is no rate: write it as "600/minute"') from None
     return value
 
 
@@ -74,21 +78,41 @@ NOBODY = Admitted()
 admitted: ContextVar[Admitted] = ContextVar("admitted", default=NOBODY)
 
 
+_KEYS = TypeAdapter(tuple[Key, ...])
+
+
 def hashed(token: str) -> str:
     """How a token is kept: tokens are long and random, so that a plain hash hides them."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _token(authorization: str | None) -> str:
+    """A bearer's token, or the password of an address such as http://team-a:TOKEN@gateway, which HTTP clients send as Basic.
+
+    Loops whose client takes nothing but an address have no other way. Empty where there is none.
+    """
+    scheme, _, said = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return said.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(said, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def load_keys(path: Path) -> tuple[Key, ...]:
     """The keys in a file. Raises `InputError` in one line that names the file and what is wrong in it."""
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8")).get("key", [])
-        keys = tuple(Key.model_validate(row) for row in rows)
+        keys = _KEYS.validate_python(rows)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"--keys: cannot read {path}: {error}", field="keys") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise InputError(f"--keys: {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", field="keys") from None
+        where = ".".join(("key", *map(str, first["loc"])))
+        raise InputError(f"--keys: {path}: {where}: {first['msg'].removeprefix('Value error, ')}", field="keys") from None
     if not keys:
         raise InputError(f"--keys: {path} lists no [[key]]; `reasrm keys new NAME` prints one", field="keys")
     if len({key.name for key in keys}) < len(keys):
@@ -103,16 +127,15 @@ class Gate:
         self._keys = keys
         self._rates: dict[str, RateLimitItem] = {key.name: parse(key.rate) for key in keys if key.rate}
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        shared = RedisStorage(f"async+{redis_url}", implementation="redispy", **cast("Any", _QUICK)) if redis_url else None
-        self._shared = MovingWindowRateLimiter(shared) if shared else None
+        self._shared = MovingWindowRateLimiter(_storage(redis_url)) if redis_url else None
         self._under_way: Counter[str] = Counter()
 
     def key_of(self, authorization: str | None) -> Key:
         """The key whose token is given. Raises `Problem` (401). Every key is compared, each in constant time."""
-        scheme, _, token = (authorization or "").partition(" ")
+        token = _token(authorization)
         found = None
-        if scheme.lower() == "bearer" and token:
-            given = hashed(token.strip())
+        if token:
+            given = hashed(token)
             for key in self._keys:
                 if hmac.compare_digest(given, key.sha256):
                     found = key
@@ -145,6 +168,11 @@ class Gate:
                 except (RedisError, StorageError, OSError):
                     continue
         return None
+
+
+def _storage(redis_url: str) -> RedisStorage:
+    scheme = "async+redis+" if redis_url.startswith("unix:") else "async+"  # what the `limits` library calls them
+    return RedisStorage(scheme + redis_url, implementation="redispy", **cast("Any", _QUICK))
 
 
 def _too_many(why: str, wait_s: float) -> Problem:

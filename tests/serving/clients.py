@@ -151,3 +151,15 @@ class VerlRewardLoop:
         infos = [each["reward_extra_info"] for each in outputs]
         extras = {key: np.array([info[key] for info in infos]) for key in infos[0]}
         return np.array([each["reward_score"] for each in outputs], dtype=np.float32), extras
+
+
+def responses_object(text: str) -> dict[str, Any]:
+    """A response as NeMo Gym passes it on: an object of OpenAI's Responses API, reasoning included."""
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "answer 99"}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]},
+        ],
+    }

@@ -126,6 +126,15 @@ async def test_two_gateways_share_a_rate_and_go_on_alone_when_redis_is_away(redi
     await two.enter(key)  # counted by itself now
 
 
+async def test_a_rate_is_counted_over_any_address_that_the_cache_may_have(tmp_path: Path) -> None:
+    key = Key(name="a", sha256=hashed("t"), rate="1/hour")
+    for url in (f"unix://{tmp_path}/no.sock", "rediss://127.0.0.1:9/0"):
+        gate = Gate((key,), url)
+        await gate.enter(key)
+        with pytest.raises(Problem, match="may ask 1/hour"):
+            await gate.enter(key)
+
+
 async def test_concurrency_is_held_and_given_back() -> None:
     key = Key(name="a", sha256=hashed("t"), concurrency=2)
     gate = Gate((key,), None)
@@ -223,9 +232,11 @@ def test_a_new_key_is_printed_once_and_its_file_holds_only_the_hash(tmp_path: Pa
         ("", "lists no"),
         ("[[key]]\nname = 1", "name"),
         ('[[key]]\nname = "a"\nsha256 = "short"', "sha256"),
-        (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = "often"', "rate"),
+        (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = "often"', "key.0.rate: 'often' is no rate"),
         (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "same name"),
         ("not toml", "cannot read"),
+        ("key = 3", "key: "),
+        ('[key]\nname = "a"', "key: "),
     ],
 )
 def test_a_bad_key_file_stops_the_gateway_and_says_why(tmp_path: Path, text: str, said: str) -> None:

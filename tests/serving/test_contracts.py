@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from reasrm_serving.admission import hashed
 from reasrm_serving.contracts.templates import plain, question_of
 
 from reasrm.rewards.verl import compute_score
-from tests.serving.clients import OpenRlhfExecutor, SlimeRm, VerlRewardLoop, openrlhf_batch
+from tests.serving.clients import OpenRlhfExecutor, SlimeRm, VerlRewardLoop, openrlhf_batch, responses_object
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
 STRENGTHS = [2, 5, 1, 3]
@@ -140,6 +141,21 @@ def test_openrlhf_bad_input_is_told_what_is_wrong(url: str, body: dict, field: s
     assert answer.json()["error"]["field"] == field
 
 
+async def test_a_loop_that_takes_nothing_but_an_address_has_its_api_key_in_it(engine: ScriptedEngine, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[key]]\nname = "team-a"\nsha256 = "{hashed("rrm_secret")}"\n')
+    with gateway(engine, tmp_path, keys=keys) as url:
+        mine = url.replace("http://", "http://team-a:rrm_secret@")
+        samples = await openrlhf(f"{mine}/get_reward?cohort=2", [1, 2])
+        async with SlimeRm(f"{mine}/remote_rm?cohort=2") as slime:
+            rewards = await slime.rewards([SimpleNamespace(prompt="Q", response=f"answer {each}", label=None) for each in (1, 2)])
+        wrong = httpx.post(f"{mine.replace('rrm_secret', 'guess')}/get_reward", json={"query": [], "prompts": [], "labels": []})
+        broken = httpx.post(f"{url}/get_reward", json={}, headers={"authorization": "Basic ?"})
+    assert samples[0]["reward"] < [0] < samples[1]["reward"]
+    assert rewards[0] < 0 < rewards[1]
+    assert (wrong.status_code, broken.status_code) == (401, 401)
+
+
 def test_an_empty_rollout_is_judged_like_any_other(url: str) -> None:
     data = {"query": ["Q", "Qanswer 1"], "prompts": ["Q", "Q"], "labels": []}
     rewards = httpx.post(f"{url}/get_reward", json=data).json()["rewards"]
@@ -170,6 +186,24 @@ async def test_slime_waits_out_an_engine_that_is_away_for_seconds(url: str, engi
         engine.down = False
         rewards = await asked
     assert sorted(range(4), key=lambda i: rewards[i]) == [2, 0, 3, 1]
+
+
+TOOLS = [
+    {"role": "system", "content": ""},
+    {"role": "user", "content": [{"type": "text", "text": "Which?"}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "look", "arguments": {"at": "it"}}}]},
+    {"role": "tool", "tool_call_id": "1", "content": "seen"},
+]
+
+
+async def test_slime_prompts_may_be_conversations_as_openai_writes_them(url: str, engine: ScriptedEngine) -> None:
+    samples = [SimpleNamespace(prompt=TOOLS, response=f"answer {each}", label=None) for each in (1, 2)]
+    async with SlimeRm(f"{url}/remote_rm?cohort=2") as slime:
+        rewards = await slime.rewards(samples)
+    assert rewards[0] < rewards[1]
+    assert all(each in engine.texts[-1] for each in ("Which?", "look", '{"at": "it"}', "seen"))
+    nothing = httpx.post(f"{url}/remote_rm?cohort=2", json={"prompt": [{"content": "x"}], "response": "answer 1"})
+    assert (nothing.status_code, nothing.json()["error"]["field"]) == (422, "prompt")
 
 
 # --- verl -------------------------------------------------------------------------------------------------------------------
@@ -238,51 +272,6 @@ def test_a_deadline_that_has_passed_starts_nothing(url: str, engine: ScriptedEng
     answer = httpx.post(f"{url}/remote_rm", json={"prompt": "q", "response": "answer 1"}, headers=late)
     assert answer.status_code == 504
     assert engine.asked == 0
-
-
-# --- NeMo Gym ---------------------------------------------------------------------------------------------------------------
-
-
-def responses_object(text: str) -> dict[str, Any]:
-    return {
-        "id": "resp_1",
-        "object": "response",
-        "output": [
-            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "answer 99"}]},
-            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]},
-        ],
-    }
-
-
-def test_nemo_gym_compares_a_cohort_at_once(url: str) -> None:
-    history = [
-        {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "input_text", "text": "Which?"}]},
-    ]
-    body = {"conversation_history": history, "response_objs": [responses_object(f"answer {each}") for each in STRENGTHS]}
-    got = httpx.post(f"{url}/compare", json=body | {"principle": "1. larger is better"}).json()
-    assert sorted(range(4), key=lambda i: got["rewards"][i]) == [2, 0, 3, 1]
-    assert set(got["comparison_results"][0]) == {"response_i", "response_j", "judge_idx", "score_1", "score_2", "ranking"}
-    for each in got["comparison_results"]:
-        first_wins = STRENGTHS[each["response_i"]] > STRENGTHS[each["response_j"]]
-        assert (each["score_1"] > each["score_2"]) == first_wins == (each["ranking"] < 3.5)
-        assert 1 <= each["ranking"] <= 6
-    assert got["metrics"]["no_verdict"] == 0
-
-
-async def test_nemo_gym_verifies_one_rollout_at_a_time_and_a_lost_one_hangs_nobody(url: str) -> None:
-    async with httpx.AsyncClient(timeout=30) as client:
-
-        async def verify(each: int) -> dict[str, Any]:
-            asked = {
-                "responses_create_params": {"input": "Which?", "temperature": 1},
-                "response": responses_object(f"answer {each}"),
-            }
-            return (await client.post(f"{url}/verify?cohort=4&wait=1", json=asked)).json()
-
-        got = await asyncio.gather(*(verify(each) for each in STRENGTHS[:3]))
-    assert got[1]["reward"] > got[0]["reward"] > got[2]["reward"]
-    assert got[0]["responses_create_params"]["temperature"] == 1
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ async def compare(request: Request) -> Response:
     """Rewards and comparisons of a whole cohort; `?no_verdict=mean|null|error` (default mean)."""
     services, wishes = services_of(request), wishes_of(request, "mean")
     asked = await read(request, Compare)
-    question = text_of(_messages(asked.conversation_history), "user", "conversation_history")
+    question = _question(asked.conversation_history, "conversation_history")
     responses = tuple(_response(each, f"response_objs.{i}") for i, each in enumerate(asked.response_objs))
     group = Group(question=question, responses=responses, rubric=asked.principle or None)
     options = method_for(len(responses)) if wishes.method is None else RankOptions(method=wishes.method)
@@ -82,41 +82,54 @@ async def verify(request: Request) -> Response:
     """The reward of one rollout within its cohort: the request with `reward` added; `?cohort=N&wait=60&run=NAME`."""
     services, wishes = services_of(request), wishes_of(request, "mean")
     asked = await read(request, Verify)
-    said = asked.responses_create_params.get("input")
-    question = said if isinstance(said, str) else _messages(said or [])
-    rollout = Rollout(text_of(question, "user", "responses_create_params.input"), _response(asked.response, "response"))
+    question = _question(asked.responses_create_params.get("input"), "responses_create_params.input")
+    rollout = Rollout(question, _response(asked.response, "response"))
     [found] = await unless_gone(request, rewards_for(request, wishes, [rollout], services.settings.timeout_s))
     reward = settled(found, wishes.no_verdict, services, "nemo_gym")
     body = asked.model_dump(mode="json") | {"reward": reward, "no_verdict": found.reason}
     return Response(orjson.dumps(body), media_type="application/json")
 
 
-def text_in(response: Mapping[str, Any]) -> str:
-    """The text of a Responses object: its output messages, without reasoning and calls. Raises `Problem` where it has no output."""
-    output = response.get("output")
-    if not isinstance(output, list):
-        raise Problem(422, "invalid", 'a response object has an "output" list', "response")
-    items = cast("Sequence[Mapping[str, Any]]", output)
-    return "\n".join(part for item in items if item.get("type", "message") == "message" for part in _parts(item.get("content")))
-
-
 def _response(response: Mapping[str, Any], field: str) -> Text:
-    return text_of(text_in(response) or EMPTY, "assistant", field)
+    """A Responses object's text: its output messages, without reasoning and calls. Raises `Problem` where it has no output."""
+    items = _items(response.get("output"), f"{field}.output")
+    texts = [_text(item.get("content")) for item in items if item.get("type", "message") == "message"]
+    return text_of("\n".join(filter(None, texts)) or EMPTY, "assistant", field)
 
 
-def _messages(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    roles = {"developer": "system"}
-    return [
-        {"role": roles.get(str(turn.get("role")), turn.get("role")), "content": "\n".join(_parts(turn.get("content")))}
-        for turn in history
-    ]
+def _question(said: Any, field: str) -> Text:
+    """A Responses input: a text, or items. Raises `Problem` that names `field`."""
+    if isinstance(said, str):
+        return text_of(said, "user", field)
+    return text_of([_turn(item) for item in _items(said, field) if item.get("type") != "reasoning"], "user", field)
 
 
-def _parts(content: Any) -> list[str]:
+def _turn(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One item of a Responses input as a message."""
+    match item.get("type"):
+        case "function_call":
+            return {"role": "assistant", "tool_calls": [{"name": item.get("name"), "arguments": item.get("arguments", "{}")}]}
+        case "function_call_output":
+            return {"role": "tool", "content": _text(item.get("output"))}
+        case _:
+            role = item.get("role")
+            return {"role": "system" if role == "developer" else role, "content": _text(item.get("content"))}
+
+
+def _items(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
+    items = cast("list[Any]", value) if isinstance(value, list) else None
+    if items is None or not all(isinstance(item, dict) for item in items):
+        raise Problem(422, "invalid", f"{field} must be a list of objects, as in OpenAI's Responses API", field)
+    return items
+
+
+def _text(content: Any) -> str:
+    """Content as a text, or as parts that hold one; parts without any say nothing."""
     if isinstance(content, str):
-        return [content]
-    parts = cast("Sequence[Mapping[str, Any]]", content) if isinstance(content, list) else ()
-    return [str(part.get("text", "")) for part in parts]
+        return content
+    parts = cast("list[Any]", content) if isinstance(content, list) else []
+    texts = (cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else part for part in parts)
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _compared(comparison: Comparison) -> dict[str, Any]:

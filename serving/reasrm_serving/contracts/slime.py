@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from reasrm.judging.group import EMPTY
+from reasrm.rewards import rollouts
 from reasrm.types import Frozen
 from reasrm_serving.contracts.asking import Rollout, reference_of, rewards_for, settled, text_of, wishes_of
 from reasrm_serving.contracts.templates import plain, question_of
@@ -40,7 +41,7 @@ async def remote_rm(request: Request) -> Response:
     """A reward for slime, as the address says: `?cohort=8&run=NAME&key=score&wait=60&no_verdict=mean&reference=label`."""
     services, wishes = services_of(request), wishes_of(request, "mean")
     asked = await read(request, RemoteRm)
-    prompt = question_of(asked.prompt) if isinstance(asked.prompt, str) else asked.prompt
+    prompt = question_of(asked.prompt) if isinstance(asked.prompt, str) else rollouts.question_of(asked.prompt)
     rollout = Rollout(
         text_of(prompt, "user", "prompt"),
         text_of(plain(asked.response) or EMPTY, "assistant", "response"),
