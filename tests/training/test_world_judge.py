@@ -38,7 +38,7 @@ def measured() -> Evaluation:
     model = AutoModelForCausalLM.from_pretrained(JUDGE)
     tokenizer = AutoTokenizer.from_pretrained(JUDGE, padding_side="left")
     examples = generated_examples(load_recipe("tiny"), "heldout")[:PAIRS]
-    return evaluate(examples, by_model(model, tokenizer, max_tokens=256, batch=128), load_pack("world"), b"")
+    return evaluate(examples, by_model(model, tokenizer, max_tokens=256), load_pack("world"), b"")
 
 
 def test_the_card_names_these_weights(card: dict[str, Any]) -> None:
