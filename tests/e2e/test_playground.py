@@ -74,6 +74,29 @@ def test_swapped_responses_get_the_same_verdict_the_other_way_round(open_page: O
     assert {before[0], after[0]} == {"A", "B"}
 
 
+def test_responses_that_change_places_while_they_are_judged_get_no_verdict_of_the_old_places(open_page: Open) -> None:
+    page = open_page()
+    request = EXAMPLES["Sum"]
+    write(page, request["question"], request["a"] + "  ", request["b"])  # a pair that nobody judged before
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".verdict.waiting")
+    page.get_by_role("button", name="Swap").click()
+    expect(page.locator("#judge")).to_be_visible()
+    expect(page.locator(".verdict, .response.wins")).to_have_count(0)
+    assert judge(page)[0] in "AB"
+
+
+def test_a_group_that_nothing_is_known_of_is_said_to_have_no_order(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Outside its world")
+    page.get_by_role("button", name="Add a response").click()
+    page.get_by_label("Response C", exact=True).fill("It is a number.")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("region", name="Ranking").locator(".headline")).to_have_text("No comparison gave a verdict.")
+    expect(page.locator("#said")).to_have_text("No comparison gave a verdict.")
+    expect(page.locator(".response.wins")).to_have_count(0)
+
+
 def test_what_was_judged_before_says_that_it_is_cached(open_page: Open) -> None:
     page = open_page()
     example(page, "Sorting")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.components import Gateway
-from tests.e2e.playground_steps import VERDICT, Open, Picture, example, judge, write
+from tests.components import ROOT, Gateway
+from tests.e2e.playground_steps import VERDICT, Open, Picture, clipboard, example, judge, write
 
 BUDGET = 100_000  # bytes that a first visit may load
 
@@ -153,7 +156,7 @@ def test_a_gateway_with_keys_asks_for_one_and_goes_on(
     keys = tmp_path / "keys.toml"
     keys.write_text(f'[[key]]\nname = "me"\nsha256 = "{hashlib.sha256(b"open sesame").hexdigest()}"\n')
     with gateway_factory("--keys", str(keys)) as guarded:
-        page = browser.new_page()
+        page = browser.new_page(permissions=["clipboard-read", "clipboard-write"])
         page.set_default_timeout(60_000)
         page.goto(guarded.url)
         example(page, "Outside its world")
@@ -161,8 +164,14 @@ def test_a_gateway_with_keys_asks_for_one_and_goes_on(
         page.get_by_label("API key").fill("open sesame")
         page.keyboard.press("Enter")
         page.wait_for_selector(VERDICT)
+        for button, command in (("curl", ["bash", "-c"]), ("Python", [sys.executable, "-c"])):
+            copied = clipboard(page, button)
+            assert "open sesame" not in copied
+            key = os.environ | {"REASRM_TOKEN": "open sesame"}
+            asked = subprocess.run([*command, copied], capture_output=True, text=True, timeout=60, cwd=ROOT, env=key, check=True)
+            assert "error" not in asked.stdout, asked.stdout
         page.get_by_role("link", name="Recent").click()
-        expect(page.locator("#recent-list tbody tr")).to_have_count(1)
+        expect(page.locator("#recent-list tbody tr")).to_have_count(3)
         page.context.close()
 
 

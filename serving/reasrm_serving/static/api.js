@@ -11,6 +11,8 @@ export class ApiError extends Error {
 
 export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
 
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+
 async function ask(path, { body, signal, headers = {} } = {}) {
   const token = sessionStorage.getItem(TOKEN);
   const response = await fetch(path, {

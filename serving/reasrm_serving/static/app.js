@@ -7,7 +7,7 @@ import { JudgmentView } from "./judgment.js";
 import { keyForm } from "./key.js";
 import { LETTERS } from "./words.js";
 
-const composer = new Composer(() => $("result").replaceChildren());
+const composer = new Composer(forget);
 let running = null; // the AbortController of the judging under way
 /** The other pages: each a module with `enter` and perhaps `leave`, loaded when it is wanted. */
 const PAGES = { recent: () => import("./recent.js"), api: () => import("./reference.js") };
@@ -41,6 +41,12 @@ async function judge() {
 function viewPair(orders) {
   beginReading();
   return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]), orders);
+}
+
+/** What was said, or is about to be said, is of other texts than those in the form. */
+function forget() {
+  running?.abort();
+  $("result").replaceChildren();
 }
 
 function beginReading() {
@@ -135,6 +141,7 @@ async function route() {
   }
   leave?.();
   leave = null;
+  if (rest) forget();
   if (shown !== "judge") {
     const page = await PAGES[shown]();
     leave = page.leave;
@@ -176,9 +183,8 @@ async function examples() {
   const all = await api.get("static/examples.json");
   $("examples").replaceChildren(...all.map(({ name, request }) =>
     h("button", { type: "button", class: "example", onclick: () => {
-      running?.abort();
       composer.load(request);
-      $("result").replaceChildren();
+      forget();
       history.replaceState(null, "", "#/");
       say(`Example ${name}`);
       $("judge").focus({ preventScroll: true });

@@ -41,8 +41,9 @@ export class RankingView {
         h("section", { class: "card" }, h("h3", {}, "Rewards"), this.#rewards()),
         h("section", { class: "card" }, h("h3", {}, "Comparisons"), this.#matrix())),
       this.chosen);
-    say(`Best is ${nameOf(best, this.responses)}`);
     if (ranking.comparisons.length) this.#choose(ranking.comparisons[0].i, ranking.comparisons[0].j);
+    // After the comparison has said its own: a listener hears what was said last.
+    say(best === undefined ? "No comparison gave a verdict." : `Best is ${nameOf(best, this.responses)}`);
   }
 
   #order() {

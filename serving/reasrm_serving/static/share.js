@@ -1,4 +1,6 @@
-// A judgment to take along: as a link, as curl, as Python, as JSON.
+// A judgment to take along: as a link, as curl, as Python, as JSON. An API key goes along by its variable's name only.
+
+import { hasToken } from "./api.js";
 
 const LONGEST_LINK = 16000; // what chats and mail programs still leave whole
 
@@ -33,17 +35,20 @@ const route = (request) => (request.responses ? "v1/rank" : "v1/judge");
 
 export function asCurl(request) {
   const body = JSON.stringify(request, null, 2).replaceAll("'", "'\\''");
-  return `curl -s ${new URL(route(request), page())} -H 'content-type: application/json' -d '${body}'`;
+  const key = hasToken() ? ' -H "authorization: Bearer $REASRM_TOKEN"' : "";
+  return `curl -s ${new URL(route(request), page())}${key} -H 'content-type: application/json' -d '${body}'`;
 }
 
 export function asPython(request) {
   const { question, a, b, responses, ...options } = request;
   const first = responses ? { question, responses } : { question, a, b };
   const lines = Object.entries({ ...first, ...options }).map(([name, value]) => `        ${name}=${python(value)},`);
+  const key = hasToken();
   return [
+    ...(key ? ["import os", ""] : []),
     "from reasrm import SyncJudge",
     "",
-    `with SyncJudge(${python(page().replace(/\/$/, ""))}) as judge:`,
+    `with SyncJudge(${python(page().replace(/\/$/, ""))}${key ? ', token=os.environ["REASRM_TOKEN"]' : ""}) as judge:`,
     `    ${responses ? "ranking" : "judgment"} = judge.${responses ? "rank" : "pair"}(`,
     ...lines,
     "    )",
