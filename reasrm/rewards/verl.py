@@ -40,8 +40,8 @@ async def compute_score(
     The prompt is `extra_info["prompt"]`, `["raw_prompt"]` or `["question"]` (text or messages); `extra_info["global_step"]`, if
     there, keeps steps apart. `reference` judges against `ground_truth`; `strict_box_verify`, which the dapo manager passes, says
     nothing to a judge. No verdict is the mean of the group's judged rewards, so that its advantage is nought; where nobody was
-    judged, or the gateway is away, 0, the middle of the scale, which the whole group shares. "error" raises `GatewayError` instead.
-    Raises `InputError` for wrong settings.
+    judged, or the gateway is away or refuses the rollout, 0, the middle of the scale, which the whole group shares. "error" raises
+    `GatewayError`, or `InputError` for a refusal, instead. Raises `InputError` for settings and rows that lack what is needed.
     """
     del data_source, reward_model_tokenizer, strict_box_verify
     address = url or (f"http://{reward_router_address}" if reward_router_address else None)
@@ -65,7 +65,7 @@ async def compute_score(
             wait_s=wait_s,
             reference=str(ground_truth) if reference else None,
         )
-    except GatewayError as error:
+    except (GatewayError, InputError) as error:
         if no_verdict == "error":
             raise
         log.warning("a rollout has no reward: %s", error)

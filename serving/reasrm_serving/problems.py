@@ -72,10 +72,13 @@ def install(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> Response:
         return problem_of(error).response()
 
-    async def answer_http(_: Request, raised: Exception) -> Response:
+    async def answer_http(request: Request, raised: Exception) -> Response:
         error = cast(HTTPException, raised)
-        kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return Problem(error.status_code, kind, str(error.detail), headers=error.headers or {}).response()
+        kind, why = {
+            404: ("not_found", f"there is nothing at {request.url.path}; /docs lists what there is"),
+            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /docs says how to ask"),
+        }.get(error.status_code, ("http", str(error.detail)))
+        return Problem(error.status_code, kind, why, headers=error.headers or {}).response()
 
     for kind in (Problem, InputError, EngineError, TimeoutError):
         app.add_exception_handler(kind, answer)

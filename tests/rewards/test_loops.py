@@ -173,6 +173,13 @@ async def test_verl_gets_a_neutral_float_and_is_told_so_where_there_is_no_verdic
         await away(no_verdict="error")
 
 
+async def test_a_row_that_the_gateway_refuses_does_not_end_verls_job(url: str) -> None:
+    refused = functools.partial(compute_score, "set", "answer 1", None, {"prompt": [{"role": "robot", "content": "q"}]}, url=url)
+    assert await refused(cohort=2) == {"score": 0.0, "judged": 0.0}
+    with pytest.raises(InputError, match="role"):
+        await refused(cohort=2, no_verdict="error")
+
+
 async def test_verl_says_what_is_missing(url: str) -> None:
     with pytest.raises(InputError, match="cohort"):
         await compute_score("set", "answer 1", None, {"prompt": "q"}, url=url)

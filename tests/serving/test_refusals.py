@@ -105,8 +105,10 @@ def test_a_text_that_does_not_fit_the_model_is_refused_in_its_tokens(plain_gatew
 def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway: Gateway) -> None:
     response = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json={"pairs": [PAIR] * 1025})
     assert (response.status_code, response.json()["error"]["field"]) == (422, "pairs")
-    assert httpx.get(f"{plain_gateway.url}/nothing").json()["error"]["type"] == "not_found"
-    assert httpx.get(f"{plain_gateway.url}/v1/judge").json()["error"]["type"] == "method_not_allowed"
+    for path, kind, said in (("/nothing", "not_found", "nothing at /nothing"), ("/v1/judge", "method_not_allowed", "not take GET")):
+        error = httpx.get(plain_gateway.url + path).json()["error"]
+        assert error["type"] == kind
+        assert said in error["message"] and "/docs" in error["message"]
 
 
 def test_beyond_the_bound_the_answer_is_429_at_once_and_what_is_cached_is_still_given(
