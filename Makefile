@@ -3,6 +3,7 @@
 #   PYTHON       the interpreter to make environments with (default: python3.11, else python3; SGLang's needs 3.11)
 #   VENV         an environment made by `make venv`, possibly of another checkout: one outside this folder is used as it is
 #   SGLANG_VENV  the same for SGLang's
+#   WORKERS      how many processes run tests at a time (default 2); each may hold servers of 2 GB
 #   TORCH_INDEX  where torch comes from. PyPI's Linux wheels carry CUDA (some GB);
 #                TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU build
 
@@ -24,6 +25,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 # what the theme says of its own future is no warning about the documents
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 T ?= tests
+WORKERS ?= 2
 
 # An environment of another checkout would import that checkout's packages: this one's come first.
 ifneq ($(abspath $(VENV)),$(CURDIR)/.venv)
@@ -108,7 +110,7 @@ docs-serve: venv ## look at the documentation while it is written: http://127.0.
 
 .PHONY: test
 test: venv sglang redis chromium promtool ## every test, against real components; some of them: make test T=tests/unit
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 .PHONY: demo
 demo: venv ## judge a handful of pairs over HTTP with the embedded judge, or with MODEL=runs/tiny/export

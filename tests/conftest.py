@@ -15,6 +15,7 @@ import pytest
 
 from tests.components import JUDGE, ROOT, Gateway, Redis, Server, Sglang
 from tests.tiny_model import make_tiny_model
+from tests.workers import ByServer, long_first
 
 # Before anything imports torch or a Hugging Face library; the two modules above do so when they are called.
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -47,16 +48,9 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_guard)
 
 
-def _group(item: pytest.Item) -> str:
-    """What is kept together on one worker: the tests of an SGLang that the whole run shares, else those of a file."""
-    shared = (name for name in ("sglang", "random_judge") if name in getattr(item, "fixturenames", ()))
-    return next(shared, item.nodeid.partition("::")[0])
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Name each test's group to pytest-xdist, where several workers share the tests out."""
-    if hasattr(item.config, "workerinput"):
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """Share the tests out by the servers that they ask."""
+    return ByServer(config, log)
 
 
 @pytest.hookimpl(trylast=True)  # after the order was drawn
@@ -67,9 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     if hasattr(config, "workerinput"):
-        groups = {id(item): item.get_closest_marker("xdist_group").args[0] for item in items}  # type: ignore[union-attr]
-        long = {groups[id(item)] for item in items if item.get_closest_marker("timeout")}
-        items.sort(key=lambda item: groups[id(item)] not in long)
+        long_first(items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,8 @@ from reasrm.types import Options
 from tests.scoring.test_commands import reasrm
 from tests.scoring.test_run import write
 
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
 
 class Engine(BaseHTTPRequestHandler):
     """Chat completions whose verdict is a hash of the prompt."""
@@ -69,15 +71,13 @@ def engine() -> Iterator[str]:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A Ray cluster of two nodes on this host, and a driver in it."""
+    """A Ray cluster of one node on this host, `add_node(**NODE)` adds another; and a driver in it."""
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    made.second = made.add_node(**node)
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     yield made
     ray.shutdown()
     made.shutdown()
@@ -101,13 +101,14 @@ def test_a_cluster_that_loses_a_node_gives_the_output_of_a_run_without_one(clust
 
     output = tmp_path / "out.jsonl"
     journal = tmp_path / "out.jsonl.journal"
+    second = cluster.add_node(**NODE)
     killed: list[int] = []
 
     def kill_when_begun() -> None:
         while not output.exists():
             lines = len(journal.read_bytes().splitlines()) if journal.exists() else 0
             if lines > 60:
-                cluster.remove_node(cluster.second, allow_graceful=False)
+                cluster.remove_node(second, allow_graceful=False)
                 killed.append(lines)
                 return
             time.sleep(0.02)
@@ -130,7 +131,7 @@ def test_the_command_scores_on_a_cluster_to_the_bytes_of_a_run_without_one(clust
     command = ("score", source, "--engine", engine, "--one-order", "--json")
     done = reasrm(*command, "-o", tmp_path / "cluster.jsonl", "--ray", cluster.address, timeout=250)
     alone = reasrm(*command, "-o", tmp_path / "alone.jsonl")
-    assert "Ray cluster of 2 nodes" in done.stderr
+    assert "Ray cluster of 1 nodes" in done.stderr
     assert json.loads(done.stdout)["rows"] == 150
     assert (tmp_path / "cluster.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
     assert done.stdout == alone.stdout.replace("alone.jsonl", "cluster.jsonl")
