@@ -5,6 +5,7 @@ Errors are for people: one line, no traceback. Exit 2 for bad input, 1 for a fai
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -52,6 +53,11 @@ def main() -> None:
     except ReasrmError as error:
         sys.stderr.write(f"reasrm: {error}\n")
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"reasrm: {f'{error.filename}: ' if error.filename else ''}{error.strerror}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("reasrm: stopped\n")
         sys.exit(130)

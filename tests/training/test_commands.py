@@ -77,6 +77,9 @@ def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: O
         (("train", "plan", "mine.toml"), 2, "model.path: the shape of none is not known"),
         (("train", "run", "mine.toml", "--restart", "dinner"), 2, "--restart dinner: no such stage; there are data, chains"),
         (("train", "distill", "qwen3-8b"), 2, "qwen3-8b: the recipe has no [distill]"),
+        (("data", "mix", "tiny", "-o", "mine.toml"), 1, "mine.toml/data/manifest.json: Not a directory"),
+        (("train", "run", "tiny", "-o", "mine.toml"), 1, "mine.toml: File exists"),
+        (("train", "run", "mine.toml", "--set", "model.path=./none"), 2, "model.path: there is no folder ./none"),
         (("train", "recipes", "nope"), 2, "nope: no such recipe"),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example, read_examples
@@ -261,6 +262,31 @@ def test_a_bad_source_is_named_in_one_line_before_anything_is_written(tmp_path: 
     assert not recipe.folder("data").exists()
 
 
+def test_a_bad_source_is_named_once_and_in_the_recipes_words(tmp_path: Path):
+    path = write_rows(tmp_path / "rows.jsonl", [{"x": 1}])
+    with pytest.raises(SchemaError) as caught:
+        mixed(recipe_of(tmp_path, {"path": str(path)}))
+    assert str(caught.value).count(str(path)) == 1
+    assert "columns = { prompt" in str(caught.value)
+    saved = tmp_path / "saved"
+    datasets.DatasetDict({name: datasets.Dataset.from_list([BASE]) for name in ("train", "test")}).save_to_disk(str(saved))
+    with pytest.raises(InputError, match=r'splits train, test; choose one by split = "NAME"'):
+        mixed(recipe_of(tmp_path, {"path": str(saved)}))
+
+
+def test_a_split_of_what_has_none_is_refused(tmp_path: Path):
+    path = write_rows(tmp_path / "rows.jsonl", preferences(40))
+    with pytest.raises(RecipeError, match="has no splits to choose 'test' from; leave split out"):
+        mixed(recipe_of(tmp_path, {"path": str(path), "split": "test"}))
+
+
+def test_a_benchmark_that_cannot_be_read_is_named_with_its_key(tmp_path: Path):
+    path = write_rows(tmp_path / "rows.jsonl", preferences(40))
+    other = write_rows(tmp_path / "other.jsonl", [{"prompt": "q", "good": "x", "bad": "y"}])
+    with pytest.raises(SchemaError, match=r"data\.benchmarks: .*other\.jsonl: the columns .*Call them question, a and b"):
+        mixed(recipe_of(tmp_path, {"path": str(path)}, benchmarks=[str(other)]))
+
+
 def test_too_few_rows_for_the_parts_are_named(tmp_path: Path):
     path = write_rows(tmp_path / "rows.jsonl", preferences(12))
     with pytest.raises(RecipeError, match=r"12 rows are left, fewer than heldout \(10\) and distill \(20\)"):
@@ -313,6 +339,11 @@ def test_an_unknown_family_is_named(tmp_path: Path):
         make_data(load_recipe("tiny", ['world.families=["algebra"]']), tmp_path / "data")
 
 
+def test_an_unknown_level_is_named(tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"world\.label_levels: no level 9; there are 1, 2, 3"):
+        make_data(load_recipe("tiny", ["world.label_levels=[1, 9]"]), tmp_path / "data")
+
+
 def test_long_prompts_are_counted_in_the_models_own_tokens(tmp_path: Path, tiny_model: Path):
     rows = [*preferences(40), BASE | {"prompt": "why? " * 3000}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
@@ -332,9 +363,3 @@ def test_a_tokenizer_without_chat_template_is_named(tmp_path: Path, tiny_model: 
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(bare)})})
     with pytest.raises(RecipeError, match="no chat template"):
         mixed(recipe, None)
-
-
-def test_a_schema_error_is_in_the_recipes_words(tmp_path: Path):
-    path = write_rows(tmp_path / "rows.jsonl", [{"x": 1}])
-    with pytest.raises(SchemaError, match=r"columns = \{ prompt"):
-        mixed(recipe_of(tmp_path, {"path": str(path)}))

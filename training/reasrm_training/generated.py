@@ -10,7 +10,7 @@ from reasrm.types import Order
 from reasrm_training.config import Recipe, World
 from reasrm_training.data.examples import Example, Part
 from reasrm_training.oracle.examiner import Chain, Pass, chain_of, problem_of
-from reasrm_training.world import FAMILIES, Task, generate
+from reasrm_training.world import FAMILIES, LEVELS, Task, generate
 from reasrm_training.world.oracle import careful_chain, careless_chain
 
 
@@ -68,4 +68,7 @@ def _world(recipe: Recipe) -> World:
         raise RecipeError(f"{recipe.name}: has no [world]")
     if unknown := sorted(set(world.families) - set(FAMILIES)):
         raise RecipeError(f"world.families: no family {unknown[0]!r}; there are {', '.join(FAMILIES)}")
+    for key in ("chain_levels", "label_levels", "heldout_levels"):
+        if unknown := sorted(set(getattr(world, key)) - set(LEVELS)):
+            raise RecipeError(f"world.{key}: no level {unknown[0]}; there are {', '.join(map(str, LEVELS))}")
     return world

@@ -59,6 +59,8 @@ def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedToke
     if folder is None and recipe.model.scratch:
         return _new_tokenizer(recipe.model.scratch.vocab_size)
     source = str(folder or recipe.model.path)
+    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise RecipeError(f"model.path: there is no folder {source}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=None if folder else recipe.model.revision)
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from reasrm.datasets import DataSet, Entry, read_examples
 from reasrm.errors import InputError, RecipeError, SchemaError
@@ -17,6 +18,10 @@ from reasrm_training.data.examples import Example, text_of
 Progress = Callable[[str, int, int | None], None]
 
 LABEL_COLUMNS = ("winner", "label")
+#: How the reader says, in the command line's words, that columns may be mapped.
+NAME_COLUMNS = (
+    "Name yours with --map, for instance --map question=prompt,a=good,b=bad or --map prompt=text,chosen=good,rejected=bad"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ def read_source(source: Source, progress: Progress) -> Rows:
 
     Raises InputError, which names the source: it cannot be opened, is empty, lacks a column, or a label is no side.
     """
+    path = Path(source.path)
+    if source.split and path.exists() and not (path / "dataset_dict.json").exists():
+        raise RecipeError(f"{source.path}: has no splits to choose {source.split!r} from; leave split out", field="data.sources")
     table = DataSet(source.path, source.schema_, {column: known for known, column in source.columns.items()}, source.split)
     hasher = hashlib.sha256()
     examples: list[Example] = []
@@ -57,8 +65,10 @@ def read_source(source: Source, progress: Progress) -> Rows:
                 first_error = first_error or (f"row {entry.number}: {entry.error}" if entry.error else "")
             if count % 1000 == 0:
                 progress(f"{source.label}: reading", count, None)
-    except SchemaError as error:
-        raise SchemaError(f"{source.path}: {_in_recipe_words(str(error))}", field="data.sources") from None
+    except InputError as error:
+        said = _in_recipe_words(str(error))
+        told = said if said.startswith(source.path) else f"{source.path}: {said}"
+        raise type(error)(told, field="data.sources") from None
     if table.recognised is None or not count:
         raise RecipeError(f"{source.path}: split {source.split or 'train'!r} is empty", field="data.sources")
     return Rows(table.recognised.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
@@ -66,7 +76,11 @@ def read_source(source: Source, progress: Progress) -> Rows:
 
 def read_questions(path: str) -> Iterator[str]:
     """The questions of a benchmark: a file, a folder of files or a hub id. Raises InputError."""
-    return (text_of(example.question) for example in read_examples(path))
+    try:
+        yield from (text_of(example.question) for example in read_examples(path))
+    except InputError as error:
+        said = str(error).replace(NAME_COLUMNS, "Call them question, a and b")
+        raise type(error)(f"data.benchmarks: {said}", field="data.benchmarks") from None
 
 
 def _usable(entry: Entry, source: str) -> Example | str:
@@ -104,10 +118,15 @@ def _check_label(entry: Entry, table: DataSet) -> None:
 
 def _in_recipe_words(said: str) -> str:
     """What is a flag on the command line is a key of the source here."""
-    return said.replace("choose with --schema NAME", 'choose by schema = "NAME"').replace(
-        "Name yours with --map, for instance --map question=prompt,a=good,b=bad or --map prompt=text,chosen=good,rejected=bad",
-        'Name yours, for instance by columns = { prompt = "text", chosen = "good", rejected = "bad" }',
-    )
+    words = {
+        NAME_COLUMNS: 'Name yours, for instance by columns = { prompt = "text", chosen = "good", rejected = "bad" }',
+        "choose with --schema NAME": 'choose by schema = "NAME"',
+        "or --schema for all": 'or schema = "NAME" for all',
+        "choose one with --split": 'choose one by split = "NAME"',
+    }
+    for flag, key in words.items():
+        said = said.replace(flag, key)
+    return said
 
 
 def _scaled(examples: list[Example]) -> list[Example]:
