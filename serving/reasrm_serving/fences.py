@@ -18,7 +18,13 @@ REDIS_KEY = "reasrm:fence-secret"
 
 async def fence_key(given: str | None, link: RedisLink | None, state_dir: Path) -> bytes:
     """The key that was given; else the one that Redis keeps for all; else the one in a file of this user's, made at first use."""
-    text = given or await _of_redis(link) or _of_file(state_dir / "fence-secret")
+    text = given or await _of_redis(link)
+    if text is None:
+        if link is not None:
+            log.warning(
+                "Redis is away, so the fence secret is this machine's own: until a restart other gateways share no judgments"
+            )
+        text = _of_file(state_dir / "fence-secret")
     return hashlib.blake2b(text.encode(), digest_size=32, person=b"reasrm-fence").digest()
 
 

@@ -13,6 +13,7 @@ from reasrm_serving.cache import Cache, judgment_key
 from reasrm_serving.fences import fence_key
 from reasrm_serving.inflight import Flights
 from reasrm_serving.limits import Slots
+from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.reply import Reply
 from reasrm_serving.rewards import Terms
 from reasrm_serving.wire import JudgeRequest
@@ -143,6 +144,16 @@ async def test_a_slot_is_refused_at_once_or_waited_for() -> None:
 async def _pass_through(slots: Slots) -> None:
     async with slots.in_turn():
         pass
+
+
+async def test_a_fence_secret_that_redis_could_not_give_is_said_to_be_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with RedisLink("redis://127.0.0.1:9/0") as link:
+        assert await fence_key("given", link, tmp_path) == await fence_key("given", None, tmp_path)
+        assert not caplog.messages
+        assert await fence_key(None, link, tmp_path) == await fence_key(None, None, tmp_path)
+    assert "other gateways share no judgments" in caplog.text
 
 
 async def test_the_fence_secret_is_made_once_for_this_user_alone(tmp_path: Path) -> None:
