@@ -133,6 +133,15 @@ def test_busy_garbage_and_hang_ups_are_retried_and_counted(setting: Setting, ora
     assert report.spend.requests == COUNT
 
 
+def test_half_of_a_surrogate_pair_spoils_neither_journal_nor_chains(setting: Setting, oracles: Oracles):
+    oracles.behaviour = lambda body: chain(label_in(body)).replace("</eval>", " \ud83d</eval>", 1)
+    assert setting.make().kept == {"first": COUNT}
+    asked = len(oracles.asked)
+    assert setting.make().kept == {"first": COUNT}
+    assert len(oracles.asked) == asked
+    assert all(" ?</eval>" in kept.reply for kept in read_chains(setting.chains / "chains.jsonl"))
+
+
 def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Setting, oracles: Oracles):
     refused = {str(number) for number in range(0, COUNT, 5)}
 

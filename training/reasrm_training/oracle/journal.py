@@ -86,7 +86,7 @@ class Journal:
             return
         entry = Entry(
             key=key,
-            text=reply.text,
+            text=reply.text.encode("utf-8", "replace").decode(),  # JSON can hold halves of surrogate pairs, a file of text not
             truncated=reply.truncated,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
@@ -105,7 +105,7 @@ class Journal:
         self.close()
 
     def _append(self, line: dict[str, object]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
