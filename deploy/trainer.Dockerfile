@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 # From the repository's root:
 #   docker build -f deploy/trainer.Dockerfile -t reasrm-trainer .
-#   docker run --gpus all --shm-size 16g -v "$PWD/runs:/runs" -v "$PWD/models:/models:ro" reasrm-trainer train run mine.toml
+# Recipe, data and models are read from the folder that it is started in; the volume reasrm-runs belongs to the image's user:
+#   docker run --gpus all --shm-size 16g -v "$PWD:/in:ro" -w /in -v reasrm-runs:/runs reasrm-trainer \
+#     train run mine.toml --output /runs/mine
+# Models and data sets of the hub: add -e HF_HUB_OFFLINE=0.
 # torch from PyPI brings CUDA with it. For a machine without GPUs:
 #   --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -31,7 +34,7 @@ RUN apt-get update \
 COPY --from=build /opt/reasrm /opt/reasrm
 ENV PATH=/opt/reasrm/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# a run writes to runs/NAME below the folder that it is started in, so that the volume is /runs
+# a run without --output writes to runs/NAME below the folder that it is started in: here that is the volume too
 WORKDIR /
 USER 10001:10001
 VOLUME /runs
