@@ -283,6 +283,8 @@ def _message(response: httpx.Response) -> str:
 def _refusal(response: httpx.Response) -> GatewayError | InputError:
     if response.status_code in (400, 413, 422):
         return InputError(_message(response))
+    if response.status_code == 401:
+        return GatewayError(f"{_message(response)} (--token or $REASRM_TOKEN; in Python token=...)", status=401)
     if response.status_code in (404, 405):
         why = f"{response.url} is not there ({response.status_code}): give the gateway's address alone, as http://HOST:PORT"
         return GatewayError(why, status=response.status_code)

@@ -76,6 +76,13 @@ async def test_an_address_with_a_path_too_many_is_told_so() -> None:
     assert all("give the gateway's address alone" in str(each) for each in raised)
 
 
+async def test_a_gateway_that_wants_a_key_says_where_it_is_given() -> None:
+    with answering([(401, {}, b'{"error": {"message": "unknown API key"}}')]) as url:
+        async with Judge(url) as judge:
+            raised = await every_call(judge)
+    assert {str(each) for each in raised} == {"unknown API key (--token or $REASRM_TOKEN; in Python token=...)"}
+
+
 @pytest.mark.parametrize("after", [{"retry-after": "0"}, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}])
 async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, str]) -> None:
     busy = (429, after, b'{"error": {"message": "no room"}}')
