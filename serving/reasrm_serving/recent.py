@@ -5,6 +5,7 @@ Noting one costs next to nothing, since loops ask thousands a second; what a rea
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,6 +120,7 @@ class Recent:
     clock: Callable[[], float] = time.time
     _all: deque[Noted] = field(default_factory=deque[Noted])
     _bytes: int = 0
+    _gone_at: float = -math.inf  # when the latest of those that made room was given
 
     def note(self, key: str, pair: Pair, options: Options, reply: Reply, seconds: float, *, cached: bool) -> None:
         """Remember a judgment that was given to a caller."""
@@ -130,7 +132,8 @@ class Recent:
         )
         self._bytes += size
         while len(self._all) > self.keep or self._bytes > MAX_BYTES:
-            self._bytes -= self._all.popleft().size
+            gone = self._all.popleft()
+            self._bytes, self._gone_at = self._bytes - gone.size, gone.at
 
     def find(self, key: str, reader: Admitted) -> Noted | None:
         """The latest judgment of that id, if `reader` may see it."""
@@ -140,6 +143,9 @@ class Recent:
         """The newest `limit` matches, and all matches in numbers, of those that `reader` may see."""
         visible = [noted for noted in self._all if _may_see(reader, noted)]
         found = [noted for noted in visible if wanted.matches(noted)]
+        # Where loops ask more than is kept of a minute, the rate is that of the time of which all are kept.
+        since = max(self.clock() - RATE_S, self._gone_at)
+        span = max(1.0, self.clock() - since)
         both = [noted.facts["order_consistent"] for noted in found if noted.facts["order_consistent"] is not None]
         return {
             "kept": len(visible),
@@ -148,7 +154,8 @@ class Recent:
             "no_verdict": sum(noted.reason is not None for noted in found),
             "both_orders": len(both),
             "consistent": sum(both),
-            "rate_per_s": sum(noted.at > self.clock() - RATE_S for noted in found) / RATE_S,
+            "rate_per_s": sum(noted.at > since for noted in found) / span,
+            "rate_over_s": span,
             "runs": _distinct(noted.caller.run for noted in visible),
             "subsets": _distinct(noted.caller.subset for noted in visible),
             "reasons": _distinct(noted.reason for noted in visible),

@@ -91,13 +91,23 @@ def test_the_numbers_are_those_of_what_matches() -> None:
     note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
     found = recent.search(Wanted(run="one"), 1, NOBODY)
     assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
-    assert found["rate_per_s"] == pytest.approx(7 / 60)
+    assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(7 / 60), 60.0)
     assert found["histogram"][0] == 6
     assert found["histogram"][-1] == 12
     assert [point["share"] for point in found["trend"]] == [1.0, pytest.approx(0.8), 0.0]
     assert all(point["low"] <= point["share"] <= point["high"] for point in found["trend"])
     assert (found["reasons"], found["runs"]) == (["refused"], ["one"])
     assert len(found["items"]) == 1
+
+
+def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
+    now = 1_000_000.0
+    recent = Recent(keep=100, clock=lambda: now)
+    for _ in range(800):
+        now += 0.05
+        note(recent, "a", reply(verdict(0.9)))
+    found = recent.search(Wanted(), 0, NOBODY)
+    assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
 
 
 def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:

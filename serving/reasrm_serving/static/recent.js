@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { histogram, trend } from "./charts.js";
 import { $, h } from "./dom.js";
 import { keyForm } from "./key.js";
-import { REASONS, ago, count, percent, seconds, surely } from "./words.js";
+import { REASONS, ago, count, percent, plural, seconds, surely } from "./words.js";
 
 const EVERY_MS = 2000;
 const PAGE = 50;
@@ -48,10 +48,10 @@ function draw(found) {
   choices($("recent-run"), found.runs, "All runs");
   choices($("recent-subset"), found.subsets, "All subsets");
   choices($("recent-outcome"), ["A", "B", ...found.reasons], "Any outcome", (value) => (value.length === 1 ? `${value} better` : value.replaceAll("_", " ")));
-  const { matching, rate_per_s, cached, no_verdict, consistent, both_orders } = found;
+  const { matching, rate_per_s, rate_over_s, cached, no_verdict, consistent, both_orders } = found;
   $("recent-tiles").replaceChildren(
     tile("Judgments", count(matching), `of the latest ${count(found.kept)}`),
-    tile("Per second", rate_per_s.toFixed(rate_per_s < 10 ? 1 : 0), "over the last minute"),
+    tile("Per second", rate_per_s.toFixed(rate_per_s < 10 ? 1 : 0), rate_over_s < 60 ? `over the last ${plural(Math.round(rate_over_s), "second")}` : "over the last minute"),
     tile("From cache", matching ? percent(cached / matching) : "–", ""),
     tile("No verdict", matching ? percent(no_verdict / matching, 1) : "–", ""),
     tile("Orders agree", both_orders ? percent(consistent / both_orders, 1) : "–", both_orders ? `of ${count(both_orders)} in both orders` : ""));
