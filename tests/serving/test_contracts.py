@@ -156,6 +156,16 @@ async def test_a_loop_that_takes_nothing_but_an_address_has_its_api_key_in_it(en
     assert (wrong.status_code, broken.status_code) == (401, 401)
 
 
+async def test_keys_do_not_share_cohorts(engine: ScriptedEngine, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("".join(f'[[key]]\nname = "{each}"\nsha256 = "{hashed(each)}"\n' for each in ("one", "two")))
+    with gateway(engine, tmp_path, keys=keys) as url:
+        address = f"{url.replace('http://', 'http://x:{}@')}/remote_rm?cohort=2&wait=1&no_verdict=null&run=r"
+        async with SlimeRm(address.format("one")) as one, SlimeRm(address.format("two")) as two:
+            alone = [SimpleNamespace(prompt="Q", response=f"answer {each}", label=None) for each in (1, 2)]
+            assert await asyncio.gather(one.rewards(alone[:1]), two.rewards(alone[1:])) == [[None], [None]]
+
+
 def test_an_empty_rollout_is_judged_like_any_other(url: str) -> None:
     data = {"query": ["Q", "Qanswer 1"], "prompts": ["Q", "Q"], "labels": []}
     rewards = httpx.post(f"{url}/get_reward", json=data).json()["rewards"]

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from reasrm.judging.group import MethodName, RankOptions
 from reasrm.types import TRANSIENT, Frozen, Message
+from reasrm_serving.admission import admitted
 from reasrm_serving.problems import Problem
 from reasrm_serving.recent import Caller, caller
 from reasrm_serving.rewards import Reward, Terms, Text, method_for, result_of
@@ -110,7 +111,9 @@ def _options(wishes: Wishes, size: int, context: int) -> RankOptions:
 
 
 def _terms(rollout: Rollout, wishes: Wishes, options: RankOptions, size: int, wait_s: float, judge_s: float) -> Terms:
-    return Terms(rollout.question, size, options, wishes.run, wait_s, judge_s, rollout.reference)
+    name = admitted.get().name
+    run = f"{name}\0{wishes.run}" if name else wishes.run  # another key's rollouts are none of this run's
+    return Terms(rollout.question, size, options, run, wait_s, judge_s, rollout.reference)
 
 
 async def _grouped(services: Services, wishes: Wishes, rollouts: Sequence[Rollout], within_s: float, context: int) -> list[Reward]:
