@@ -116,7 +116,7 @@ class Sglang(Server):
         self.model, self.url = model, f"http://127.0.0.1:{port}"
         script = ROOT / "deploy" / "sglang-cpu" / "serve.sh"
         command = [str(script), str(SGLANG_VENV), str(model), str(port), "--enable-metrics", *flags]
-        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=180)
+        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=300)
 
 
 class Gateway(Server):
