@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from reasrm.types import Frozen, Judgment, Options, Pair, Question, Response
+from reasrm.types import Frozen, Judgment, Options, Pair, Question, Ranking, Response
 
 MethodName = Literal["all_pairs", "circle", "pivot", "swiss", "knockout"]
 MAX_RESPONSES = 64
@@ -74,13 +74,51 @@ class RankOptions(Options):
         return Options.model_validate(fields | {"deliberation": deliberation})
 
 
+class Totals(Frozen):
+    """What ranking `responses` of them took: comparisons, how many of these came out how, tokens, seconds.
+
+    `both_orders`: comparisons with a verdict in each order, `consistent`: those of them whose orders agree.
+    """
+
+    responses: int
+    comparisons: int = 0
+    without_verdict: int = 0
+    cached: int = 0
+    both_orders: int = 0
+    consistent: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, ranking: Ranking) -> Totals:
+        """The totals of a ranking."""
+        judgments = [comparison.judgment for comparison in ranking.comparisons]
+        agreements = [each.order_consistent for each in judgments if each.order_consistent is not None]
+        return cls(
+            responses=len(ranking.standings),
+            comparisons=len(judgments),
+            without_verdict=sum(each.winner is None for each in judgments),
+            cached=sum(each.cached for each in judgments),
+            both_orders=len(agreements),
+            consistent=sum(agreements),
+            prompt_tokens=ranking.usage.prompt_tokens,
+            completion_tokens=ranking.usage.completion_tokens,
+            seconds=ranking.seconds,
+        )
+
+
 class Rewarded(Frozen):
-    """One rollout's reward within its cohort, or None and the reason why; `mean` is that of the cohort's judged rewards."""
+    """One rollout's reward within its cohort, or None and the reason why; `mean` is that of the cohort's judged rewards.
+
+    `totals` are those of the ranking that gave it, the same for all rollouts of a cohort; None where nothing was ranked.
+    """
 
     reward: float | None
     stderr: float | None = None
     mean: float | None = None
     no_verdict: str | None = None
+    totals: Totals | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ from typing import Any
 
 from reasrm.client import Judge
 from reasrm.errors import GatewayError, InputError
-from reasrm.judging.group import MAX_RESPONSES
+from reasrm.judging.group import MAX_RESPONSES, Totals
 from reasrm.rewards.pair_judge import GatewayPairJudge
 from reasrm.rewards.rollouts import judge_at, question_of, response_of
-from reasrm.types import Judgment, NoVerdict, Ranking
+from reasrm.types import NoVerdict, Ranking
 
 __all__ = ["GatewayPairJudge", "judge_reward", "win_rate_callback"]
 log = logging.getLogger("reasrm.rewards")
@@ -106,35 +106,33 @@ def _groups(prompts: Sequence[Any], references: Sequence[Any], size: int | None)
 
 @dataclass
 class _Tally:
-    """What a call learnt besides the rewards."""
+    """What a call learnt besides the rewards.
+
+    A rollout of a group that straddles ranks brings its share of the group's totals: over all ranks they are counted once.
+    """
 
     reasons: Counter[str] = field(default_factory=Counter[str])
-    judgments: list[Judgment] = field(default_factory=list[Judgment])
+    sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
     seconds: float = 0.0
-    completion_tokens: int = 0
-    prompt_tokens: int = 0
 
-    def add(self, ranking: Ranking) -> None:
-        self.judgments += [comparison.judgment for comparison in ranking.comparisons]
-        self.seconds = max(self.seconds, ranking.seconds)
-        self.completion_tokens += ranking.usage.completion_tokens
-        self.prompt_tokens += ranking.usage.prompt_tokens
+    def add(self, totals: Totals, share: float = 1.0) -> None:
+        self.seconds = max(self.seconds, totals.seconds)
+        for name in ("comparisons", "without_verdict", "cached", "both_orders", "consistent", "prompt_tokens", "completion_tokens"):
+            self.sums[name] += share * getattr(totals, name)
 
     def metrics(self, rewards: int) -> dict[str, float]:
         """Shares and sums for the trainer's log."""
         found = {"no_verdict": sum(self.reasons.values()) / max(1, rewards)}
         found |= {f"no_verdict/{reason}": count / rewards for reason, count in self.reasons.items()}
-        if self.judgments:
-            both = [each.order_consistent for each in self.judgments if each.order_consistent is not None]
+        sums = self.sums
+        if sums["comparisons"]:
+            found |= {name: sums[name] for name in ("comparisons", "completion_tokens", "prompt_tokens")}
             found |= {
-                "comparisons": float(len(self.judgments)),
-                "comparisons_without_verdict": sum(each.winner is None for each in self.judgments) / len(self.judgments),
-                "cached": sum(each.cached for each in self.judgments) / len(self.judgments),
+                "comparisons_without_verdict": sums["without_verdict"] / sums["comparisons"],
+                "cached": sums["cached"] / sums["comparisons"],
                 "seconds": self.seconds,
-                "completion_tokens": float(self.completion_tokens),
-                "prompt_tokens": float(self.prompt_tokens),
             }
-            found |= {"order_consistency": sum(both) / len(both)} if both else {}
+            found |= {"order_consistency": sums["consistent"] / sums["both_orders"]} if sums["both_orders"] else {}
         return found
 
 
@@ -149,7 +147,7 @@ async def _whole(
         log.warning("a group of %d has no rewards: %s", len(responses), error)
         tally.reasons["gateway"] += len(responses)
         return [None] * len(responses)
-    tally.add(ranking)
+    tally.add(Totals.of(ranking))
     for standing in ranking.standings:
         if standing.reward is None:
             tally.reasons[_why(ranking, standing.index)] += 1
@@ -164,6 +162,8 @@ async def _straddling(judge: Judge, question: Any, response: Any, cohort: Mappin
         log.warning("a rollout has no reward: %s", error)
         tally.reasons["gateway"] += 1
         return [None]
+    if found.totals is not None:
+        tally.add(found.totals, 1.0 / found.totals.responses)
     if found.reward is None:
         tally.reasons[found.no_verdict or "unknown"] += 1
     return [found.reward]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from reasrm.judging.group import key_of
+from reasrm.judging.group import Totals, key_of
 from reasrm_serving.ahead import Ahead
 from reasrm_serving.claims import Claims, new_token
 from reasrm_serving.inflight import Flights
@@ -98,7 +98,7 @@ class Cohorts:
             party.left.add(token)
             self._in_background(party.store.leave(terms.table, party.round, token))
             raise
-        return result.rewards.get(name_of(token)) or await self._against(terms, result, response)
+        return result.reward(name_of(token)) or await self._against(terms, result, response)
 
     async def _sit(self, terms: Terms, token: str, text: bytes) -> tuple[Seat, Seats]:
         if self._shared is not None:
@@ -253,7 +253,8 @@ class Cohorts:
         if last is None:  # whoever comes late at least meets this one
             return Result({name: Reward(None, reason="alone")}, response)
         before = Result.unpack(last)
-        return Result({name: await self._against(terms, before, response)}, before.pivot, before.pivot_reward)
+        reward = await self._against(terms, before, response)
+        return Result({name: reward}, before.pivot, before.pivot_reward, reward.totals)
 
     async def _late(self, terms: Terms, store: Seats, seat: Seat, response: Text) -> Reward:
         """Judge a latecomer against the pivot of the cohort that it missed, once that is ranked."""
@@ -263,7 +264,7 @@ class Cohorts:
             packed = await store.result(terms.table, seat.round)
             if packed is not None:
                 result = Result.unpack(packed)
-                return result.rewards.get(f"{key_of(response):016x}") or await self._against(terms, result, response)
+                return result.reward(f"{key_of(response):016x}") or await self._against(terms, result, response)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_POLL_S)
         return Reward(None, reason="deadline")
@@ -274,13 +275,13 @@ class Cohorts:
             return Reward(None, reason="alone")
         raw = terms.options.model_copy(update={"method": "pivot", "orders": "both", "scale": "raw"})
         ranking = await self._ranker.rank(terms.group((response,), result.pivot), raw, terms.judge_s)
-        gap, stderr, mean = ranking.rewards[0], ranking.standings[0].stderr, mean_of(result)
+        gap, stderr, mean, totals = ranking.rewards[0], ranking.standings[0].stderr, mean_of(result), Totals.of(ranking)
         if gap is None or failure_in(ranking):
-            return Reward(None, reason=failure_in(ranking) or why_none(ranking, 0), mean=mean)
+            return Reward(None, reason=failure_in(ranking) or why_none(ranking, 0), mean=mean, totals=totals)
         if terms.options.scale == "raw":
-            return Reward(result.pivot_reward + gap, stderr, mean=mean)
+            return Reward(result.pivot_reward + gap, stderr, mean=mean, totals=totals)
         value = math.tanh(math.atanh(result.pivot_reward) + gap / 2.0)
-        return Reward(value, (stderr or 0.0) * (1.0 - value * value) / 2.0, mean=mean)
+        return Reward(value, (stderr or 0.0) * (1.0 - value * value) / 2.0, mean=mean, totals=totals)
 
     def _may_start(self, terms: Terms) -> bool:
         """Whether comparisons may begin before the cohort is full: not where they continue the first one's deliberation."""

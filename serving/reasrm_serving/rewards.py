@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
-from reasrm.judging.group import Group, RankOptions
+from reasrm.judging.group import Group, RankOptions, Totals
 from reasrm.judging.swiss import readings_needed
 from reasrm.types import TRANSIENT, Message, NoVerdict, Ranking
 
@@ -54,35 +54,53 @@ def method_for(size: int) -> RankOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A rollout's reward with its standard error, or None and the reason why; `mean` is that of its group's judged rewards."""
+    """A rollout's reward with its standard error, or None and the reason why; `mean` is that of its group's judged rewards.
+
+    `totals` are those of the ranking that it comes from.
+    """
 
     value: float | None
     stderr: float | None = None
     reason: str | None = None
     mean: float | None = None
+    totals: Totals | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A ranked cohort: rewards by name, and its `pivot`, the middle response, whose reward is `pivot_reward`; ranked `at`, in s."""
+    """A ranked cohort: rewards by name, and its `pivot`, the middle response, whose reward is `pivot_reward`; ranked `at`, in s.
+
+    `totals` are the cohort's, None where nothing was ranked.
+    """
 
     rewards: dict[str, Reward]
     pivot: Text | None = None
     pivot_reward: float = 0.0
+    totals: Totals | None = None
     at: float = field(default_factory=time.time)
+
+    def reward(self, name: str) -> Reward | None:
+        """The reward of who is called so, with the cohort's totals; None where nobody is."""
+        found = self.rewards.get(name)
+        return None if found is None else replace(found, totals=self.totals)
 
     def pack(self) -> bytes:
         """As JSON."""
         rewards = {name: (each.value, each.stderr, each.reason, each.mean) for name, each in self.rewards.items()}
         pivot = None if self.pivot is None else pack_text(self.pivot).decode()
-        return orjson.dumps({"rewards": rewards, "pivot": pivot, "pivot_reward": self.pivot_reward, "at": self.at})
+        totals = None if self.totals is None else self.totals.model_dump()
+        return orjson.dumps(
+            {"rewards": rewards, "pivot": pivot, "pivot_reward": self.pivot_reward, "totals": totals, "at": self.at}
+        )
 
     @classmethod
     def unpack(cls, packed: bytes) -> Result:
         """What `pack` packed."""
         body = orjson.loads(packed)
         pivot = None if body["pivot"] is None else unpack_text(body["pivot"])
-        return cls({name: Reward(*each) for name, each in body["rewards"].items()}, pivot, body["pivot_reward"], body["at"])
+        totals = None if body["totals"] is None else Totals.model_validate(body["totals"])
+        rewards = {name: Reward(*each) for name, each in body["rewards"].items()}
+        return cls(rewards, pivot, body["pivot_reward"], totals, body["at"])
 
 
 def pack_text(text: Text) -> bytes:
@@ -97,9 +115,9 @@ def unpack_text(packed: bytes | str) -> Text:
 
 def result_of(names: list[str], responses: tuple[Text, ...], ranking: Ranking) -> Result:
     """Rewards by name; all of them None where a comparison failed for a passing reason: those of the rest would be others."""
-    failed = failure_in(ranking)
+    failed, totals = failure_in(ranking), Totals.of(ranking)
     if failed:
-        return Result({name: Reward(None, reason=failed) for name in names})
+        return Result({name: Reward(None, reason=failed) for name in names}, totals=totals)
     judged = [reward for reward in ranking.rewards if reward is not None]
     mean = sum(judged) / len(judged) if judged else None
     rewards = {
@@ -108,8 +126,8 @@ def result_of(names: list[str], responses: tuple[Text, ...], ranking: Ranking) -
     }
     middle = ranking.order[len(ranking.order) // 2] if ranking.order else None
     if middle is None:
-        return Result(rewards)
-    return Result(rewards, responses[middle], ranking.rewards[middle] or 0.0)
+        return Result(rewards, totals=totals)
+    return Result(rewards, responses[middle], ranking.rewards[middle] or 0.0, totals)
 
 
 def mean_of(result: Result) -> float | None:

@@ -72,11 +72,27 @@ async def test_trl_conversations_and_references_are_understood(url: str) -> None
 
 
 async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str) -> None:
-    state = SimpleNamespace(global_step=3)
-    ask = functools.partial(judge_reward, url=url, num_generations=4, trainer_state=state, wait_s=20)
-    prompts = ["one"] * 4 + ["two"] * 4
-    first, second = await asyncio.gather(ask(prompts[:6], (ANSWERS * 2)[:6]), ask(prompts[6:], (ANSWERS * 2)[6:]))
+    ask = functools.partial(judge_reward, url=url, num_generations=4, trainer_state=SimpleNamespace(global_step=3), wait_s=20)
+    prompts, logged = ["one"] * 4 + ["two"] * 4, ({}, {})
+    first, second = await asyncio.gather(
+        ask(prompts[:6], (ANSWERS * 2)[:6], log_metric=logged[0].__setitem__),
+        ask(prompts[6:], (ANSWERS * 2)[6:], log_metric=logged[1].__setitem__),
+    )
     assert order((first + second)[:4]) == order((first + second)[4:]) == [2, 0, 3, 1]
+    whole, half = logged[0], logged[1]
+    assert (whole["judge/comparisons"], half["judge/comparisons"]) == (6 + 3, 3), "over all ranks each group counts once"
+    assert (whole["judge/completion_tokens"], half["judge/completion_tokens"]) == (120 + 60, 60)
+    assert half["judge/seconds"] > 0 and half["judge/prompt_tokens"] > 0
+    assert half["judge/comparisons_without_verdict"] == 0.0 <= half["judge/cached"] <= 1.0
+
+
+async def test_a_group_that_straddles_ranks_says_whether_its_orders_agree(url: str) -> None:
+    logged: dict[str, float] = {}
+    ask = functools.partial(
+        judge_reward, url=url, num_generations=4, wait_s=20, options={"orders": "both"}, log_metric=logged.__setitem__
+    )
+    await asyncio.gather(*(ask(["q"], [each]) for each in ANSWERS))
+    assert 0.0 <= logged["judge/order_consistency"] <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -51,5 +51,5 @@ async def reward(request: Request) -> Response:
     rollout = Rollout(asked.question, asked.response, asked.reference)
     [found] = await unless_gone(request, rewards_for(request, wishes, [rollout], services.settings.timeout_s))
     value = settled(found, "null", services, "native")
-    answer = Rewarded(reward=value, stderr=found.stderr, mean=found.mean, no_verdict=found.reason)
+    answer = Rewarded(reward=value, stderr=found.stderr, mean=found.mean, no_verdict=found.reason, totals=found.totals)
     return Response(answer.model_dump_json(), media_type="application/json")
