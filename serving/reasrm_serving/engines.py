@@ -50,12 +50,21 @@ class Engines:
         """The weight versions that are known to be served."""
         return frozenset(info.weight_version for info in self._infos())
 
-    async def now(self) -> EngineInfo:
-        """What is served, as known. Where engines differ, their names are joined by "+", a name that no judgment is kept under.
+    @property
+    def known(self) -> EngineInfo | None:
+        """What is served. Where engines differ, their names are joined by "+", a name that no judgment is kept under."""
+        infos = self._infos()
+        return _together(infos) if infos else None
 
-        Raises `EngineError` or `InputError` where nothing was ever known.
+    async def now(self, deadline: float | None = None) -> EngineInfo:
+        """What is `known`; asked for until `deadline`, a time of the running loop's clock, where nothing ever was.
+
+        Raises `EngineError`, `InputError` or `TimeoutError` where that fails.
         """
-        return _together(self._infos()) if self._infos() else await self.refresh()
+        if (known := self.known) is not None:
+            return known
+        async with asyncio.timeout_at(deadline):
+            return await self.refresh()
 
     async def refresh(self) -> EngineInfo:
         """Ask all that may be asked. Raises `EngineError` or `InputError` where none answers."""

@@ -91,9 +91,10 @@ def reference_of(label: Any, wishes: Wishes) -> Text | None:
 async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollout], limit_s: float) -> list[Reward]:
     """A reward for each rollout, within `limit_s` (the framework's own patience): through cohorts, or as groups of this request."""
     services = services_of(request)
-    total = min(wishes.timeout or limit_s, limit_s)
-    info = await services.served.now()
-    context = info.max_context
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + min(wishes.timeout or limit_s, limit_s)
+    info = await services.served.now(deadline)
+    context, total = info.max_context, deadline - clock()
     if wishes.cohort is not None:
         options = _options(wishes, wishes.cohort, context)
         wait = min(wishes.wait, total / 2)

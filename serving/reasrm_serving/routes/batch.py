@@ -15,7 +15,7 @@ from reasrm.types import Judgment, NoVerdict, Options, Pair
 from reasrm_serving.openapi import BATCHED, asks
 from reasrm_serving.problems import Problem
 from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import read
+from reasrm_serving.routes.reading import deadline_of, read
 from reasrm_serving.services import Services, services_of
 from reasrm_serving.wire import BATCH_EXAMPLES, BatchRequest
 
@@ -28,11 +28,11 @@ async def batch(request: Request) -> Response:
     """Judge many pairs by the same options. Each line is a judgment with the `index` of its pair; a failed one has no verdict."""
     services = services_of(request)
     asked = await read(request, BatchRequest)
+    deadline = deadline_of(request, asked)
     if len(asked.pairs) > services.settings.max_batch:
         raise Problem(422, "invalid", f"pairs: at most {services.settings.max_batch} at once, not {len(asked.pairs)}", "pairs")
-    info = await services.served.now()
+    info = await services.served.now(deadline)
     options = asked.options(info.max_context)
-    deadline = asyncio.get_running_loop().time() + asked.within(services.settings.timeout_s)
     return StreamingResponse(_lines(services, asked.pairs, options, deadline), media_type="application/x-ndjson")
 
 

@@ -22,12 +22,12 @@ async def judge(request: Request) -> Response:
     """Judge two responses to a question: the verdict with its probability, and the whole reasoning behind it."""
     started = time.perf_counter()
     services = services_of(request)
-    asked, pair, options, key = await read_work(request)
+    (_, pair, options, key), deadline = await read_work(request)
     reply = found = await services.judge.cached(key)
     if reply is None:
         if request.headers.get("cache-control") == "only-if-cached":  # RFC 9111, 5.2.1.7
             raise Problem(504, "not_cached", "the gateway has no such judgment, and was asked not to make one")
-        async with services.slots.now(), asyncio.timeout(asked.within(services.settings.timeout_s)):
+        async with services.slots.now(), asyncio.timeout_at(deadline):
             reply = await unless_gone(request, services.judge.reply(key, pair, options))
     services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
     return respond(reply, {"x-judgment-id": key})

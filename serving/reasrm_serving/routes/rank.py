@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from reasrm.types import Comparison, Ranking, Reading
 from reasrm_serving.openapi import RANKED, asks
 from reasrm_serving.ranker import RankRequest
-from reasrm_serving.routes.reading import read, unless_gone
+from reasrm_serving.routes.reading import deadline_of, read, unless_gone
 from reasrm_serving.services import services_of
 
 router = APIRouter(tags=["judging"])
@@ -36,8 +37,9 @@ async def rank(request: Request) -> Response:
     """Rank 1 to 64 responses to one question: a reward with its standard error for each, an order, the comparisons, the cost."""
     services = services_of(request)
     asked = await read(request, RankRequest)
-    info = await services.served.now()
-    within = asked.within(services.settings.timeout_s)
+    deadline = deadline_of(request, asked)
+    info = await services.served.now(deadline)
+    within = deadline - asyncio.get_running_loop().time()
     ranking = await unless_gone(request, services.ranker.rank(asked.group, asked.ranking(info.max_context), within))
     return Response(body_of(ranking, replies=asked.replies), media_type="application/json")
 

@@ -28,20 +28,27 @@ async def read(request: Request, model: type[M]) -> M:
     return asked
 
 
-async def read_work(request: Request) -> Work:
-    """The judgment that the request asks for. Equal bodies, as loops send them again and again, are parsed once."""
+async def read_work(request: Request) -> tuple[Work, float]:
+    """The judgment that is asked for, and its deadline. Equal bodies, as loops send them again and again, are parsed once."""
     services = services_of(request)
     body = await _body(request)
-    info = await services.served.now()
-    work = services.works.get((body, info))
+    known = services.served.known
+    work = None if known is None else services.works.get((body, known))
+    asked = _parsed(body, JudgeRequest) if work is None else work.asked
+    deadline = deadline_of(request, asked)
     if work is None:
-        asked = _parsed(body, JudgeRequest)
+        info = await services.served.now(deadline)
         pair, options = asked.pair, asked.options(info.max_context)
         work = Work(asked, pair, options, await services.judge.key(pair, options))
         if len(body) <= REMEMBERED_BYTES:
             services.works[body, info] = work
-    caller.set(Caller(work.asked.run, work.asked.subset))
-    return work
+    caller.set(Caller(asked.run, asked.subset))
+    return work, deadline
+
+
+def deadline_of(request: Request, asked: Asked) -> float:
+    """When what was read just now must be answered, as a time of the running loop's clock."""
+    return asyncio.get_running_loop().time() + asked.within(services_of(request).settings.timeout_s)
 
 
 def _parsed(body: bytes, model: type[M]) -> M:

@@ -28,14 +28,13 @@ NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 async def stream(request: Request) -> Response:
     """Judge two responses and watch: `delta` events with `order`, `reply` and `text`, then one `judgment` or `error` event."""
     services = services_of(request)
-    asked, pair, options, key = await read_work(request)
+    (_, pair, options, key), deadline = await read_work(request)
     services.slots.check()
-    within = asked.within(services.settings.timeout_s)
     headers = NOT_BUFFERED | {"x-judgment-id": key}
-    return StreamingResponse(_events(services, key, pair, options, within), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(services, key, pair, options, deadline), media_type="text/event-stream", headers=headers)
 
 
-async def _events(services: Services, key: str, pair: Pair, options: Options, within_s: float) -> AsyncIterator[bytes]:
+async def _events(services: Services, key: str, pair: Pair, options: Options, deadline: float) -> AsyncIterator[bytes]:
     started = time.perf_counter()
     found = await services.judge.cached(key)
     if found is not None:
@@ -44,7 +43,7 @@ async def _events(services: Services, key: str, pair: Pair, options: Options, wi
             yield event
         return
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-    task = asyncio.create_task(_judged(services, key, pair, options, within_s, pieces))
+    task = asyncio.create_task(_judged(services, key, pair, options, deadline, pieces))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
     spoken = False
     try:
@@ -62,12 +61,12 @@ async def _events(services: Services, key: str, pair: Pair, options: Options, wi
 
 
 async def _judged(
-    services: Services, key: str, pair: Pair, options: Options, within_s: float, pieces: asyncio.Queue[bytes | None]
+    services: Services, key: str, pair: Pair, options: Options, deadline: float, pieces: asyncio.Queue[bytes | None]
 ) -> Reply:
     def emit(order: Order, number: int, text: str) -> None:
         pieces.put_nowait(_delta(order, number, text))
 
-    async with asyncio.timeout(within_s), services.slots.in_turn():
+    async with asyncio.timeout_at(deadline), services.slots.in_turn():
         return await services.judge.reply(key, pair, options, emit)
 
 
