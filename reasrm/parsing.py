@@ -27,8 +27,35 @@ _REFUSAL = re.compile(
 )
 _ITEM_START = re.compile(r"^\s*(?:\d+\s*[.)]|[-*•])\s+")
 _WEIGHT = re.compile(r"\s*[(\[]?\s*(?:weight\s*[:=]?\s*)?(\d+(?:\.\d+)?)\s*%\s*[)\]]?\s*")
+_TYPE = re.compile(r"<type>\s*(chat|reasoning)\s*</type>", re.IGNORECASE)
+_FROM_JUSTIFY = re.compile(r"<justify>.*", re.DOTALL | re.IGNORECASE)
 
 ReplyKind = Literal["rubric", "free"]
+
+
+class _Block:
+    """The text of the first `<tag>`, up to the last `</tag>` that precedes the next part; unclosed, up to that part."""
+
+    def __init__(self, tag: str, *, ends_before: tuple[str, ...]) -> None:
+        self._opening, self._closing, self._either = (re.compile(rf"<{slash}{tag}>", re.IGNORECASE) for slash in ("", "/", "/?"))
+        self._following = re.compile("|".join(f"<{name}>" for name in ends_before), re.IGNORECASE)
+
+    def of(self, body: str) -> str | None:
+        """That text in `body`, without tags of its own kind; None where it has none."""
+        opening = self._opening.search(body)
+        if opening is None:
+            return None
+        start, following = opening.end(), self._following.search(body, opening.end())
+        end = following.start() if following else len(body)
+        for closing in self._closing.finditer(body, start, end):
+            end = closing.start()
+        return self._either.sub("", body[start:end]).strip()
+
+
+_RUBRIC = _Block("rubric", ends_before=("eval", "answer"))
+_JUSTIFICATION = _Block("justify", ends_before=("eval",))
+_SOLUTION = _Block("solution", ends_before=("eval", "answer"))
+_EVALUATION = _Block("eval", ends_before=("answer",))
 
 
 def parse(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) -> Reading:
@@ -43,19 +70,19 @@ def parse(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) ->
         reason = "truncated" if truncated else "unclosed_think"
         return Reading(thinking=reply, no_verdict=NoVerdict(reason=reason, detail="no </think> in the reply"))
 
-    evaluation = _block(body, "eval", ends_before=("answer",))
+    evaluation = _EVALUATION.of(body)
     answers = _answers(body)
-    parts = Reading(
+    decided = len(answers) == 1
+    return Reading(
+        answer=answers.pop() if decided else None,
+        no_verdict=None if decided else _why_none(body, answers, truncated),
         thinking=thinking,
         task_type=_task_type(body),
-        rubric=_rubric(_block(body, "rubric", ends_before=("eval", "answer"))),
-        solution=_block(body, "solution", ends_before=("eval", "answer")),
+        rubric=_rubric(_RUBRIC.of(body)),
+        solution=_SOLUTION.of(body),
         evaluation=evaluation,
         quotes=_quotes(evaluation or ""),
     )
-    if len(answers) == 1:
-        return parts.model_copy(update={"answer": answers.pop()})
-    return parts.model_copy(update={"no_verdict": _why_none(body, answers, truncated)})
 
 
 def _split_thinking(reply: str) -> tuple[str | None, str]:
@@ -72,7 +99,7 @@ def _outside_quotes(body: str) -> str:
     def blank(match: re.Match[str]) -> str:
         # An unclosed quote must not swallow the answer that follows the evaluation.
         text = match.group(0)
-        if not re.search(rf"</{match.group(1)}_{match.group(2)}>\Z", text, re.IGNORECASE):
+        if not text.lower().endswith(f"</{match.group(1)}_{match.group(2)}>".lower()):
             cut = text.lower().rfind("</eval>")
             keep = text[cut:] if cut >= 0 else text[len(match.group(1)) + 4 :]
             return " " * (len(text) - len(keep)) + keep
@@ -101,20 +128,8 @@ def _why_none(body: str, answers: set[Side], truncated: bool) -> NoVerdict:
     return NoVerdict(reason="no_answer", detail="no <answer>[[A]]</answer> or <answer>[[B]]</answer> in the reply")
 
 
-def _block(body: str, tag: str, *, ends_before: tuple[str, ...]) -> str | None:
-    """The text of the first `<tag>`, up to the last `</tag>` that precedes the next part; unclosed, up to that part."""
-    opening = re.search(rf"<{tag}>", body, re.IGNORECASE)
-    if opening is None:
-        return None
-    following = re.search("|".join(rf"<{name}>" for name in ends_before), body[opening.end() :], re.IGNORECASE)
-    region = body[opening.end() : opening.end() + following.start()] if following else body[opening.end() :]
-    closings = list(re.finditer(rf"</{tag}>", region, re.IGNORECASE))
-    text = region[: closings[-1].start()] if closings else region
-    return re.sub(rf"</?{tag}>", "", text, flags=re.IGNORECASE).strip()
-
-
 def _task_type(body: str) -> TaskType | None:
-    match = re.search(r"<type>\s*(chat|reasoning)\s*</type>", body, re.IGNORECASE)
+    match = _TYPE.search(body)
     if match is None:
         return None
     return "chat" if match.group(1).lower() == "chat" else "reasoning"
@@ -123,10 +138,10 @@ def _task_type(body: str) -> TaskType | None:
 def _rubric(text: str | None) -> Rubric | None:
     if text is None:
         return None
-    justification = _block(text, "justify", ends_before=("eval",))
-    criteria = re.sub(r"<justify>.*", "", text, flags=re.DOTALL | re.IGNORECASE)
-    items = tuple(_rubric_item(_ITEM_START.sub("", line)) for line in criteria.splitlines() if _ITEM_START.match(line))
-    return Rubric(items=items, justification=justification, text=criteria.strip())
+    criteria = _FROM_JUSTIFY.sub("", text)
+    starts = ((line, _ITEM_START.match(line)) for line in criteria.splitlines())
+    items = tuple(_rubric_item(line[start.end() :]) for line, start in starts if start)
+    return Rubric(items=items, justification=_JUSTIFICATION.of(text), text=criteria.strip())
 
 
 def _rubric_item(line: str) -> RubricItem:
