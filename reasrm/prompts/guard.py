@@ -31,7 +31,15 @@ _CONTROL = (
 
 def fence(text: str, key: bytes) -> str:
     """The fence of `text`: eight hex digits that only the holder of `key` can compute."""
-    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()[:FENCE_CHARS]
+    keyed = _keyed(key).copy()
+    keyed.update(text.encode("utf-8", "surrogatepass"))
+    return keyed.hexdigest()[:FENCE_CHARS]
+
+
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """The hash with its key taken in, which is half of the work on a short text; to be copied, not fed."""
+    return hmac.new(key, digestmod="sha256")
 
 
 @lru_cache(maxsize=32)
@@ -55,6 +63,8 @@ def _with_backslashes(pattern: str) -> str:
 
 def escape(text: str, fixed: Sequence[str] = ()) -> str:
     """`text` with a backslash more in every look-alike; `fixed` are a pack's own delimiters. `unescape` gives it back."""
+    if not fixed and "<" not in text and "[" not in text:  # with which all of our own begin
+        return text
     return _lookalikes(tuple(fixed)).sub(lambda match: match.group(0)[0] + "\\" + match.group(0)[1:], text)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -67,9 +67,7 @@ class Pack:
         """
         single = all(len(part) == 1 and not part[0].tool_calls for part in (pair.question, pair.a, pair.b))
         template = self.user if single or self.conversation is None else self.conversation
-        values = self._values(pair, key, set(_PLACEHOLDER.findall(template)))
-        body = _PLACEHOLDER.sub(lambda match: values[match.group(1)], template)
-        user = Message(role="user", content=body)
+        user = Message(role="user", content=_filled(template, self._values(pair, key, template)))
         return (user,) if self.system is None else (Message(role="system", content=self.system), user)
 
     def prefill(self, pair: Pair) -> str:
@@ -78,29 +76,18 @@ class Pack:
             return ""
         return f"<type>Chat</type>\n<rubric>\n{escape(pair.rubric.strip())}\n</rubric>\n"
 
-    def _values(self, pair: Pair, key: bytes, wanted: set[str]) -> Mapping[str, str]:
-        """The texts behind the placeholders in `wanted`."""
+    def _values(self, pair: Pair, key: bytes, template: str) -> Mapping[str, str]:
+        """The texts behind the placeholders of `template`."""
+        question, a, b = (fence(_plain(part), key) if self.fenced else "" for part in (pair.question, pair.a, pair.b))
         parts = {
-            "question": pair.question,
-            "response_a": pair.a,
-            "response_b": pair.b,
-            "conversation_a": pair.question + pair.a,
-            "conversation_b": pair.question + pair.b,
+            "question": (pair.question, question),
+            "response_a": (pair.a, a),
+            "response_b": (pair.b, b),
+            "conversation_a": (pair.question + pair.a, a),
+            "conversation_b": (pair.question + pair.b, b),
         }
-        raw = {name: _plain(messages) for name, messages in parts.items() if name in wanted or name in _TEXTS[:3]}
-        fences = dict(zip(_FENCES, (self._fence(raw[name], key) for name in ("question", "response_a", "response_b")), strict=True))
-        marks = {
-            "question": fences["fence_question"],
-            "response_a": fences["fence_a"],
-            "response_b": fences["fence_b"],
-            "conversation_a": fences["fence_a"],
-            "conversation_b": fences["fence_b"],
-        }
-        texts = {name: self._text(parts[name], marks[name]) for name in raw}
-        return texts | fences | {"given_rubric": self._given(pair)}
-
-    def _fence(self, text: str, key: bytes) -> str:
-        return fence(text, key) if self.fenced else ""
+        texts = {name: self._text(*parts[name]) for name in _pieces(template)[1::2] if name in parts}
+        return texts | {"fence_question": question, "fence_a": a, "fence_b": b, "given_rubric": self._given(pair)}
 
     def _text(self, messages: tuple[Message, ...], mark: str) -> str:
         """One plain turn as it is; several, or tool calls, as a transcript whose labels carry the fence."""
@@ -126,8 +113,18 @@ class Pack:
             return ""
         if self.given_rubric is None:
             raise InputError(f"prompt pack {self.name!r} has no rubric.txt, so it takes no rubric of your own", field="rubric")
-        values = {"rubric": escape(pair.rubric.strip(), self.fixed)}
-        return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.given_rubric)
+        return _filled(self.given_rubric, {"rubric": escape(pair.rubric.strip(), self.fixed)})
+
+
+@lru_cache(maxsize=64)
+def _pieces(template: str) -> Sequence[str]:
+    """`template` cut at its placeholders: texts, and between every two of them a placeholder's name."""
+    return _PLACEHOLDER.split(template)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    pieces = _pieces(template)
+    return "".join(values[piece] if at % 2 else piece for at, piece in enumerate(pieces))
 
 
 def _label(what: str, mark: str) -> str:
