@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import reduce
 
 from reasrm.parsing import parse, verdict_probability
 from reasrm.prompts import Pack
@@ -27,8 +28,8 @@ from reasrm.types import (
 Flow = Generator[list[Ask], list[Answer], Judgment]
 
 
-def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes, *, vote: int = 0) -> Ask:
-    """The prompt that shows `pair` in `order`; `vote` moves the seed, so that votes differ and repeat."""
+def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes) -> Ask:
+    """The prompt that shows `pair` in `order`."""
     shown = pair if order == "ab" else pair.swapped()
     return Ask(
         messages=pack.render(shown, key),
@@ -36,7 +37,7 @@ def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes, 
         temperature=options.temperature,
         top_p=options.top_p,
         max_tokens=options.max_tokens,
-        seed=None if options.temperature == 0.0 else options.seed + vote,
+        seed=None if options.temperature == 0.0 else options.seed,
     )
 
 
@@ -71,7 +72,7 @@ def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence
         model=known.model if known else "",
         weight_version=known.weight_version if known else "",
         prompt_digest=pack.digest,
-        usage=sum((opinion.usage for opinion in opinions), Usage()),
+        usage=reduce(Usage.__add__, (opinion.usage for opinion in opinions)),
         seconds=seconds,
     )
 

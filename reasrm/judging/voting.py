@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, why_none
 from reasrm.prompts import Pack
-from reasrm.types import Answer, NoVerdict, Opinion, Options, Order, Outcome, Pair, Verdict
+from reasrm.types import Answer, Ask, NoVerdict, Opinion, Options, Order, Outcome, Pair, Verdict
 
 
 def voting(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
@@ -18,15 +18,22 @@ def voting(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
     opinions: list[Opinion] = []
     answers: list[Answer] = []
     seconds = 0.0
+    turns: tuple[Order, ...] = ("ab", "ba") if options.orders == "both" else ("ab",)
+    shown: dict[Order, Ask] = {order: ask_for(pair, order, options, pack, key) for order in turns}
     while wave := fewest_to_decide(opinions, options.votes):
         votes = range(len(opinions), len(opinions) + wave)
-        orders: list[Order] = ["ba" if options.orders == "both" and vote % 2 else "ab" for vote in votes]
-        asks = [ask_for(pair, order, options, pack, key, vote=vote) for vote, order in zip(votes, orders, strict=True)]
+        orders: list[Order] = [turns[vote % len(turns)] for vote in votes]
+        asks = [_seeded(shown[order], vote) for vote, order in zip(votes, orders, strict=True)]
         got = yield asks
         opinions += [opinion_of(ask, order, answer, pack) for ask, order, answer in zip(asks, orders, got, strict=True)]
         answers += got
         seconds += max(answer.seconds for answer in got)
     return judgment_of(_majority(opinions), opinions, answers, pack, seconds)
+
+
+def _seeded(ask: Ask, vote: int) -> Ask:
+    """`ask` with its seed moved on, so that votes differ and repeat."""
+    return ask if vote == 0 or ask.seed is None else ask.model_copy(update={"seed": ask.seed + vote})
 
 
 def _count(opinions: Sequence[Opinion]) -> tuple[int, int]:
