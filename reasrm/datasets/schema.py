@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -31,7 +32,7 @@ class Schema:
         """`row` as an example; where the row does not say its subset, its file's name does. Raises InputError."""
         fields = self.fields(row)
         if file and not fields.get("subset"):
-            fields["subset"] = PurePath(file).name.partition(".")[0].removesuffix("_filtered")
+            fields["subset"] = _subset_of(file)
         try:
             example = Example.model_validate(fields)
             example.text.encode()
@@ -43,6 +44,11 @@ class Schema:
             half = ord(error.object[error.start])
             raise InputError(f"a text holds U+{half:04X}, half of a surrogate pair: it was cut inside a character") from None
         return example
+
+
+@lru_cache(maxsize=64)
+def _subset_of(file: str) -> str:
+    return PurePath(file).name.partition(".")[0].removesuffix("_filtered")
 
 
 def _schema(name: str, columns: str, fields: Callable[[Row], dict[str, Any]], fits: Callable[[Row], bool] | None = None) -> Schema:

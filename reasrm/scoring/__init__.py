@@ -12,7 +12,7 @@ from reasrm.scoring.judges import Address, Connected, connect
 from reasrm.scoring.limiter import Limiter
 from reasrm.scoring.progress import Progress, to_stderr
 from reasrm.scoring.rows import How, judge_row
-from reasrm.scoring.run import Job, Scoring, finish, open_journal, prepare
+from reasrm.scoring.run import Job, Scoring, collecting_rarely, finish, open_journal, prepare
 from reasrm.scoring.tally import Tally
 
 __all__ = ["Address", "Connected", "How", "Job", "Limiter", "Tally", "connect", "score", "score_with"]
@@ -35,7 +35,7 @@ async def score_with(
 ) -> Tally:
     """`score` with a judge that is connected already; its requests keep within `limiter`."""
     found = prepare(job, say or to_stderr)
-    with open_journal(job, found, connected.identity) as journal:
+    with collecting_rarely(), open_journal(job, found, connected.identity) as journal:
         with Progress(found.rows, journal.done.count, say=say, quiet=quiet) as progress:
             scoring = Scoring(
                 job,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from reasrm.datasets import Entry
 
@@ -15,28 +14,27 @@ def together(entries: Iterable[Entry], rows: int = ROWS, limit: int = BYTES) -> 
 
     Groups keep the order of their first rows; the first of all is never put back. Rows without an example go on their own.
     """
-    groups: dict[bytes, list[Entry]] = {}
-    held = size = 0
+    groups: dict[Hashable, list[tuple[Entry, int]]] = {}
+    held = total = 0
     for entry in entries:
-        groups.setdefault(_question(entry), []).append(entry)
+        size = _size(entry)
+        groups.setdefault(_question(entry), []).append((entry, size))
         held += 1
-        size += _size(entry)
-        while held >= rows or size >= limit:
-            released = groups.pop(next(iter(groups)))
-            held -= len(released)
-            size -= sum(map(_size, released))
-            yield from released
+        total += size
+        while held >= rows or total >= limit:
+            for released, size in groups.pop(next(iter(groups))):
+                held -= 1
+                total -= size
+                yield released
     for group in groups.values():
-        yield from group
+        yield from (entry for entry, _ in group)
 
 
-def _question(entry: Entry) -> bytes:
+def _question(entry: Entry) -> Hashable:
+    """What rows that share a question have in common; it refers to the texts and holds no copy of them."""
     if entry.example is None:
-        return b"%d" % entry.index
-    digest = hashlib.blake2b(digest_size=16)
-    for message in entry.example.question:
-        digest.update(f"{message.role}\0{message.content}\0".encode())
-    return digest.digest()
+        return entry.index
+    return tuple((message.role, message.content) for message in entry.example.question)
 
 
 def _size(entry: Entry) -> int:

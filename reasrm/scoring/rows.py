@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from reasrm.datasets import Entry, Example
 from reasrm.errors import InputError, Refused, TooLong
-from reasrm.results import Compared, Scored, drawn_order
+from reasrm.results import Compared, Scored, Who, drawn_order
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge
 
 
@@ -85,8 +85,8 @@ async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any
 def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
     """Who judged, as the first judgment that knows it says, and the tokens of all."""
     known = next((judgment for judgment in judgments if judgment.model), None)
-    who = {} if known is None else known.model_dump(include={"model", "weight_version", "prompt_digest"})
-    return who | {
+    who = Who("") if known is None else Who(known.model, known.weight_version, known.prompt_digest)
+    return who._asdict() | {
         "prompt_tokens": sum(judgment.usage.prompt_tokens for judgment in judgments),
         "completion_tokens": sum(judgment.usage.completion_tokens for judgment in judgments),
     }

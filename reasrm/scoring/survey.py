@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from reasrm.datasets import DataSet
 from reasrm.errors import InputError
 
+_to_json = json.JSONEncoder(default=str, separators=(",", ":")).encode
+
 
 @dataclass(slots=True)
 class Survey:
@@ -42,7 +44,7 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
     seen = _Seen()
     for entry in data:
         found.rows += 1
-        digest.update(json.dumps([entry.row, entry.error], default=str, separators=(",", ":")).encode())
+        digest.update(_to_json([entry.row, entry.error]).encode())
         if entry.example is None:
             if fail_fast:
                 raise InputError(f"{entry.where}: {entry.error}")
