@@ -5,7 +5,8 @@
     share of the time; (c) seconds of RM-R1's way (read all, one batch, write at the end) over those of `reasrm score`, at the same
     engine, and what each has left when it is killed half way.
 
-Run: python bench/scoring.py [--pairs 200] [--rounds 3] [--rows 1000000]
+Run: python bench/scoring.py [--part all|engine|rows] [--pairs 200] [--rounds 3] [--rows 1000000]
+(b) alone and short: python bench/scoring.py --part rows --rows 100000
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ Journal.append = timed(Journal.append)
 source, output, orders = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 limiter = Limiter()
 judge = EngineJudge(LimitedCompleter(AtOnce(), limiter), load_pack("rubric"), b"key")
-start = time.perf_counter()
+start, processor = time.perf_counter(), time.process_time()
 tally = asyncio.run(
     score_with(Job(DataSet(source), output, How(Options(orders=orders))), Connected(judge, {}), limiter=limiter, quiet=True)
 )
-seconds = time.perf_counter() - start
+seconds, processor = time.perf_counter() - start, time.process_time() - processor
 status = Path("/proc/self/status").read_text()  # ru_maxrss would also count the process that started this one
 peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-print(json.dumps({"rows": tally.rows, "seconds": seconds, "journal": spent, "rss_mb": peak}))
+print(json.dumps({"rows": tally.rows, "seconds": seconds, "processor": processor, "journal": spent, "rss_mb": peak}))
 """
 
 
@@ -188,8 +189,57 @@ def at_once(folder: Path, rows: int, orders: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+def engine_part(pairs: int, rounds: int, folder: Path, console: Console) -> dict[str, Any]:
+    """(a) and (c): the figures at one SGLang."""
+    engine = Sglang(make_tiny_model(folder / "model"), folder / "sglang.log")
+    try:
+        source = write_pairs(folder / "pairs.jsonl", pairs, words=20)
+        seen = asyncio.run(at_an_engine(engine, source, folder, rounds))
+        batch_s = median(seconds for _, seconds in seen["RM-R1's way"])
+        safe = rows_left_when_killed(engine, source, folder, 2.0 + batch_s / 2)
+    finally:
+        engine.stop()
+    rates = {name: median(tokens / seconds for tokens, seconds in each) for name, each in seen.items()}
+    bare = max(rate for name, rate in rates.items() if name.startswith("bare"))
+    table = Table("at the same SGLang", "tokens/s", "share", "seconds", title=f"{pairs} pairs, both orders", title_justify="left")
+    for name, each in seen.items():
+        table.add_row(name, f"{rates[name]:,.0f}", f"{rates[name] / bare:.3f}", f"{median(s for _, s in each):.2f}")
+    console.print(table)
+    console.print(f"killed half way: reasrm score keeps {safe} of {pairs} rows, RM-R1's way none\n")
+    scored_s = median(seconds for _, seconds in seen["reasrm score"])
+    return {
+        "engine_share": round(rates["reasrm score"] / bare, 3),
+        "vs_rm_r1": round(batch_s / scored_s, 3),
+        "rows_safe_when_killed_half_way": round(safe / pairs, 3),
+    }
+
+
+def rows_part(rows: int, folder: Path, console: Console) -> dict[str, Any]:
+    """(b): the figures at an engine that answers at once, up to `rows` rows."""
+    sizes = [size for size in (10_000, 100_000) if size < rows] + [rows]
+    runs = {size: at_once(folder, size, "ab") for size in sizes}
+    both = at_once(folder, min(rows, BOTH_ROWS), "both")
+    table = Table("rows, engine that answers at once", "rows/s", "µs of processor a row", "peak MB", "journal")
+    for size, run in [*((f"{size:,}", run) for size, run in runs.items()), (f"{both['rows']:,}, both orders", both)]:
+        rate, each, share = run["rows"] / run["seconds"], 1e6 * run["processor"] / run["rows"], run["journal"] / run["seconds"]
+        table.add_row(size, f"{rate:,.0f}", f"{each:.0f}", f"{run['rss_mb']:.0f}", f"{share:.1%}")
+    console.print(table)
+    smallest, largest = runs[sizes[0]], runs[sizes[-1]]
+    return {
+        "rows_per_s": round(largest["rows"] / largest["seconds"]),
+        "rows_per_s_both_orders": round(both["rows"] / both["seconds"]),
+        "processor_us_per_row": round(1e6 * largest["processor"] / largest["rows"]),
+        "rss_ratio_1m_over_10k": round(largest["rss_mb"] / smallest["rss_mb"], 3),
+        "rss_mb": round(largest["rss_mb"]),
+        "journal_share": round(largest["journal"] / largest["seconds"], 3),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--part", choices=("all", "engine", "rows"), default="all", help="engine: (a) and (c); rows: (b), without SGLang"
+    )
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -198,44 +248,10 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        engine = Sglang(make_tiny_model(folder / "model"), folder / "sglang.log")
-        try:
-            source = write_pairs(folder / "pairs.jsonl", given.pairs, words=20)
-            seen = asyncio.run(at_an_engine(engine, source, folder, given.rounds))
-            batch_s = median(seconds for _, seconds in seen["RM-R1's way"])
-            safe = rows_left_when_killed(engine, source, folder, 2.0 + batch_s / 2)
-        finally:
-            engine.stop()
-        rates = {name: median(tokens / seconds for tokens, seconds in each) for name, each in seen.items()}
-        bare = max(rate for name, rate in rates.items() if name.startswith("bare"))
-        table = Table(
-            "at the same SGLang", "tokens/s", "share", "seconds", title=f"{given.pairs} pairs, both orders", title_justify="left"
-        )
-        for name, each in seen.items():
-            table.add_row(name, f"{rates[name]:,.0f}", f"{rates[name] / bare:.3f}", f"{median(s for _, s in each):.2f}")
-        console.print(table)
-        console.print(f"killed half way: reasrm score keeps {safe} of {given.pairs} rows, RM-R1's way none\n")
-        scored_s = median(seconds for _, seconds in seen["reasrm score"])
-        figures |= {"engine_share": round(rates["reasrm score"] / bare, 3), "vs_rm_r1": round(batch_s / scored_s, 3)}
-
-        sizes = [size for size in (10_000, 100_000) if size < given.rows] + [given.rows]
-        runs = {size: at_once(folder, size, "ab") for size in sizes}
-        both = at_once(folder, BOTH_ROWS, "both")
-        table = Table("rows, engine that answers at once", "rows/s", "peak MB", "journal")
-        for size, run in [*((f"{size:,}", run) for size, run in runs.items()), (f"{BOTH_ROWS:,}, both orders", both)]:
-            table.add_row(
-                size, f"{run['rows'] / run['seconds']:,.0f}", f"{run['rss_mb']:.0f}", f"{run['journal'] / run['seconds']:.1%}"
-            )
-        console.print(table)
-        largest = runs[sizes[-1]]
-        figures |= {
-            "rows_per_s": round(largest["rows"] / largest["seconds"]),
-            "rows_per_s_both_orders": round(both["rows"] / both["seconds"]),
-            "rss_ratio_1m_over_10k": round(largest["rss_mb"] / runs[sizes[0]]["rss_mb"], 3),
-            "rss_mb": round(largest["rss_mb"]),
-            "journal_share": round(largest["journal"] / largest["seconds"], 3),
-            "rows_safe_when_killed_half_way": round(safe / given.pairs, 3),
-        }
+        if given.part != "rows":
+            figures |= engine_part(given.pairs, given.rounds, folder, console)
+        if given.part != "engine":
+            figures |= rows_part(given.rows, folder, console)
     print(json.dumps(figures))
 
 
