@@ -11,7 +11,9 @@ import asyncio
 import json
 import logging
 import math
+import os
 import sys
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from reasrm.types import NoVerdict, Ranking
 
 __all__ = ["GatewayPairJudge", "judge_reward", "win_rate_callback"]
 log = logging.getLogger("reasrm.rewards")
+_PROCESS = uuid.uuid4().hex
 
 
 async def judge_reward(
@@ -36,7 +39,7 @@ async def judge_reward(
     url: str,
     num_generations: int | None = None,
     token: str | None = None,
-    run: str = "trl",
+    run: str | None = None,
     reference_column: str | None = None,
     timeout_s: float = 300.0,
     wait_s: float = 60.0,
@@ -50,6 +53,7 @@ async def judge_reward(
     Bind `url` and `num_generations` with `functools.partial`; the result can be pickled. Prompts and completions are TRL's: texts
     or messages. TRL hands over the local slice of a batch: whole groups in it are ranked at once; one that straddles ranks is
     gathered by the gateway from all of them, `wait_s` seconds at most (without `num_generations` a group is what the slice holds).
+    `run` keeps training jobs apart; without it the ranks of this one draw a name that no other has.
     `reference_column` names a data set column with an answer to measure from; `options` are fields of `POST /v1/rank`.
     Whatever fails is None, logged and counted in the metrics `judge/...`, and never stops the training. Raises `InputError` for an
     address that is none.
@@ -57,7 +61,7 @@ async def judge_reward(
     judge = judge_at(url, token, timeout_s)
     references = [None] * len(prompts) if reference_column is None else _column(columns, reference_column)
     asked = dict(options or {})
-    step = f"{run}/{getattr(trainer_state, 'global_step', '')}"
+    step = f"{run or _this_job()}/{getattr(trainer_state, 'global_step', '')}"
     tally = _Tally()
     work: list[asyncio.Future[list[float | None]]] = []
     for members in _groups(prompts, references, num_generations):
@@ -75,6 +79,20 @@ async def judge_reward(
         for name, value in tally.metrics(len(prompts)).items():
             log_metric(f"judge/{name}", value)
     return rewards
+
+
+def _this_job() -> str:
+    """A name that all ranks of this training job share and no other job has.
+
+    One rank draws it, and all read it in the store through which they found each other, whatever launched them. (Names and ports
+    that launchers set are not different for each job, and a collective in the middle of a step could meet another.)
+    """
+    mine = f"{_PROCESS}-{os.getpid()}"
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return mine
+    store = distributed.distributed_c10d._get_default_store()
+    return store.compare_set("reasrm/run", "", mine).decode()
 
 
 def _column(columns: Mapping[str, Any], name: str) -> list[Any]:

@@ -67,8 +67,8 @@ def test_groups_that_straddle_two_ranks_get_their_rewards(engine: ScriptedEngine
     assert len(steps) == 2
     assert all(entry["judge/no_verdict"] == 0.0 for entry in steps)
     assert any(entry["reward_std"] > 0.01 for entry in steps)
-    assert all(entry["judge/seconds"] > 0 for entry in steps if "judge/comparisons" in entry)
-    assert any("judge/comparisons" in entry for entry in steps), "each rank logs its share of what was compared"
+    assert all(entry["judge/seconds"] > 0 and entry["judge/completion_tokens"] > 0 for entry in steps)
+    assert any(entry["judge/comparisons"] > 1 for entry in steps), "whole groups were compared, not each rank's half of them"
 
 
 @pytest.mark.parametrize("ranks", [1, 2], ids=["one rank", "two ranks"])
