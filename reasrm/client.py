@@ -51,7 +51,7 @@ class Judge:
     """A gateway at `url`; `token` is its API key. Use as an async context manager, or call `aclose`.
 
     429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of one's own loses nothing. A gateway that
-    is away, or has no engine (502, 503), is asked again for `away_s` seconds; `pairs`, which streams, is not.
+    is away, or has no engine (502, 503), is asked again for `away_s` seconds from then on; of many pairs those that are left.
     """
 
     def __init__(
@@ -99,21 +99,27 @@ class Judge:
     async def pairs(self, pairs: Iterable[Pair], **options: Any) -> AsyncIterator[tuple[int, Judgment]]:
         """Judge many in one request; yield (index, judgment) in the order in which they finish."""
         shared = checked(Options, **options).model_dump(mode="json", exclude_unset=True)
-        body = {"pairs": [pair.model_dump(mode="json", exclude_none=True) for pair in pairs], **shared, **self._envelope()}
-        for attempt in range(self._busy_retries + 1):
+        left = {index: pair.model_dump(mode="json", exclude_none=True) for index, pair in enumerate(pairs)}
+        patience = _Patience(self._busy_retries, self._away_s)
+        while left:
+            content = encoded({"pairs": [*left.values()], **shared, **self._envelope()})
             try:
-                async with self._http.stream("POST", f"{self.url}/v1/judge/batch", content=encoded(body)) as response:
+                async with self._http.stream("POST", f"{self.url}/v1/judge/batch", content=content) as response:
                     if response.status_code == 200:
+                        sent = [*left]
                         async for line in response.aiter_lines():
-                            if line:
-                                yield _read(response, lambda line=line: _indexed(json.loads(line)))
+                            index, judgment = _read(response, lambda line=line, sent=sent: _indexed(json.loads(line), sent))
+                            del left[index]
+                            patience = _Patience(self._busy_retries, self._away_s)
+                            yield index, judgment
                         return
                     await response.aread()
             except httpx.HTTPError as error:
-                raise _unreachable(self.url, error) from error
-            if response.status_code != 429 or attempt == self._busy_retries:
-                raise _refusal(response)
-            await asyncio.sleep(_pause_s(response))
+                if not await patience.after(error):
+                    raise _unreachable(self.url, error) from error
+            else:
+                if not await patience.after(response):
+                    raise _refusal(response)
 
     async def rank(self, question: Text, responses: Sequence[Text], **options: Any) -> Ranking:
         """Rank 1 to 64 `responses` to one `question`; `options` are the fields of the gateway's `POST /v1/rank`."""
@@ -157,21 +163,45 @@ class Judge:
         return {"timeout_s": self._timeout_s} | ({"run": self._run} if self._run else {})
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        content, busy = encoded(body), 0
-        patient_until = time.monotonic() + self._away_s
+        content, patience = encoded(body), _Patience(self._busy_retries, self._away_s)
         while True:
-            pause_s = random.uniform(0.5, 1.5)
             try:
                 response = await self._http.post(self.url + path, content=content)
             except httpx.HTTPError as error:
-                if time.monotonic() + pause_s > patient_until:
+                if not await patience.after(error):
                     raise _unreachable(self.url, error) from error
             else:
-                if response.status_code == 429 and busy < self._busy_retries:
-                    busy, pause_s = busy + 1, _pause_s(response)
-                elif response.status_code not in (502, 503) or time.monotonic() + pause_s > patient_until:
+                if not await patience.after(response):
                     return response
+
+
+class _Patience:
+    """How often a busy gateway is asked again, and for how many seconds one that is away, from when it was first seen to be."""
+
+    def __init__(self, busy_retries: int, away_s: float) -> None:
+        self._busy_left, self._away_s = busy_retries, away_s
+        self._until: float | None = None
+
+    async def after(self, said: httpx.Response | httpx.HTTPError) -> bool:
+        """Whether to ask again, once a pause is over."""
+        if isinstance(said, httpx.Response) and said.status_code == 429:
+            self._busy_left -= 1
+            pause_s = _pause_s(said)
+            again = self._busy_left >= 0
+        else:
+            pause_s = random.uniform(0.5, 1.5)
+            self._until = self._until or time.monotonic() + self._away_s
+            again = _is_away(said) and time.monotonic() + pause_s <= self._until
+        if again:
             await asyncio.sleep(pause_s)
+        return again
+
+
+def _is_away(said: httpx.Response | httpx.HTTPError) -> bool:
+    """Whether that is what a gateway says that is being restarted, or whose engine is; one that took too long is not away."""
+    if isinstance(said, httpx.Response):
+        return said.status_code in (502, 503)
+    return not isinstance(said, httpx.ReadTimeout)
 
 
 class SyncJudge:
@@ -259,8 +289,9 @@ def _read_judgment(body: dict[str, Any]) -> Judgment:
     return Judgment.model_validate(_known(Judgment, body))
 
 
-def _indexed(entry: dict[str, Any]) -> tuple[int, Judgment]:
-    return entry.pop("index"), _read_judgment(entry)
+def _indexed(entry: dict[str, Any], sent: Sequence[int]) -> tuple[int, Judgment]:
+    """A line of a batch, with the index of its pair among those that were `sent`."""
+    return sent[entry.pop("index")], _read_judgment(entry)
 
 
 def _judgment(response: httpx.Response) -> Judgment:

@@ -9,7 +9,7 @@ from typing import Any
 
 from reasrm.client import SyncJudge, checked
 from reasrm.errors import GatewayError
-from reasrm.rewards.rollouts import question_of, response_of
+from reasrm.rewards.rollouts import patient, question_of, response_of
 from reasrm.types import Pair
 
 log = logging.getLogger("reasrm.rewards")
@@ -23,7 +23,7 @@ class GatewayPairJudge:
     def __init__(
         self, url: str, *, token: str | None = None, timeout_s: float = 300.0, options: Mapping[str, Any] | None = None
     ) -> None:
-        self._settings: dict[str, Any] = {"url": url, "token": token, "timeout_s": timeout_s}
+        self._settings: dict[str, Any] = {"url": url} | patient(token, timeout_s)
         self._options = dict(options or {})
         self._judge: SyncJudge | None = None
 
@@ -39,7 +39,8 @@ class GatewayPairJudge:
     def judge(self, prompts: Sequence[Any], completions: Sequence[Sequence[Any]], shuffle_order: bool = True) -> list[int]:
         """For each prompt the index (0 or 1) of its better completion, -1 where there is no verdict.
 
-        `shuffle_order` shows half of the pairs swapped and turns their verdicts back; -1 stays -1. A gateway that is away gives -1.
+        `shuffle_order` shows half of the pairs swapped and turns their verdicts back; -1 stays -1. A gateway that is away gives -1,
+        once it was waited for.
         Raises `InputError` for a prompt or completion that is none.
         """
         swapped = [shuffle_order and random.random() < 0.5 for _ in prompts]

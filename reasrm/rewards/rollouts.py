@@ -16,15 +16,17 @@ _JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], Judg
 
 
 def judge_at(url: str, token: str | None, timeout_s: float) -> Judge:
-    """The running loop's client of the gateway at `url`: opened when it is first asked for, so that what asks can be pickled.
-
-    A gateway that is away, as while it is restarted, is waited for: `AWAY_S` seconds, or `timeout_s` if they are fewer.
-    """
+    """The running loop's client of the gateway at `url`: opened when it is first asked for, so that what asks can be pickled."""
     judges = _JUDGES.setdefault(asyncio.get_running_loop(), {})
     place = (url, token, timeout_s)
     if place not in judges:
-        judges[place] = Judge(url, token=token, timeout_s=timeout_s, away_s=min(timeout_s, AWAY_S))
+        judges[place] = Judge(url, **patient(token, timeout_s))
     return judges[place]
+
+
+def patient(token: str | None, timeout_s: float) -> dict[str, Any]:
+    """A client's settings: a gateway that is away, as while it is restarted, is waited for `AWAY_S` seconds at most."""
+    return {"token": token, "timeout_s": timeout_s, "away_s": min(timeout_s, AWAY_S)}
 
 
 def question_of(prompt: Any) -> Any:

@@ -6,19 +6,22 @@ import asyncio
 import functools
 import inspect
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
 from reasrm.errors import GatewayError, InputError
 from reasrm.rewards.rollouts import response_of
 from reasrm.rewards.slime import batched_custom_rm
-from reasrm.rewards.trl import GatewayPairJudge, _groups, judge_reward
+from reasrm.rewards.trl import GatewayPairJudge, _groups, _this_job, judge_reward
 from reasrm.rewards.verl import compute_score
-from tests.components import free_port
+from tests.components import ROOT, free_port
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
 STRENGTHS = [2, 5, 1, 3]
@@ -86,6 +89,25 @@ async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str)
     assert half["judge/comparisons_without_verdict"] == 0.0 <= half["judge/cached"] <= 1.0
 
 
+def test_jobs_without_a_run_of_their_own_are_kept_apart() -> None:
+    told = [sys.executable, "-c", "from reasrm.rewards.trl import _this_job; print(_this_job())"]
+    others = {subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
+    assert len(others | {_this_job(), _this_job()}) == 3
+
+
+def test_the_ranks_of_a_job_take_the_name_that_the_first_of_them_drew() -> None:
+    store = dist.HashStore()
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        shared = dist.distributed_c10d._get_default_store()
+        shared.set("reasrm/run", "drawn by another rank")
+        assert _this_job() == "drawn by another rank"
+        shared.delete_key("reasrm/run")
+        assert _this_job() == shared.get("reasrm/run").decode() != "drawn by another rank"
+    finally:
+        dist.destroy_process_group()
+
+
 async def test_a_group_that_straddles_ranks_says_whether_its_orders_agree(url: str) -> None:
     logged: dict[str, float] = {}
     ask = functools.partial(
@@ -130,7 +152,7 @@ def test_the_reward_can_be_pickled_and_is_seen_to_be_async() -> None:
     reward = functools.partial(judge_reward, url="http://127.0.0.1:9", num_generations=4)
     assert inspect.iscoroutinefunction(reward)
     assert pickle.loads(pickle.dumps(reward)).keywords == reward.keywords
-    judge = GatewayPairJudge("http://127.0.0.1:9")
+    judge = GatewayPairJudge("http://127.0.0.1:9", timeout_s=1)
     assert judge.judge(["q"], [["a", "b"]]) == [-1]
     assert pickle.loads(pickle.dumps(judge)).judge(["q"], [["a", "b"]]) == [-1]
 
@@ -140,6 +162,16 @@ def test_the_pair_judge_names_the_better_completion_whichever_way_it_was_shown(u
     judge = GatewayPairJudge(url)
     pairs = [["answer 1", "answer 4"], ["answer 4", "answer 1"]] * 8
     assert judge.judge([f"q{i}" for i in range(16)], pairs, shuffle_order=shuffle) == [1, 0] * 8
+    judge.close()
+
+
+async def test_the_pair_judge_waits_for_a_gateway_that_is_just_being_started(engine: ScriptedEngine, tmp_path: Path) -> None:
+    port = free_port()
+    judge = GatewayPairJudge(f"http://127.0.0.1:{port}")
+    waiting = asyncio.create_task(asyncio.to_thread(judge.judge, ["q"], [["answer 1", "answer 4"]]))
+    await asyncio.sleep(0.5)
+    with gateway(engine, tmp_path, at=port):
+        assert await waiting == [1]
     judge.close()
 
 

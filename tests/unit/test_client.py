@@ -28,7 +28,7 @@ def answering(answers: Answers) -> Iterator[str]:
             self.rfile.read(int(self.headers["content-length"]))
             status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
             self.send_response(status)
-            for name, value in (headers | {"content-length": str(len(body))}).items():
+            for name, value in ({"content-length": str(len(body))} | headers).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -108,6 +108,21 @@ async def test_a_patient_client_waits_for_a_gateway_that_has_no_engine_yet() -> 
         async with Judge(url) as judge:
             with pytest.raises(GatewayError, match="no engine"):
                 await judge.reward("q", "a", cohort=2)
+
+
+async def test_of_a_batch_that_broke_off_a_patient_client_asks_for_the_rest() -> None:
+    line = json.dumps({"index": 1} | VERDICT).encode() + b"\n"
+    rest = json.dumps({"index": 0} | VERDICT | {"model": "after"}).encode() + b"\n"
+    pairs = [Pair.of("q", f"a{i}", "b") for i in range(2)]
+    answers: Answers = [(200, {"content-length": "9999"}, line), (503, {}, b"{}"), (200, {}, rest)]
+    with answering(answers) as url:
+        async with Judge(url, away_s=30) as judge:
+            got = [(index, judgment.model) async for index, judgment in judge.pairs(pairs)]
+    assert got == [(1, ""), (0, "after")]
+    with answering([(200, {"content-length": "9999"}, line)]) as url:
+        async with Judge(url) as judge:
+            with pytest.raises(GatewayUnreachable, match="broke"):
+                _ = [each async for each in judge.pairs(pairs)]
 
 
 async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
