@@ -186,6 +186,16 @@ async def test_slime_reads_a_number_or_the_key_it_names(url: str) -> None:
     assert keyed == pytest.approx(numbers)
 
 
+@pytest.mark.parametrize(("label", "shown"), [(7, "7"), (2.5, "2.5"), (True, "true"), ("answer 7", "answer 7")])
+async def test_a_label_that_is_a_number_is_a_reference_too(url: str, engine: ScriptedEngine, label: Any, shown: str) -> None:
+    async with SlimeRm(f"{url}/remote_rm?reference=label") as slime:
+        [reward] = await slime.rewards([SimpleNamespace(prompt="Q", response="answer 1", label=label)])
+    assert isinstance(reward, float)
+    assert any(f"\n{shown}\n" in text for text in engine.texts)
+    body = {"prompt": "Q", "response": "answer 1", "label": {"answer": label}}
+    assert "texts or numbers" in httpx.post(f"{url}/remote_rm?reference=label", json=body).text
+
+
 async def test_slime_waits_out_an_engine_that_is_away_for_seconds(url: str, engine: ScriptedEngine) -> None:
     httpx.get(f"{url}/v1/models")
     engine.down = True

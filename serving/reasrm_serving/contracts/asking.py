@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -80,12 +81,13 @@ def text_of(value: Any, role: Literal["user", "assistant"], field: str) -> Text:
 
 
 def reference_of(label: Any, wishes: Wishes) -> Text | None:
-    """The label as a reference answer, where the wishes say that it is one."""
+    """The label as a reference answer, where the wishes say that it is one; a number or a truth value as JSON writes it."""
     if wishes.reference is None:
         return None
-    if not isinstance(label, str) or not label.strip():
-        raise Problem(422, "invalid", "?reference=label needs labels that are texts", "label")
-    return (Message(role="assistant", content=label),)
+    text = json.dumps(label) if isinstance(label, bool | int | float) else label
+    if not isinstance(text, str) or not text.strip():
+        raise Problem(422, "invalid", "?reference=label needs labels that are texts or numbers", "label")
+    return (Message(role="assistant", content=text),)
 
 
 async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollout], limit_s: float) -> list[Reward]:
