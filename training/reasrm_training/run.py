@@ -24,6 +24,7 @@ from reasrm_training import policy
 from reasrm_training.config import Recipe, Stage
 from reasrm_training.data.examples import write_whole
 from reasrm_training.environment import environment
+from reasrm_training.needs import check_needs
 from reasrm_training.plan import disk_bytes
 from reasrm_training.progress import Display
 from reasrm_training.recipes import FOLDER
@@ -49,8 +50,8 @@ def run(recipe: Recipe, display: Display, *, only: Sequence[Stage] = (), restart
     process calls this: training stages run on all, the others on the main one. Raises RecipeError before the first step
     where something cannot work, and Refused where the folder holds another recipe's results or another run is at it.
     """
-    check(recipe)
     wanted: list[Stage] = [stage for stage in recipe.stages if not only or stage in only]
+    check(recipe, wanted)
     if policy.launched():
         state = policy.processes(recipe)
         with _reported(recipe.folder("data").parent) if state.is_main_process else nullcontext():
@@ -70,9 +71,10 @@ def run(recipe: Recipe, display: Display, *, only: Sequence[Stage] = (), restart
     return recipe.folder("data").parent
 
 
-def check(recipe: Recipe) -> None:
-    """What can be known to fail before anything is spent. Raises RecipeError or PromptPackError."""
+def check(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """What can be known to fail in `stages` before anything is spent. Raises RecipeError or PromptPackError."""
     load_pack(recipe.prompts)
+    check_needs(recipe, stages)
     if recipe.cluster.nodes > 1 and not policy.launched():
         raise RecipeError("cluster.nodes: start this on every node under accelerate; `reasrm train plan` prints the command")
     if recipe.model.scratch is None:
