@@ -157,7 +157,7 @@ def test_several_nodes_get_the_command_for_each_of_them():
     command = launch_command(load_recipe("rm-r1-qwen2.5-instruct-32b"), "mine.toml")
     assert "--num_machines 4" in command
     assert "--num_processes 32" in command
-    assert "zero3.yaml" in command
+    assert "fsdp2.yaml" in command
     assert command.endswith("train run mine.toml")
     assert plan(load_recipe("tiny")).command == "reasrm train run tiny"
 
