@@ -30,7 +30,7 @@ from reasrm.errors import (
     InputError,
     TooLong,
 )
-from reasrm.parsing import last_answer_letter
+from reasrm.parsing import last_answer_letter, mended
 from reasrm.types import Ask, Completion, Message, Token, Usage
 
 TAIL_TOKENS = 64  # the verdict tag stands at the end of a reply: the log-probabilities before it are not kept
@@ -253,7 +253,7 @@ class Gathered:
             self._usage = chunk.get("usage") or self._usage
             piece = ""
             for choice in chunk.get("choices") or ():
-                piece += choice["delta"].get("content") or ""
+                piece += mended(choice["delta"].get("content") or "")
                 self._finish = choice.get("finish_reason") or self._finish
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineNonsense(f"the engine streamed no chat completion: {line[:120]!r}") from error
@@ -335,7 +335,7 @@ def _completion(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float
         usage: dict[str, Any] = body.get("usage") or {}
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
         return Completion(
-            text=text,
+            text=mended(text),
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
             tokens=_tokens(choice.get("logprobs"), ask.temperature if info.sglang else 1.0),
             usage=Usage(
@@ -366,8 +366,8 @@ def _tokens(logprobs: dict[str, Any] | None, temperature: float) -> tuple[Token,
     scale = temperature or 1.0
     return tuple(
         Token(
-            text=entry["token"],
-            top={each["token"]: scale * each["logprob"] for each in (*(entry.get("top_logprobs") or ()), entry)},
+            text=mended(entry["token"]),
+            top={mended(each["token"]): scale * each["logprob"] for each in (*(entry.get("top_logprobs") or ()), entry)},
         )
         for entry in content[-TAIL_TOKENS:]
     )

@@ -33,6 +33,11 @@ _FROM_JUSTIFY = re.compile(r"<justify>.*", re.DOTALL | re.IGNORECASE)
 ReplyKind = Literal["rubric", "free"]
 
 
+def mended(text: str) -> str:
+    """`text` with a question mark for each half of a surrogate pair: JSON can hold such halves, no file or answer in UTF-8 can."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class _Block:
     """The text of the first `<tag>`, up to the last `</tag>` that precedes the next part; unclosed, up to that part."""
 

@@ -1,6 +1,7 @@
 """The engine seam against a real SGLang server."""
 
 import asyncio
+import json
 import math
 import time
 
@@ -129,3 +130,25 @@ async def test_a_model_that_is_not_served_is_refused_with_those_that_are(sglang)
 def test_an_address_without_a_scheme_is_refused_at_once():
     with pytest.raises(InputError, match="http://"):
         HttpEngine("localhost:30000")
+
+
+async def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_text_tokens_and_stream():
+    """JSON can say one; a file or an answer in UTF-8 cannot."""
+    token = {"token": "\ud83d", "logprob": -0.1, "top_logprobs": [{"token": "\udfff", "logprob": -2.0}]}
+    whole = {"message": {"content": "\U0001f600 cut \ud83d"}, "finish_reason": "length", "logprobs": {"content": [token]}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200 if request.url.path == "/v1/models" else 404, json={"data": [{"id": "judge"}]})
+        if not json.loads(request.content).get("stream"):
+            return httpx.Response(200, content=json.dumps({"choices": [whole]}))
+        chunk = json.dumps({"choices": [{"delta": whole["message"], "finish_reason": "stop"}]})
+        return httpx.Response(200, content=f"data: {chunk}\n\ndata: [DONE]\n\n")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        engine = HttpEngine("http://engine", http=http)
+        completion = await engine.complete(ask())
+        *pieces, last = [part async for part in engine.stream(ask())]
+    assert completion.text == last.text == "".join(pieces) == "\U0001f600 cut ?"
+    assert (completion.tokens[0].text, sorted(completion.tokens[0].top)) == ("?", ["?"])
+    assert Completion.model_validate_json(completion.model_dump_json()) == completion

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from reasrm.errors import Refused
+from reasrm.parsing import mended
 from reasrm.types import Frozen, Usage
 from reasrm_training.config import Endpoint, Oracle
 from reasrm_training.oracle.examiner import Pass, Reply
@@ -86,7 +87,7 @@ class Journal:
             return
         entry = Entry(
             key=key,
-            text=reply.text.encode("utf-8", "replace").decode(),  # JSON can hold halves of surrogate pairs, a file of text not
+            text=mended(reply.text),
             truncated=reply.truncated,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
