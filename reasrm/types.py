@@ -7,12 +7,13 @@ A group of responses to one question is judged into a `Ranking`, whose `Comparis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol, cast
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Role = Literal["system", "user", "assistant", "tool"]
+from reasrm.messages import Frozen, Message, Question, Response
+
 Side = Literal["A", "B"]
 TaskType = Literal["chat", "reasoning"]
 Order = Literal["ab", "ba"]
@@ -33,78 +34,6 @@ Reason = Literal[
 ]
 #: Reasons that asking again may cure; such an outcome is never cached.
 TRANSIENT: frozenset[str] = frozenset({"engine_failed", "deadline"})
-
-
-class Frozen(BaseModel):
-    """Base of every noun: immutable, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ToolCall(Frozen):
-    """A call that an assistant made; `arguments` is the JSON text as the model wrote it."""
-
-    name: str = Field(min_length=1)
-    arguments: str = "{}"
-    id: str | None = None
-
-
-class Message(Frozen):
-    """One turn. A turn of an assistant may hold tool calls and no text; a tool's result has role "tool"."""
-
-    role: Role
-    content: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    name: str | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Message:
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError(f"a message of role {self.role!r} cannot call tools")
-        if not self.content.strip() and not self.tool_calls and self.role != "tool":
-            raise ValueError(f"the {self.role} message is empty")
-        return self
-
-
-def _as_messages(role: Role) -> Any:
-    def convert(value: Any) -> Any:
-        return ({"role": role, "content": value},) if isinstance(value, str) else value
-
-    return convert
-
-
-def _check_question(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    if not messages:
-        raise ValueError("the question is empty")
-    if messages[-1].role not in ("user", "tool"):
-        raise ValueError(f"the question must end with a user or tool message, not {messages[-1].role!r}")
-    if len(messages) > 1 and any(m.role == "system" for m in messages[1:]):
-        raise ValueError("a system message may only stand first")
-    return messages
-
-
-def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    if not messages:
-        raise ValueError("the response is empty")
-    if messages[0].role != "assistant" or messages[-1].role != "assistant":
-        raise ValueError("a response starts and ends with an assistant message")
-    if len(messages) > 2 and any(m.role == "system" for m in messages):
-        raise ValueError("a response holds no system message")
-    return messages
-
-
-#: What was asked: a string (one user turn) or messages that end with a user or tool turn.
-Question = Annotated[
-    tuple[Message, ...], BeforeValidator(_as_messages("user")), AfterValidator(_check_question), Field(min_length=1)
-]
-#: What was answered: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
-Response = Annotated[
-    tuple[Message, ...],
-    BeforeValidator(_as_messages("assistant")),
-    AfterValidator(_check_response),
-    Field(min_length=1),
-]
 
 
 class Pair(Frozen):
@@ -389,10 +318,3 @@ class PairJudge(Protocol):
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair` as `options` say."""
         ...
-
-
-def messages_of(value: str | Sequence[Mapping[str, Any]] | Sequence[Message], role: Role = "user") -> tuple[Message, ...]:
-    """A string as one message of `role`; a list of mappings or messages as messages. Raises pydantic's ValidationError."""
-    if isinstance(value, str):
-        return (Message(role=role, content=value),)
-    return tuple(Message.model_validate(cast(Any, message)) for message in value)

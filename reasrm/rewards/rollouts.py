@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from reasrm.client import Judge
 from reasrm.judging.group import EMPTY
+from reasrm.messages import flat_call, text_in
 
 AWAY_S = 30.0
 _JUDGES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], Judge]] = WeakKeyDictionary()
@@ -51,18 +51,9 @@ def _messages(turns: Any) -> list[dict[str, Any]]:
 
 
 def _message(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """One turn with the keys that are ours; tool calls come as OpenAI nests them or flat."""
-    content = turn.get("content") or ""
-    if not isinstance(content, str):
-        parts = cast("Sequence[str | Mapping[str, Any]]", content)
-        content = "\n".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
-    message: dict[str, Any] = {"role": turn.get("role"), "content": content}
+    """One turn with the keys that are ours, and of its content the text."""
+    message: dict[str, Any] = {"role": turn.get("role"), "content": text_in(turn.get("content"))}
     if calls := turn.get("tool_calls"):
-        message["tool_calls"] = [_call(call) for call in cast("Sequence[Mapping[str, Any]]", calls)]
+        flat = [flat_call(call) for call in cast("Sequence[Mapping[str, Any]]", calls)]
+        message["tool_calls"] = [{name: call[name] for name in ("name", "arguments") if name in call} for call in flat]
     return message
-
-
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = cast("Mapping[str, Any]", call.get("function") or call)
-    arguments = function.get("arguments", "{}")
-    return {"name": function.get("name"), "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from reasrm.judging.group import EMPTY, Group, RankOptions
+from reasrm.messages import text_in
 from reasrm.types import Comparison
 from reasrm_serving.contracts.asking import Rollout, rewards_for, settled, text_of, wishes_of
 from reasrm_serving.openapi import ERRORS, asks
@@ -93,7 +94,7 @@ async def verify(request: Request) -> Response:
 def _response(response: Mapping[str, Any], field: str) -> Text:
     """A Responses object's text: its output messages, without reasoning and calls. Raises `Problem` where it has no output."""
     items = _items(response.get("output"), f"{field}.output")
-    texts = [_text(item.get("content")) for item in items if item.get("type", "message") == "message"]
+    texts = [text_in(item.get("content")) for item in items if item.get("type", "message") == "message"]
     return text_of("\n".join(filter(None, texts)) or EMPTY, "assistant", field)
 
 
@@ -110,10 +111,10 @@ def _turn(item: Mapping[str, Any]) -> dict[str, Any]:
         case "function_call":
             return {"role": "assistant", "tool_calls": [{"name": item.get("name"), "arguments": item.get("arguments", "{}")}]}
         case "function_call_output":
-            return {"role": "tool", "content": _text(item.get("output"))}
+            return {"role": "tool", "content": text_in(item.get("output"))}
         case _:
             role = item.get("role")
-            return {"role": "system" if role == "developer" else role, "content": _text(item.get("content"))}
+            return {"role": "system" if role == "developer" else role, "content": text_in(item.get("content"))}
 
 
 def _items(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
@@ -121,15 +122,6 @@ def _items(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
     if items is None or not all(isinstance(item, dict) for item in items):
         raise Problem(422, "invalid", f"{field} must be a list of objects, as in OpenAI's Responses API", field)
     return items
-
-
-def _text(content: Any) -> str:
-    """Content as a text, or as parts that hold one; parts without any say nothing."""
-    if isinstance(content, str):
-        return content
-    parts = cast("list[Any]", content) if isinstance(content, list) else []
-    texts = (cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else part for part in parts)
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _compared(comparison: Comparison) -> dict[str, Any]:
