@@ -140,6 +140,8 @@ def _show_manifest(folder: Path, manifest: Manifest) -> None:
     for source in manifest.sources:
         dropped = ", ".join(f"{count:,} {rule}" for rule, count in source.dropped.items()) or "nothing"
         sys.stdout.write(f"{source.name} ({source.schema_}): {source.kept:,} of {source.rows:,} rows kept; dropped {dropped}\n")
+        if source.first_error:
+            sys.stdout.write(f"  the first that could not be read: {source.first_error}\n")
     if manifest.question_in_heldout:
         sys.stdout.write(f"left out of training, as a held-out row asks the same: {manifest.question_in_heldout:,}\n")
     for part, report in manifest.parts.items():

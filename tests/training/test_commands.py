@@ -55,6 +55,16 @@ def test_a_mix_says_what_it_kept_and_where(folder: Path):
     assert json.loads((folder / "runs/mine/data/manifest.json").read_text())["parts"]["rlvr"]["rows"] == 130
 
 
+def test_a_mix_names_the_first_row_that_it_could_not_read(folder: Path):
+    with (folder / "pairs.jsonl").open("a") as file:
+        file.write('{"prompt": "p", "chosen": "cut o\n{"prompt": "p", "chosen": 3, "rejected": "b"}\n')
+    done = reasrm("data", "mix", "mine.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "pairs.jsonl (preference): 200 of 202 rows kept; dropped 2 unreadable" in done.stdout
+    (said,) = [line for line in done.stdout.splitlines() if "could not be read" in line]
+    assert said.startswith("  the first that could not be read: pairs.jsonl, row 201: ")
+
+
 def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: Oracles):  # noqa: F811
     oracles.behaviour = lambda body: wrong_at_first(body | {"model": "first"})
     (folder / "mine.toml").write_text(RECIPE.format(url=oracles.url))

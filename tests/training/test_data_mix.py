@@ -195,6 +195,7 @@ def test_ties_and_rows_that_cannot_be_read_are_counted_apart(tmp_path: Path):
     manifest, parts = mixed(recipe_of(tmp_path, {"path": str(path), "drop": []}, heldout=5, distill=5))
     (report,) = manifest.sources
     assert (report.schema_, report.rows, report.dropped) == ("helpsteer2", 70, {"no_winner": 10, "unreadable": 1})
+    assert report.first_error == f"{path}, row 2: response_1 is null"
     strengths = {example.strength for part in parts.values() for example in part}
     assert strengths == {round(1 / 3, 6), round(2 / 3, 6), 1.0}
 

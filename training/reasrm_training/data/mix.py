@@ -31,7 +31,10 @@ from reasrm_training.generated import generated_examples
 
 
 class SourceReport(Frozen):
-    """What became of a source's rows. `dropped` counts by rule or by the reason why a row could not be used."""
+    """What became of a source's rows. `dropped` counts by rule or by the reason why a row could not be used.
+
+    `first_error` is the file, the row and the fault of the first that could not be read; empty where all could.
+    """
 
     name: str
     path: str
@@ -39,6 +42,7 @@ class SourceReport(Frozen):
     rows: int
     looked_at: int
     dropped: dict[str, int]
+    first_error: str = ""
     kept: int
     winner_a: int
     sha256: str
@@ -202,6 +206,7 @@ def _from_source(source: Source, seed: int, drops: Drops, progress: Progress) ->
         rows=rows.count,
         looked_at=looked_at,
         dropped=dict(sorted(dropped.items())),
+        first_error=rows.first_error,
         kept=len(kept),
         winner_a=0,
         sha256=rows.sha256,

@@ -26,7 +26,10 @@ NAME_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A source's usable rows, in its order; `unusable` counts the others by reason. `sha256` is over all rows as read."""
+    """A source's usable rows, in its order; `unusable` counts the others by reason. `sha256` is over all rows as read.
+
+    `first_error` names file and row of the first one that could not be read, and what is wrong with it; empty where all could.
+    """
 
     schema: str
     count: int
@@ -62,7 +65,7 @@ def read_source(source: Source, progress: Progress) -> Rows:
             else:
                 _check_label(entry, table)
                 unusable[usable] += 1
-                first_error = first_error or (f"row {entry.number}: {entry.error}" if entry.error else "")
+                first_error = first_error or (f"{entry.where}: {entry.error}" if entry.error else "")
             if count % 1000 == 0:
                 progress(f"{source.label}: reading", count, None)
     except InputError as error:
