@@ -195,7 +195,9 @@ def _show(recipe: Recipe, found: Plan) -> None:
         f"lengths: {found.lengths.prompt:,} tokens a prompt, {found.lengths.reply:,} a reply (--prompt-tokens, --reply-tokens)"
     )
     for stage in found.stages:
-        table = Table(title=f"{stage.stage}: memory of one GPU" if cluster.gpus else f"{stage.stage}: memory", title_justify="left")
+        # A table's own title wraps at the table's width.
+        console.print(f"{stage.stage}: memory{' of one GPU' if cluster.gpus else ''}", style="italic")
+        table = Table()
         table.add_column("part")
         table.add_column("GB", justify="right")
         for part, size in stage.memory.items():

@@ -109,6 +109,7 @@ def test_help_has_examples(folder: Path, command: tuple[str, ...]):
 def test_a_plan_is_for_people_and_for_programs(folder: Path):
     shown = reasrm("train", "plan", "rm-r1-qwen2.5-instruct-7b", cwd=folder).stdout
     assert "7.616 B parameters" in shown
+    assert "rlvr: memory of one GPU" in shown.splitlines()
     assert "fits" in shown
     plan = json.loads(reasrm("train", "plan", "tiny", "--json", "--reply-tokens", "85", cwd=folder).stdout)
     assert plan["lengths"]["reply"] == 85
