@@ -248,6 +248,10 @@ class SyncJudge:
         """See `Judge.rank`."""
         return self._wait(self._judge.rank(question, responses, **options))
 
+    def reward(self, question: Text, response: Text, *, cohort: int, reference: Text | None = None, **options: Any) -> Rewarded:
+        """See `Judge.reward`."""
+        return self._wait(self._judge.reward(question, response, cohort=cohort, reference=reference, **options))
+
     def models(self) -> list[dict[str, Any]]:
         """See `Judge.models`."""
         return self._wait(self._judge.models())
@@ -291,7 +295,7 @@ def _read_judgment(body: dict[str, Any]) -> Judgment:
 
 def _indexed(entry: dict[str, Any], sent: Sequence[int]) -> tuple[int, Judgment]:
     """A line of a batch, with the index of its pair among those that were `sent`."""
-    return sent[entry.pop("index")], _read_judgment(entry)
+    return sent[int(entry.pop("index"))], _read_judgment(entry)
 
 
 def _judgment(response: httpx.Response) -> Judgment:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
+from reasrm.client import SyncJudge
 from reasrm.errors import GatewayError, InputError
 from reasrm.rewards.rollouts import response_of
 from reasrm.rewards.slime import batched_custom_rm
@@ -178,6 +179,13 @@ async def test_the_pair_judge_waits_for_a_gateway_that_is_just_being_started(eng
 def test_the_pair_judge_never_flips_a_missing_verdict(url: str, engine: ScriptedEngine) -> None:
     engine.down = True
     assert GatewayPairJudge(url, timeout_s=2).judge(["q"] * 4, [["answer 1", "answer 2"]] * 4) == [-1] * 4
+
+
+def test_a_rollout_is_rewarded_without_async_too(url: str) -> None:
+    with SyncJudge(url) as judge:
+        found = judge.reward("q", "answer 4", cohort=2, reference="answer 1", wait_s=0.3)
+    assert found.reward is not None and found.reward > 0
+    assert found.totals is not None and (found.totals.responses, found.totals.comparisons) == (1, 2)
 
 
 # --- slime and verl ---------------------------------------------------------------------------------------------------------

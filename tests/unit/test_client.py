@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reasrm.client import Judge
+from reasrm.client import Judge, SyncJudge
 from reasrm.errors import GatewayError, GatewayUnreachable, InputError, ReasrmError
 from reasrm.types import Pair
 
@@ -132,3 +132,8 @@ async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
         for call in (judge.pair("q", "a\ud800", "b"), judge.rank("q", ["a\ud800"]), judge.reward("q\ud800", "a", cohort=2)):
             with pytest.raises(InputError, match="no Unicode"):
                 await call
+
+
+def test_what_the_async_client_can_do_the_other_can_too() -> None:
+    public = {name for name in vars(Judge) if not name.startswith("_")}
+    assert public - {"aclose"} == {name for name in vars(SyncJudge) if not name.startswith("_")} - {"close"}
