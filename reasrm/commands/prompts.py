@@ -33,6 +33,7 @@ def show(
     a: Annotated[str, typer.Option(help="Response A.")] = "42",
     b: Annotated[str, typer.Option(help="Response B.")] = "43",
     rubric: Annotated[str | None, typer.Option(help="A rubric of the caller.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The messages that a pack puts to the judge, filled in."""
     from reasrm.prompts import fence_key, load_pack
@@ -40,9 +41,15 @@ def show(
 
     loaded = load_pack(pack)
     pair = Pair.of(question, a, b, rubric)
-    for message in loaded.render(pair, fence_key()):
+    messages, prefill = loaded.render(pair, fence_key()), loaded.prefill(pair)
+    if as_json:
+        shown = [message.model_dump(mode="json", include={"role", "content"}) for message in messages]
+        whole = {"digest": loaded.digest, "messages": shown, "prefill": prefill}
+        sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+        return
+    for message in messages:
         sys.stdout.write(f"--- {message.role}\n{message.content}\n")
-    if prefill := loaded.prefill(pair):
+    if prefill:
         sys.stdout.write(f"--- the reply begins\n{prefill}")
 
 

@@ -71,6 +71,9 @@ def test_a_pack_is_imported_and_shown(tmp_path):
     assert "user.txt           from PROMPT" in imported.stdout
     shown = reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?")
     assert "[Q] why? [A] 42 [B] 43" in shown.stdout
+    as_data = json.loads(reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?", "--json").stdout)
+    assert as_data["messages"][-1] == {"role": "user", "content": "[Q] why? [A] 42 [B] 43"}
+    assert as_data["digest"].startswith("mine@") and as_data["prefill"] == ""
 
 
 def test_the_fence_secret_is_made_once_and_only_its_owner_reads_it(tmp_path, monkeypatch):
