@@ -31,6 +31,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +41,7 @@ from reasrm.types import Frozen
 from reasrm_serving.problems import Problem
 
 #: What needs no key: the page, its files, and what load balancers and Prometheus ask.
-OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/redoc", "/favicon.ico")
+OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico")
 #: A Redis that does not answer by then counts as away.
 _QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 OPEN_FOLDERS = ("/static/",)
@@ -127,8 +128,14 @@ class Gate:
         self._keys = keys
         self._rates: dict[str, RateLimitItem] = {key.name: parse(key.rate) for key in keys if key.rate}
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(_storage(redis_url)) if redis_url else None
+        self._pool = _pool(redis_url) if redis_url else None
+        self._shared = MovingWindowRateLimiter(_storage(self._pool)) if self._pool else None
         self._under_way: Counter[str] = Counter()
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        if self._pool is not None:
+            await self._pool.aclose()
 
     def key_of(self, authorization: str | None) -> Key:
         """The key whose token is given. Raises `Problem` (401). Every key is compared, each in constant time."""
@@ -170,9 +177,13 @@ class Gate:
         return None
 
 
-def _storage(redis_url: str) -> RedisStorage:
-    scheme = "async+redis+" if redis_url.startswith("unix:") else "async+"  # what the `limits` library calls them
-    return RedisStorage(scheme + redis_url, implementation="redispy", **cast("Any", _QUICK))
+def _pool(redis_url: str) -> ConnectionPool:
+    return ConnectionPool.from_url(redis_url, **_QUICK)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _storage(pool: ConnectionPool) -> RedisStorage:
+    """The counters behind `pool`, which knows the address."""
+    return RedisStorage("async+redis://", implementation="redispy", connection_pool=cast("Any", pool))
 
 
 def _too_many(why: str, wait_s: float) -> Problem:

@@ -23,6 +23,8 @@ ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what pro
 def create_app(settings: Settings) -> FastAPI:
     """The app for `settings`; what it needs is opened when it starts."""
 
+    gate = gate_of(settings.keys, settings.redis_url)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         try:
@@ -32,12 +34,16 @@ def create_app(settings: Settings) -> FastAPI:
         except Exception as error:
             app.state.failed = error  # for whoever runs the server, which tells only that it did not start
             raise
+        finally:
+            if gate is not None:
+                await gate.aclose()
 
-    app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan)
+    # FastAPI's own pages of the API take their scripts from elsewhere; a gateway without internet has /openapi.json alone.
+    app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    app.add_middleware(Admission, gate=gate_of(settings.keys, settings.redis_url))
+    app.add_middleware(Admission, gate=gate)
     app.add_middleware(CountRequests)
     return app
 

@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
         if settings.workers:
             url = stack.enter_context(router(settings.workers, secret(settings.engine_key)))
             settings = settings.model_copy(update={"engine": (url,)})
-        server = _Server(settings, f"reasrm serves {engines} on {_url(listening)} (open it in a browser; API: /docs)\n")
+        server = _Server(settings, f"reasrm serves {engines} on {_url(listening)} (open it in a browser; API: /openapi.json)\n")
         try:
             server.run(sockets=[listening])
         except SystemExit:  # uvicorn's way to say that the app did not start

@@ -75,8 +75,8 @@ def install(app: FastAPI) -> None:
     async def answer_http(request: Request, raised: Exception) -> Response:
         error = cast(HTTPException, raised)
         kind, why = {
-            404: ("not_found", f"there is nothing at {request.url.path}; /docs lists what there is"),
-            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /docs says how to ask"),
+            404: ("not_found", f"there is nothing at {request.url.path}; /openapi.json lists what there is"),
+            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /openapi.json says how to ask"),
         }.get(error.status_code, ("http", str(error.detail)))
         return Problem(error.status_code, kind, why, headers=error.headers or {}).response()
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from reasrm.cli import app
 from reasrm.errors import EngineBusy, InputError
-from tests.components import Redis
+from tests.components import Redis, talk
 from tests.serving.loops import ScriptedEngine, gateway, serving
 
 PAIR = {"question": "q", "a": "answer 1", "b": "answer 2"}
@@ -113,6 +113,11 @@ def test_a_deadline_stops_work_and_a_past_one_starts_none(engine: ScriptedEngine
         assert ask(url, **{"x-priority": "high"}).json()["error"]["field"] == "x-priority"
 
 
+def _connections(redis: Redis) -> int:
+    """How many are open besides the one that asks."""
+    return int(talk(redis.port, b"INFO clients\r\n").split(b"connected_clients:")[1].split()[0]) - 1
+
+
 async def test_two_gateways_share_a_rate_and_go_on_alone_when_redis_is_away(redis_factory: Callable[[], Redis]) -> None:
     redis = redis_factory()
     key = Key(name="a", sha256=hashed("t"), rate="3/hour")
@@ -122,8 +127,14 @@ async def test_two_gateways_share_a_rate_and_go_on_alone_when_redis_is_away(redi
     with pytest.raises(Problem) as refused:
         await two.enter(key)
     assert refused.value.status == 429
+    assert _connections(redis) == 2
+    await one.aclose()
+    async with asyncio.timeout(10):
+        while _connections(redis) > 1:
+            await asyncio.sleep(0.02)
     redis.kill()
     await two.enter(key)  # counted by itself now
+    await two.aclose()
 
 
 async def test_a_rate_is_counted_over_any_address_that_the_cache_may_have(tmp_path: Path) -> None:

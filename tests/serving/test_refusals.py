@@ -108,7 +108,9 @@ def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway
     for path, kind, said in (("/nothing", "not_found", "nothing at /nothing"), ("/v1/judge", "method_not_allowed", "not take GET")):
         error = httpx.get(plain_gateway.url + path).json()["error"]
         assert error["type"] == kind
-        assert said in error["message"] and "/docs" in error["message"]
+        assert said in error["message"] and "/openapi.json" in error["message"]
+    assert "/v1/judge" in httpx.get(plain_gateway.url + "/openapi.json").json()["paths"]
+    assert httpx.get(plain_gateway.url + "/docs").status_code == 404, "no page that loads scripts from elsewhere"
 
 
 def test_beyond_the_bound_the_answer_is_429_at_once_and_what_is_cached_is_still_given(
