@@ -125,6 +125,22 @@ def test_a_group_is_ranked_and_each_comparison_can_be_read(open_page: Open, pict
     picture(page, "playground-ranking")
 
 
+def test_all_that_share_the_highest_reward_are_marked(open_page: Open) -> None:
+    page = open_page()
+    request = EXAMPLES["Sum"]
+    example(page, "Sum")
+    better, worse = (request["a"], request["b"]) if judge(page)[0] == "A" else (request["b"], request["a"])
+    expect(page.locator(".response.wins .wins-word")).to_have_text(["better"])
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_role("button", name="Add a response").click()
+    write(page, request["question"], worse, better, better)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".matrix")
+    expect(page.locator(".response.wins .letter")).to_have_text(["B", "C"])
+    expect(page.locator(".response.wins .wins-word")).to_have_text(["shared first"] * 2)
+    expect(page.locator("#said")).to_have_text("Best is B and C")
+
+
 def test_up_to_eight_responses_can_be_written_and_taken_away_again(open_page: Open) -> None:
     page = open_page()
     page.wait_for_selector(".example")

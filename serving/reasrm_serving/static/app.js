@@ -50,7 +50,7 @@ function forget() {
 }
 
 function beginReading() {
-  composer.crown(null);
+  composer.crown([]);
   composer.read(true);
   $("result").classList.remove("stale");
 }
@@ -75,17 +75,17 @@ async function stream(request, signal) {
 
 function show(view, request, judgment) {
   view.finish(judgment, actions(request, judgment));
-  composer.crown({ A: 0, B: 1 }[judgment.winner] ?? null);
+  composer.crown(judgment.winner ? ["AB".indexOf(judgment.winner)] : []);
 }
 
 async function rank(request, signal) {
-  const { RankingView } = await import("./ranking.js");
+  const { RankingView, leaders } = await import("./ranking.js");
   beginReading();
   const view = new RankingView($("result"), request.responses.length, (quotes) => composer.mark(quotes));
   comeIntoSight($("result"));
   const ranking = await api.rank(request, signal);
   view.finish(ranking, actions(request, ranking));
-  composer.crown(ranking.order[0] ?? null);
+  composer.crown(leaders(ranking));
 }
 
 function busy(on) {

@@ -80,7 +80,7 @@ export class Composer {
     $("form").classList.toggle("as-read", on);
     $("edit").hidden = !on;
     if (on) [this.question, ...this.responses].forEach((field) => field.show([], "none", ""));
-    else this.crown(null);
+    else this.crown([]);
   }
 
   /** Mark in the responses what was quoted: `quotes[i]` are the texts quoted from response `i`. */
@@ -88,9 +88,12 @@ export class Composer {
     quotes.forEach((texts, i) => this.responses[i].show(texts, LETTERS[i], LETTERS[i]));
   }
 
-  /** Put a mark on the winner; null takes it off. */
-  crown(winner) {
-    this.cards.forEach((card, i) => card.classList.toggle("wins", i === winner));
+  /** Put a mark on the winner, or on all that share the first place; an empty list takes it off. */
+  crown(winners) {
+    this.cards.forEach((card, i) => {
+      card.classList.toggle("wins", winners.includes(i));
+      card.querySelector(".wins-word").textContent = winners.length > 1 ? "shared first" : "better";
+    });
   }
 
   /** Say how many options are not as usual, since they are mostly out of sight. */

@@ -7,6 +7,9 @@ import { LETTERS, count, percent, plural, seconds, signed } from "./words.js";
 
 const nameOf = (index, responses) => (index < responses ? LETTERS[index] : "reference");
 
+/** Those with the highest reward: mostly one, several where they share it. */
+export const leaders = ({ order, standings }) => order.filter((index) => standings[index].reward === standings[order[0]].reward);
+
 export class RankingView {
   /** `onquotes` is told what the chosen comparison quotes, as one list a response. */
   constructor(root, responses, onquotes) {
@@ -43,7 +46,7 @@ export class RankingView {
       this.chosen);
     if (ranking.comparisons.length) this.#choose(ranking.comparisons[0].i, ranking.comparisons[0].j);
     // After the comparison has said its own: a listener hears what was said last.
-    say(best === undefined ? "No comparison gave a verdict." : `Best is ${nameOf(best, this.responses)}`);
+    say(best === undefined ? "No comparison gave a verdict." : `Best is ${leaders(ranking).map((index) => nameOf(index, this.responses)).join(" and ")}`);
   }
 
   #order() {
