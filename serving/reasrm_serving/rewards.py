@@ -98,7 +98,8 @@ class Result:
         """What `pack` packed."""
         body = orjson.loads(packed)
         pivot = None if body["pivot"] is None else unpack_text(body["pivot"])
-        totals = None if body["totals"] is None else Totals.model_validate(body["totals"])
+        said = body.get("totals")  # a gateway of an older version says none
+        totals = None if said is None else Totals.model_validate(said)
         rewards = {name: Reward(*each) for name, each in body["rewards"].items()}
         return cls(rewards, pivot, body["pivot_reward"], totals, body["at"])
 
