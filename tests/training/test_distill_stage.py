@@ -117,6 +117,6 @@ def test_a_tokenizer_without_a_chat_template_is_named(tiny_model: Path, tmp_path
 
 
 def test_a_model_that_is_not_there_is_named_in_one_line(tmp_path: Path):
-    with pytest.raises(RecipeError, match=r"model.path: no tokenizer at .*nowhere") as caught:
+    with pytest.raises(RecipeError, match=r"model.path: there is no folder .*nowhere") as caught:
         policy.load_tokenizer(recipe(tmp_path / "nowhere", tmp_path))
     assert "\n" not in str(caught.value)
