@@ -39,6 +39,7 @@ from tests.components import JUDGE  # noqa: E402
 
 SIZES = (4, 8, 16, 32)
 DEFAULT = RankOptions().method
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ticks of the plot
 
 
 CONFIGS = {
@@ -181,6 +182,9 @@ def plot(rows: list[Row], path: Path) -> None:
                 marker = "s" if row.config.endswith("both") else "o"
                 panel.errorbar(row.share, row.tau, yerr=1.96 * row.stderr * abs(row.tau), fmt=marker, label=row.config)
             panel.set(title=f"{world}, N = {n}", xlabel="readings / all pairs in both orders", xscale="log")
+            panel.set_xticks(SHARES, [f"{share:g}" for share in SHARES])
+            panel.minorticks_off()
+            panel.set_xlim(min(row.share for row in rows if row.n == n) * 0.8, 1.25)
             panel.grid(alpha=0.3)
         panels[0].set_ylabel("Kendall's tau with the truth")
     grid[0][-1].legend(fontsize="x-small")
