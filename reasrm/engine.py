@@ -33,6 +33,8 @@ from reasrm.errors import (
 from reasrm.parsing import last_answer_letter, mended
 from reasrm.types import Ask, Completion, Message, Token, Usage
 
+#: An idle connection is used no more after so long: SGLang, as every uvicorn, closes it after 5 s, perhaps as a request leaves.
+IDLE_S = 3.0
 TAIL_TOKENS = 64  # the verdict tag stands at the end of a reply: the log-probabilities before it are not kept
 TOP_LOGPROBS = 3  # the verdict's letter and its twin; an 8k-token reply carries them for every token
 RETRIES = 3
@@ -77,7 +79,7 @@ class HttpEngine:
         self._http = http or httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=5.0),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_S),
             trust_env=False,
         )
 

@@ -19,6 +19,7 @@ from reasrm_serving.router import router
 from reasrm_serving.settings import Settings, secret
 
 BACKLOG = 2048
+IDLE_S = 75  # longer than clients keep a connection: one that is closed as a request goes out loses a rollout
 FINISH_S = 30  # that requests under way get when the gateway is told to stop
 GC_THRESHOLD = (20_000, 20, 50)  # a request makes some hundred objects, and hardly a cycle
 
@@ -70,6 +71,7 @@ class _Server(uvicorn.Server):
             http="httptools",
             access_log=False,
             log_level="critical",  # what fails is logged by the app, or raised here
+            timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=FINISH_S,
             server_header=False,
         )

@@ -9,7 +9,7 @@ import aiohttp
 import httpx
 import orjson
 
-from reasrm.engine import HttpEngine
+from reasrm.engine import IDLE_S, HttpEngine
 
 #: What a response says it answers; a handful, and parsing an address is dear.
 _request = cache(httpx.Request)
@@ -52,7 +52,7 @@ class PooledEngine(HttpEngine):
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:  # made inside the running loop
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S),
                 timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),

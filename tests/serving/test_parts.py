@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from reasrm_serving.inflight import Flights
 from reasrm_serving.limits import Slots
 from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.reply import Reply
-from reasrm_serving.rewards import Terms
+from reasrm_serving.rewards import Terms, pack_text
 from reasrm_serving.wire import JudgeRequest
 
 from reasrm.judging.group import MethodName, RankOptions, key_of
@@ -193,3 +194,14 @@ def test_of_two_gateways_one_begins_each_early_comparison_and_the_ranking_makes_
     assert set(begun) == sure
     assert len(begun) == len(sure)
     assert bool(sure) == (method == "all_pairs" or (method == "swiss" and size > 8))
+
+
+def test_a_response_that_waits_for_its_cohort_takes_what_its_text_takes() -> None:
+    texts = [(Message(role="assistant", content=f"{number} " + "word " * 150),) for number in range(200)]
+    tracemalloc.start()
+    try:
+        packed = [pack_text(text) for text in texts]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.5 * sum(map(len, packed))
