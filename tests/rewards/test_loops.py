@@ -8,7 +8,6 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,23 +22,10 @@ from reasrm.rewards.slime import batched_custom_rm
 from reasrm.rewards.trl import GatewayPairJudge, _groups, _this_job, judge_reward
 from reasrm.rewards.verl import compute_score
 from tests.components import ROOT, free_port
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
 ANSWERS = [f"answer {each}" for each in STRENGTHS]
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
-
-
-@pytest.fixture
-def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    with gateway(engine, tmp_path) as address:
-        yield address
 
 
 def order(rewards: list[float | None]) -> list[int]:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from tests.serving.loops import ScriptedEngine, gateway, serving
 
 pytestmark = pytest.mark.timeout(400)  # seconds on a free machine; minutes where others train
 RUN = Path(__file__).parent / "trl_run.py"
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
 
 
 def train(

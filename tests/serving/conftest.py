@@ -8,6 +8,9 @@ import pytest
 
 from tests.components import Gateway, Redis, Sglang
 from tests.serving.asking import until, version
+from tests.serving.loops import engine, url
+
+__all__ = ["engine", "url"]  # fixtures for every test here
 
 
 @pytest.fixture(scope="session")

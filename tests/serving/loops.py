@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
@@ -22,7 +23,7 @@ from reasrm_serving.settings import Settings
 from tests.components import Server, answers, free_port
 from tests.serving.scripted import ScriptedEngine
 
-__all__ = ["ScriptedEngine", "ScriptedServer", "gateway", "serving"]
+__all__ = ["ScriptedEngine", "ScriptedServer", "engine", "gateway", "serving", "url"]
 
 
 class ScriptedServer(Server):
@@ -68,3 +69,18 @@ def gateway(engine: Any, folder: Path, at: int | None = None, **settings: Any) -
     values = {"engine": urls, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
     with serving(create_app(Settings.of(**values)), at) as url:
         yield url
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    """An engine that answers at once, by what the texts are worth."""
+    scripted = ScriptedEngine()
+    with serving(scripted.app) as scripted.url:
+        yield scripted
+
+
+@pytest.fixture
+def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
+    """A gateway before it."""
+    with gateway(engine, tmp_path) as address:
+        yield address

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from reasrm.cli import app
 from reasrm.errors import EngineBusy, InputError
 from tests.components import Redis, talk
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine, gateway
 
 PAIR = {"question": "q", "a": "answer 1", "b": "answer 2"}
 KEYS = """
@@ -34,13 +34,6 @@ name = "boss"
 sha256 = "{boss}"
 admin = true
 """
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
 
 
 @pytest.fixture

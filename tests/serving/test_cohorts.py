@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,9 @@ import pytest
 
 from reasrm.judging.swiss import readings_needed
 from tests.components import Redis
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
-
-
-@pytest.fixture
-def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    with gateway(engine, tmp_path) as address:
-        yield address
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,23 +17,10 @@ from reasrm_serving.contracts.templates import plain, question_of
 
 from reasrm.rewards.verl import compute_score
 from tests.serving.clients import OpenRlhfExecutor, SlimeRm, VerlRewardLoop, openrlhf_batch, responses_object
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
 CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhich is largest?<|im_end|>\n<|im_start|>assistant\n"
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
-
-
-@pytest.fixture
-def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    with gateway(engine, tmp_path) as address:
-        yield address
 
 
 # --- OpenRLHF -------------------------------------------------------------------------------------------------------------

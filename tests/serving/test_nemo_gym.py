@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.serving.clients import responses_object
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine
 
 STRENGTHS = [2, 5, 1, 3]
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
-
-
-@pytest.fixture
-def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    with gateway(engine, tmp_path) as address:
-        yield address
 
 
 def test_nemo_gym_compares_a_cohort_at_once(url: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,22 +13,9 @@ import pytest
 from reasrm.client import Judge
 from reasrm.errors import InputError
 from reasrm.types import Ranking
-from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.loops import ScriptedEngine, gateway
 
 ANSWERS = ["answer 2", "answer 5", "answer 1", "answer 3"]
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    with serving(scripted.app) as scripted.url:
-        yield scripted
-
-
-@pytest.fixture
-def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    with gateway(engine, tmp_path) as address:
-        yield address
 
 
 async def test_a_group_gets_rewards_an_order_and_its_comparisons(url: str) -> None:
