@@ -79,6 +79,8 @@ class Compared(Frozen):
     @property
     def order_consistent(self) -> bool | None:
         """Whether both orders name the same side; None unless each of them names one."""
+        if len(self.games) < 2:
+            return None
         ab, ba = self.by_order("ab"), self.by_order("ba")
         return None if ab is None or ba is None else ab == ba
 
@@ -130,7 +132,7 @@ class Scored(Frozen):
         return None if preferred is None or compared.winner is None else compared.winner == preferred
 
     def flat(self) -> dict[str, Any]:
-        """The row as it is written: its fields, and before them what a reader of a pair wants to see at once."""
+        """The row as it is written: its fields as they are, and before them what a reader of a pair wants to see at once."""
         only = self.only
         shown = {
             "winner": only.winner if only else None,
@@ -139,7 +141,7 @@ class Scored(Frozen):
             "order_consistent": only.order_consistent if only else None,
             "reason": only.reason if only else None,
         }
-        fields = self.model_dump()
+        fields = vars(self).copy()
         where = {name: fields.pop(name) for name in ("index", "file", "row", "id", "subset", "error")}
         return where | shown | fields
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pydantic_core import from_json
+
 from reasrm.datasets.values import Row
 from reasrm.errors import InputError
 
@@ -100,13 +102,21 @@ def _json_lines(path: Path) -> Iterator[Row | str]:
             if not line.strip():
                 continue
             try:
-                row: Any = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
+                row = _parsed(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
             except ValueError as error:
                 if not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError):
                     raise InputError("the file ends inside this row: it is cut short") from error
                 yield f"this line is no JSON: {error}"
                 continue
             yield cast(Row, row) if isinstance(row, dict) else "this line is no JSON object"
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON in `line`. pydantic's parser takes a fifth of the time; what it refuses, Python's takes or says why not."""
+    try:
+        return from_json(line, cache_strings="keys")
+    except ValueError:
+        return json.loads(line)
 
 
 def _json(path: Path) -> Iterator[Row | str]:

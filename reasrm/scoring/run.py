@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError, to_json
 
 from reasrm.datasets import DataSet, Entry
 from reasrm.errors import Refused
@@ -31,8 +32,6 @@ from reasrm.types import TRANSIENT
 SYNC_S = 1.0
 FAILURES = 20  # rows in a row that fail for reasons of the engine before the run stops
 ROW_BYTES = 2000  # a row of the journal and again of the output, at least
-
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 #: Judge a row. Rows come as they finish; how many are judged at once is the judge's to say.
 JudgeRow = Callable[[Entry], Awaitable[Scored]]
@@ -183,7 +182,11 @@ class Scoring:
 
 def line_of(row: Scored) -> bytes:
     """A row as a line of JSON, without its end. Half of a surrogate pair, which only a reply may hold, becomes a question mark."""
-    return _to_json(row.flat()).encode(errors="replace")
+    flat = row.flat()
+    try:
+        return to_json(flat)
+    except PydanticSerializationError:
+        return json.dumps(flat, ensure_ascii=False, separators=(",", ":"), default=BaseModel.model_dump).encode(errors="replace")
 
 
 async def _cancelled(*tasks: asyncio.Task[None]) -> None:

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reasrm.datasets import DataSet
-from reasrm.errors import InputError
+from pydantic_core import PydanticSerializationError, to_json
 
-_to_json = json.JSONEncoder(default=str, separators=(",", ":")).encode
+from reasrm.datasets import DataSet, Entry
+from reasrm.errors import InputError
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
     seen = _Seen()
     for entry in data:
         found.rows += 1
-        digest.update(_to_json([entry.row, entry.error]).encode())
+        digest.update(_written(entry))
         if entry.example is None:
             if fail_fast:
                 raise InputError(f"{entry.where}: {entry.error}")
@@ -58,6 +58,15 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
     found.schema = data.name
     found.digest = digest.hexdigest()
     return found
+
+
+def _written(entry: Entry) -> bytes:
+    """What of a row counts as its contents."""
+    contents = [entry.row, entry.error]
+    try:
+        return to_json(contents, fallback=str)
+    except PydanticSerializationError:  # texts or bytes that are no UTF-8
+        return json.dumps(contents, default=str).encode()
 
 
 class _Seen:
