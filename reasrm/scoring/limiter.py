@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,7 +30,8 @@ class Limiter:
         self._aimd = Aimd(float(fixed or start))
         self._fixed = fixed is not None
         self._patience_s = patience_s
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._turns = itertools.count()
         self._succeeded_at = time.monotonic()
         self._new_round()
 
@@ -41,12 +43,13 @@ class Limiter:
     async def run(self, call: Callable[[], Awaitable[T]], failed: Callable[[T], bool] = lambda _: False) -> T:
         """Await `call()` within the limit.
 
-        A refusal and an engine that is away are waited out; Refused is raised when nothing was answered for the patience. What
-        fails otherwise (`failed` of its result, or an EngineError) is tried `TRIES` times, and then is as it is.
+        Whoever came first goes first, also after a failure: so the parts of a row end together, and the row is safe, soon after
+        an engine is back. A refusal and an engine that is away are waited out; Refused is raised when nothing was answered for
+        the patience. What fails otherwise (`failed` of its result, or an EngineError) is tried `TRIES` times, and then is as it is.
         """
-        tries = pauses = 0
+        turn, tries, pauses = next(self._turns), 0, 0
         while True:
-            started = await self._enter()
+            started = await self._enter(turn)
             try:
                 result = await call()
                 if not failed(result):
@@ -83,15 +86,15 @@ class Limiter:
         asked = getattr(error, "retry_after_s", None)
         return asked if asked is not None else min(10.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.5)
 
-    async def _enter(self) -> float:
+    async def _enter(self, turn: int) -> float:
         """Wait for a place; return the time at which there was one."""
         if self.in_flight >= self.limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (turn, place))
             try:
-                await turn
+                await place
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # the place was given to one who has gone
+                if place.done() and not place.cancelled():  # the place was given to one who has gone
                     self._leave()
                 raise
         else:
@@ -101,10 +104,10 @@ class Limiter:
     def _leave(self) -> None:
         self.in_flight -= 1
         while self._waiting and self.in_flight < self.limit:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            _, place = heapq.heappop(self._waiting)
+            if not place.done():
                 self.in_flight += 1
-                turn.set_result(None)
+                place.set_result(None)
 
     def _new_round(self) -> None:
         self._refused = False

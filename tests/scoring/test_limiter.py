@@ -142,3 +142,18 @@ async def test_a_caller_that_goes_while_it_waits_leaves_no_place_taken() -> None
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, True, True, False, False]
     assert limiter.in_flight == 0
+
+
+async def test_who_came_first_goes_first_also_after_a_refusal() -> None:
+    limiter = Limiter(1)
+    refused, ended = set[int](), list[int]()
+
+    async def answer(who: int) -> None:
+        if who in (0, 1) and who not in refused:
+            refused.add(who)
+            raise EngineBusy("full", retry_after_s=0.0)
+        await asyncio.sleep(0.005)
+        ended.append(who)
+
+    await asyncio.gather(*(limiter.run(lambda who=who: answer(who)) for who in range(8)))
+    assert ended == [2, 0, 1, 3, 4, 5, 6, 7]
