@@ -194,7 +194,9 @@ def sglang(url: str, folder: Path) -> Any:
         f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
         "-m sglang.launch_server --device cpu --attention-backend torch_native --max-total-tokens 65536 --sleep-on-idle"
     )
-    with started(command, str(folder / "model"), folder / "sglang.log", "--max-running-requests", "64") as server:
+    with started(
+        command, str(folder / "model"), folder / "sglang.log", "--max-running-requests", "64", "--dtype", "float32"
+    ) as server:
         yield server.url
 
 

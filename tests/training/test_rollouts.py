@@ -12,7 +12,7 @@ import torch
 from reasrm_training import policy, rlvr
 from reasrm_training.monitor import Report
 from reasrm_training.probe import JUDGMENTS, due
-from reasrm_training.rollouts import SglangTrainer, full_weights
+from reasrm_training.rollouts import SglangTrainer, full_weights, serving
 from reasrm_training.sglang import Sample, SglangServer, started
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
@@ -32,7 +32,7 @@ def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
     command = (
         f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
-        "-m sglang.launch_server --device cpu --attention-backend torch_native --max-total-tokens 16384"
+        "-m sglang.launch_server --device cpu --attention-backend torch_native --dtype float32 --max-total-tokens 16384"
     )
     with started(command, str(tiny_model), tmp_path_factory.mktemp("own") / "sglang.log") as own:
         yield own
@@ -113,6 +113,16 @@ def test_a_server_that_is_gone_is_named():
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path):
     broken = "sh -c 'echo no such accelerator; exit 3'"
     with pytest.raises(EngineUnreachable, match="no such accelerator"), started(broken, "m", tmp_path / "log"):
+        pass
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp32", "float32")])
+def test_a_server_of_our_own_samples_in_the_precision_that_is_trained_in(
+    tiny_model: Path, tmp_path: Path, precision: str, dtype: str
+):
+    shows = "sh -c 'echo started with $*; exit 3' server"
+    given = recipe(tiny_model, tmp_path, rlvr={"precision": precision}, rollouts={"backend": "sglang", "server": shows})
+    with pytest.raises(EngineUnreachable, match=f"--dtype {dtype}"), serving(given, None, tmp_path):
         pass
 
 

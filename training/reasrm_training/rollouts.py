@@ -50,6 +50,8 @@ def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[Sglang
         yield SglangServer(told[0])
         return
     flags = ["--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction)]
+    if recipe.rlvr:  # SGLang would sample in another precision than the trainer counts in: of a float32 folder, in float16
+        flags += ["--dtype", "bfloat16" if recipe.rlvr.precision == "bf16" else "float32"]
     if rollouts.gpus:
         flags += ["--base-gpu-id", str(recipe.cluster.gpus - rollouts.gpus)]  # the node's last ones
     with started(rollouts.server, str(model or recipe.model.path), folder / "sglang.log", *flags) as server:
