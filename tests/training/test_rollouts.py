@@ -26,13 +26,13 @@ PROMPTS = [[35, 223, 36], [60, 61, 62, 63]]
 
 @pytest.fixture(scope="module")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangServer]:
-    """A server as a run starts one for itself, on the CPU; it is gone when the run is over."""
+    """A server as a run starts one for itself, on the CPU, in bfloat16, so that it is a little off; gone when the run is over."""
     python, shim = SGLANG_VENV / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
     if not python.exists():
         pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
     command = (
         f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
-        "-m sglang.launch_server --device cpu --attention-backend torch_native --dtype float32 --max-total-tokens 16384"
+        "-m sglang.launch_server --device cpu --attention-backend torch_native --dtype bfloat16 --max-total-tokens 16384"
     )
     with started(command, str(tiny_model), tmp_path_factory.mktemp("own") / "sglang.log") as own:
         yield own
