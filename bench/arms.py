@@ -68,7 +68,7 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     trained = rlvr.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
     measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
     steps = round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
-    # A tenth of the rate, as the first schedule ended near 0: the full rate, taken up again, unlearns (88.8 % fell to 84.2).
+    # A tenth of the rate, as the first schedule ended near 0: at the full rate, taken up again, 88.8 % fell to 84.2.
     changes = {"steps": steps, "learning_rate": recipe.distill.learning_rate / 10}
     more = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=changes)})
     measure(more, heldout, distill.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)

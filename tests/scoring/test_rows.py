@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from reasrm.datasets import Entry, Example
 from reasrm.errors import InputError, Refused, TooLong
 from reasrm.results import Compared, Scored, drawn_order
 from reasrm.scoring.rows import How, judge_row
+from reasrm.scoring.run import line_of
 from reasrm.testing import FixedJudge
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Pair, Reading, Verdict
 
@@ -113,3 +115,15 @@ async def test_a_row_survives_being_written_and_read() -> None:
     pair = await judge_row(entry(), likes("good"), BOTH)
     flat = pair.flat()
     assert (flat["winner"], flat["correct"], flat["order_consistent"], flat["reason"]) == ("A", True, True, None)
+
+
+async def test_half_of_a_surrogate_pair_in_a_reply_costs_the_character_and_not_the_row() -> None:
+    row = await judge_row(entry(id="ü"), likes("good"), BOTH)
+    assert row.only is not None
+    games = tuple(game.model_copy(update={"reply": "cut \ud83d"}) for game in row.only.games)
+    cut = row.model_copy(update={"comparisons": (row.only.model_copy(update={"games": games}),)})
+    whole, mended = (json.loads(line_of(each)) for each in (row, cut))
+    assert [game.pop("reply") for game in mended["comparisons"][0]["games"]] == ["cut ?", "cut ?"]
+    for game in whole["comparisons"][0]["games"]:
+        del game["reply"]
+    assert mended == whole
