@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import pytest
 import torch
 from reasrm_training import policy
 from reasrm_training.config import Recipe
 from reasrm_training.progress import Display
-from reasrm_training.recipes import load_recipe
+from reasrm_training.recipes import FOLDER, load_recipe
 from reasrm_training.run import key_of, run
 from rich.console import Console
 from safetensors.torch import load_file
@@ -188,6 +189,34 @@ def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all("rewards/consistency" in row for row in rows)
     assert (two / "export" / "model.safetensors").exists()
+
+
+@pytest.mark.timeout(600)
+def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_makes(mini: Mini, tmp_path: Path):
+    """By the file with which recipes shard (FSDP2): every process writes and reads its shards of weights and optimizer."""
+    file = mini("sharded")
+    file.write_text(file.read_text() + '[cluster]\nsharding = "fsdp2"\n')
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "fsdp2.yaml"), "--num_processes", "2")
+    program = (str(ROOT / "tests" / "training" / "sharded.py"), "train", "run", str(file))
+    launch = [sys.executable, *launcher, "--main_process_port", "0", *program]
+    sharded = tmp_path / "sharded"
+    shards = sharded / "distill" / "checkpoints" / "checkpoint-4"
+    with subprocess.Popen(launch, stdout=subprocess.DEVNULL, env=environment(), cwd=ROOT) as broken:
+        while not (shards / policy.COMPLETE).exists():
+            assert broken.poll() is None, f"the run ended before {shards} was there"
+            time.sleep(0.01)
+        for process in (*psutil.Process(broken.pid).children(recursive=True), broken):
+            process.kill()
+    assert {path.name for path in (shards / "pytorch_model_fsdp_0").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole = do(load_recipe(mini("whole")), only=("data", "chains", "distill"))
+    together, alone = (load_file(folder / "distill" / "model" / "model.safetensors") for folder in (sharded, whole))
+    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    rows = {stage: (sharded / stage / "metrics.jsonl").read_text().splitlines() for stage in ("distill", "rlvr")}
+    assert [json.loads(row)["step"] for row in rows["distill"]] == [2, 4, 6, 8]
+    assert [json.loads(row)["step"] for row in rows["rlvr"]] == [1, 2, 3, 4]
+    assert (sharded / "export" / "model.safetensors").exists()
 
 
 def test_a_finished_run_does_nothing_again_and_a_stage_can_be_made_anew(mini: Mini):

@@ -210,8 +210,7 @@ def quiet() -> None:
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    for name in ("gradient_checkpointing", "is_gradient_checkpointing"):
-        warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"`(is_)?gradient_checkpointing(_\w+)?` is deprecated", category=FutureWarning)
     warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
 
 
