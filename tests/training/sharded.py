@@ -1,10 +1,11 @@
-"""The command line with FSDP2 on processes without a GPU: PyTorch shards there too, accelerate only where it sees an accelerator.
+"""The command line with FSDP2 or ZeRO-3 on processes without a GPU: both shard there too, accelerate only where it sees a GPU.
 
-So accelerate is told of one; the tensors, the collectives (gloo) and the checkpoints are what they would be.
+So accelerate is told of an accelerator; the tensors, the collectives (gloo) and the checkpoints are what they would be.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from accelerate import PartialState
@@ -15,7 +16,7 @@ plain = AcceleratorState.__init__
 
 
 def seeing_an_accelerator(self: AcceleratorState, *args: Any, **settings: Any) -> None:
-    if not AcceleratorState._shared_state:  # later it says FSDP, in both
+    if not AcceleratorState._shared_state:  # later both say how the model is sharded
         PartialState(cpu=True, backend="gloo")
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
     plain(self, *args, **settings)
@@ -23,6 +24,9 @@ def seeing_an_accelerator(self: AcceleratorState, *args: Any, **settings: Any) -
 
 if __name__ == "__main__":
     AcceleratorState.__init__ = seeing_an_accelerator  # type: ignore[method-assign]
+    if importlib.util.find_spec("deepspeed"):
+        # What it would compile for a minute. (As an attribute of its package, this module is hidden by PyTorch itself.)
+        importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
     from reasrm.cli import app
 
     app(prog_name="reasrm")

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from reasrm_training import policy
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example
@@ -13,6 +14,7 @@ from reasrm_training.oracle import Chain
 from reasrm_training.rlvr import Task
 
 from reasrm.types import Message, Side
+from tests.components import ROOT, SGLANG_VENV
 
 WORLD = {"chains": 8, "chain_levels": [1], "labels": 8, "label_levels": [1], "heldout_levels": [1]}
 DISTILL = {"batch": 8, "micro_batch": 8, "steps": 4, "learning_rate": 3e-3, "max_length": 64, "packing": False, "precision": "fp32"}
@@ -43,6 +45,17 @@ def recipe(path: Path, output: Path, /, *, distill: Any = None, rlvr: Any = None
     }
     policy.quiet()
     return Recipe.model_validate(settings | rest)
+
+
+def sglang_command() -> str:
+    """How a run starts an SGLang of its own, on the CPU."""
+    python, shim = SGLANG_VENV / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
+    if not python.exists():
+        pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
+    return (
+        f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
+        "-m sglang.launch_server --device cpu --attention-backend torch_native --max-total-tokens 16384"
+    )
 
 
 def _numbers(count: int, seed: int) -> list[tuple[int, int, Side]]:

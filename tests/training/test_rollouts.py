@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from reasrm_training import policy, rlvr
 from reasrm_training.monitor import Report
 from reasrm_training.probe import JUDGMENTS, due
+from reasrm_training.recipes import FOLDER, load_recipe
 from reasrm_training.rollouts import SglangTrainer, full_weights, serving
 from reasrm_training.sglang import Sample, SglangServer, started
+from safetensors.torch import load_file
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
-from tests.components import ROOT, SGLANG_VENV
-from tests.training.small import heldout, recipe, tasks
+from tests.components import ROOT
+from tests.training.mini import Mini, do, environment
+from tests.training.small import heldout, recipe, sglang_command, tasks
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 16}
@@ -27,13 +35,7 @@ PROMPTS = [[35, 223, 36], [60, 61, 62, 63]]
 @pytest.fixture(scope="module")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangServer]:
     """A server as a run starts one for itself, on the CPU, in bfloat16, so that it is a little off; gone when the run is over."""
-    python, shim = SGLANG_VENV / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
-    if not python.exists():
-        pytest.fail(f"SGLang is not installed in {SGLANG_VENV}; install it with: make sglang", pytrace=False)
-    command = (
-        f"env PYTHONPATH={shim} SGLANG_USE_CPU_ENGINE=1 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 {python} "
-        "-m sglang.launch_server --device cpu --attention-backend torch_native --dtype bfloat16 --max-total-tokens 16384"
-    )
+    command = f"{sglang_command()} --dtype bfloat16"
     with started(command, str(tiny_model), tmp_path_factory.mktemp("own") / "sglang.log") as own:
         yield own
     with pytest.raises(EngineUnreachable):
@@ -145,3 +147,93 @@ def test_weights_in_four_bits_cannot_be_sent_to_a_server(tiny_model: Path, tmp_p
     given = recipe(tiny_model, tmp_path, model={"lora": {"four_bit": True}}, rollouts={"backend": "sglang", "url": "http://x"})
     with pytest.raises(RecipeError, match=r"drop model\.lora\.four_bit"):
         rlvr.train(given, tasks(4), tmp_path, kind="rubric")
+
+
+WITH_DEEPSPEED = pytest.mark.skipif(not importlib.util.find_spec("deepspeed"), reason="opt-in: pip install deepspeed")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("sharding", "shards"),
+    [("fsdp2", "pytorch_model_fsdp_0/*.distcp"), pytest.param("zero3", "global_step4/*_model_states.pt", marks=WITH_DEEPSPEED)],
+)
+def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_makes(
+    mini: Mini, server: SglangServer, tmp_path: Path, sharding: str, shards: str
+):
+    """By the files with which recipes shard: every process writes and reads its shards of weights and optimizer.
+
+    SGLang samples, from weights that are gathered for it.
+    """
+    file = mini("sharded")
+    sampler = f'[rollouts]\nbackend = "sglang"\nurl = "{server.url}"\n'
+    file.write_text(file.read_text() + f'[cluster]\nsharding = "{sharding}"\n{sampler}')
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", str(FOLDER / f"{sharding}.yaml"), "--num_processes", "2")
+    shorter = ("--set", "rlvr.steps=2", "--set", "evaluate.pairs=2", "--set", "evaluate.votes=[]")
+    program = (str(ROOT / "tests" / "training" / "sharded.py"), "train", "run", str(file), *shorter)
+    launch = [sys.executable, *launcher, "--main_process_port", "0", *program]
+    sharded = tmp_path / "sharded"
+    checkpoint = sharded / "distill" / "checkpoints" / "checkpoint-4"
+    with subprocess.Popen(launch, stdout=subprocess.DEVNULL, env=environment(), cwd=ROOT) as broken:
+        while not (checkpoint / policy.COMPLETE).exists():
+            assert broken.poll() is None, f"the run ended before {checkpoint} was there"
+            time.sleep(0.01)
+        for process in (*psutil.Process(broken.pid).children(recursive=True), broken):
+            process.kill()
+    assert len(list(checkpoint.glob(shards))) == 2
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole = do(load_recipe(mini("whole")), only=("data", "chains", "distill"))
+    together, alone = (load_file(folder / "distill" / "model" / "model.safetensors") for folder in (sharded, whole))
+    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    rows = {stage: (sharded / stage / "metrics.jsonl").read_text().splitlines() for stage in ("distill", "rlvr")}
+    assert [json.loads(row)["step"] for row in rows["distill"]] == [2, 4, 6, 8]
+    assert [json.loads(row)["step"] for row in rows["rlvr"]] == [1, 2]
+    assert all(json.loads(row)["sampling/sampling_logp_difference/mean"] < 0.05 for row in rows["rlvr"])
+    assert (sharded / "export" / "model.safetensors").exists()
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from reasrm_training import policy
+from reasrm_training.recipes import load_recipe
+from reasrm_training.rollouts import serving
+recipe = load_recipe(sys.argv[1])
+state = policy.processes(recipe)
+if state.is_main_process:
+    with serving(recipe, None, Path(sys.argv[1]).parent, together=False) as server:
+        print(server.url)
+state.wait_for_everyone()
+"""
+READY = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).serve_forever()
+"""
+
+
+def test_the_main_process_can_have_a_server_to_itself_while_the_others_wait(mini: Mini, tmp_path: Path):
+    """As when a run on several machines measures what it trained; it is about who waits for whom, hence no real server."""
+    file, alone, ready = mini("alone"), tmp_path / "alone.py", tmp_path / "ready.py"
+    file.write_text(file.read_text() + f'[rollouts]\nbackend = "sglang"\nserver = "{sys.executable} {ready}"\n')
+    alone.write_text(ALONE)
+    ready.write_text(READY)
+    launcher = (
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    )
+    launch = [sys.executable, *launcher, "--dynamo_backend", "no", "--main_process_port", "0", str(alone), str(file)]
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("http://127.0.0.1:")

@@ -4,109 +4,27 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import psutil
 import pytest
 import torch
 from reasrm_training import policy
-from reasrm_training.config import Recipe
 from reasrm_training.progress import Display
-from reasrm_training.recipes import FOLDER, load_recipe
+from reasrm_training.recipes import load_recipe
 from reasrm_training.run import key_of, run
 from rich.console import Console
 from safetensors.torch import load_file
 
 from reasrm.errors import RecipeError, Refused
 from tests.components import ROOT
+from tests.training.mini import Mini, command, do, environment
 
 # Runs are forked from a process that has imported what takes seconds to import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["reasrm_training.run", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"])
-RECIPE = """
-name = "mini"
-prompts = "world"
-output = "{output}"
-[model]
-path = "{model}"
-gradient_checkpointing = false
-[world]
-chains = 48
-chain_levels = [1]
-labels = 16
-label_levels = [1]
-heldout = 6
-heldout_levels = [1]
-[distill]
-batch = 4
-micro_batch = 2
-steps = 8
-learning_rate = 1e-3
-max_length = 1024
-packing = false
-precision = "fp32"
-save_steps = 2
-[export]
-precision = "fp32"
-"""
-NOTHING_ELSE = """
-[track]
-pairs = 0
-"""
-LATER_STAGES = """
-[rlvr]
-steps = 4
-prompts = 2
-mini_batch = 2
-generations = 4
-micro_batch = 4
-learning_rate = 1e-2
-max_prompt_tokens = 512
-max_completion_tokens = 24
-precision = "fp32"
-reward = { verdict = 1.0, consistency = 1.0, length = 1.0 }
-save_steps = 1
-guard = { min_format = 0.0, max_length_share = 1.0, min_entropy = 0.0 }
-[evaluate]
-pairs = 6
-votes = [2]
-sampled_pairs = 2
-"""
-
-
-class Mini(Protocol):
-    def __call__(self, name: str, short: bool = False) -> Path: ...
-
-
-@pytest.fixture
-def mini(tiny_model: Path, tmp_path: Path) -> Mini:
-    """`mini(name)` writes the recipe of a run that writes into the folder of that name; `short=True` leaves RL out."""
-
-    def write(name: str, short: bool = False) -> Path:
-        file = tmp_path / f"{name}.toml"
-        file.write_text(RECIPE.format(output=tmp_path / name, model=tiny_model) + (NOTHING_ELSE if short else LATER_STAGES))
-        return file
-
-    return write
-
-
-def do(recipe: Recipe, **settings: Any) -> Path:
-    policy.quiet()
-    with Display.silent() as display:
-        return run(recipe, display, **settings)
-
-
-def command(file: Path, *launcher: str) -> list[str]:
-    return [sys.executable, *launcher, "-m", "reasrm.cli", "train", "run", str(file)]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'training'}", "HF_HUB_OFFLINE": "1"}
 
 
 def train(file: Path) -> None:
@@ -189,34 +107,6 @@ def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all("rewards/consistency" in row for row in rows)
     assert (two / "export" / "model.safetensors").exists()
-
-
-@pytest.mark.timeout(600)
-def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_makes(mini: Mini, tmp_path: Path):
-    """By the file with which recipes shard (FSDP2): every process writes and reads its shards of weights and optimizer."""
-    file = mini("sharded")
-    file.write_text(file.read_text() + '[cluster]\nsharding = "fsdp2"\n')
-    launcher = ("-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "fsdp2.yaml"), "--num_processes", "2")
-    program = (str(ROOT / "tests" / "training" / "sharded.py"), "train", "run", str(file))
-    launch = [sys.executable, *launcher, "--main_process_port", "0", *program]
-    sharded = tmp_path / "sharded"
-    shards = sharded / "distill" / "checkpoints" / "checkpoint-4"
-    with subprocess.Popen(launch, stdout=subprocess.DEVNULL, env=environment(), cwd=ROOT) as broken:
-        while not (shards / policy.COMPLETE).exists():
-            assert broken.poll() is None, f"the run ended before {shards} was there"
-            time.sleep(0.01)
-        for process in (*psutil.Process(broken.pid).children(recursive=True), broken):
-            process.kill()
-    assert {path.name for path in (shards / "pytorch_model_fsdp_0").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
-    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    whole = do(load_recipe(mini("whole")), only=("data", "chains", "distill"))
-    together, alone = (load_file(folder / "distill" / "model" / "model.safetensors") for folder in (sharded, whole))
-    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
-    rows = {stage: (sharded / stage / "metrics.jsonl").read_text().splitlines() for stage in ("distill", "rlvr")}
-    assert [json.loads(row)["step"] for row in rows["distill"]] == [2, 4, 6, 8]
-    assert [json.loads(row)["step"] for row in rows["rlvr"]] == [1, 2, 3, 4]
-    assert (sharded / "export" / "model.safetensors").exists()
 
 
 def test_a_finished_run_does_nothing_again_and_a_stage_can_be_made_anew(mini: Mini):

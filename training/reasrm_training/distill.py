@@ -72,24 +72,27 @@ def make_trainer(
         log.warning("%d of %d chains are longer than distill.max_length and left out", dropped, len(chains))
     wanted = stage.steps * stage.batch if stage.steps else round(stage.epochs * len(rows))
     order = order_of([len(row["input_ids"]) for row in rows], wanted, stage.micro_batch, recipe.seed)
+    accumulate = max(1, stage.batch // (stage.micro_batch * policy.processes(recipe).num_processes))
+    # Before the model is loaded: by these ZeRO-3 is known, and each process then keeps its share of the weights only.
+    args = SFTConfig(
+        **settings,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=stage.epochs if stage.packing else 1,
+        max_steps=stage.steps or -1,
+        adam_beta2=stage.adam_beta2,
+        weight_decay=stage.weight_decay,
+        max_length=stage.max_length,
+        packing=stage.packing,
+        completion_only_loss=True,
+        shuffle_dataset=stage.packing,
+        train_sampling_strategy="random" if stage.packing else "sequential",
+        logging_steps=max(1, min(10, stage.save_steps)),
+        save_steps=stage.save_steps,
+    )
     model = policy.load_policy(recipe, start, trained=True)
     return SFTTrainer(
         model=model,
-        args=SFTConfig(
-            **settings,
-            gradient_accumulation_steps=max(1, stage.batch // (stage.micro_batch * policy.processes(recipe).num_processes)),
-            num_train_epochs=stage.epochs if stage.packing else 1,
-            max_steps=stage.steps or -1,
-            adam_beta2=stage.adam_beta2,
-            weight_decay=stage.weight_decay,
-            max_length=stage.max_length,
-            packing=stage.packing,
-            completion_only_loss=True,
-            shuffle_dataset=stage.packing,
-            train_sampling_strategy="random" if stage.packing else "sequential",
-            logging_steps=max(1, min(10, stage.save_steps)),
-            save_steps=stage.save_steps,
-        ),
+        args=args,
         train_dataset=Dataset.from_list(rows if stage.packing else [rows[i] for i in order]),
         processing_class=tokenizer,
         peft_config=None if hasattr(model, "peft_config") else policy.adapters(recipe.model.lora),

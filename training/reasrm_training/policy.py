@@ -83,9 +83,12 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     if recipe.cluster.gpus == 0:
         keep_freed_memory()
+    if not trained:  # by the main process alone; while ZeRO-3 is in force it would wait for the others to take their shares
+        unset_hf_deepspeed_config()
     if folder is None and recipe.model.scratch:
         return make_model(recipe.model.scratch, _new_tokenizer(recipe.model.scratch.vocab_size), recipe.seed)
     adapter = folder if folder and (folder / "adapter_config.json").is_file() else None

@@ -28,10 +28,11 @@ SEED_STRIDE = 2**20  # more rollouts than any step has
 
 
 @contextmanager
-def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[SglangServer | None]:
+def serving(recipe: Recipe, model: Path | None, folder: Path, *, together: bool = True) -> Iterator[SglangServer | None]:
     """The SGLang that this run samples with: the recipe's, or one of its own for the length of the `with`; None for others.
 
-    One of its own starts with the weights of `model` (None: the recipe's) and writes its log into `folder`.
+    One of its own starts with the weights of `model` (None: the recipe's) and writes its log into `folder`. Every process must
+    call this, and all get the same one; without `together` it is the caller's alone.
     """
     rollouts = recipe.rollouts
     if rollouts.backend != "sglang":
@@ -44,8 +45,7 @@ def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[Sglang
         yield server
         server.leave()
         return
-    state = policy.processes(recipe)
-    if not state.is_main_process:
+    if together and not policy.processes(recipe).is_main_process:
         told: list[Any] = broadcast_object_list([None])
         yield SglangServer(told[0])
         return
@@ -55,7 +55,8 @@ def serving(recipe: Recipe, model: Path | None, folder: Path) -> Iterator[Sglang
     if rollouts.gpus:
         flags += ["--base-gpu-id", str(recipe.cluster.gpus - rollouts.gpus)]  # the node's last ones
     with started(rollouts.server, str(model or recipe.model.path), folder / "sglang.log", *flags) as server:
-        broadcast_object_list([server.url])
+        if together:
+            broadcast_object_list([server.url])
         yield server
 
 

@@ -194,8 +194,9 @@ def _die_with_parent() -> None:
 
 def _own_environment() -> dict[str, str]:
     """This process's environment without what a launcher told it about its place among the trainers."""
-    launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
-    return {name: value for name, value in os.environ.items() if name not in launcher and not name.startswith("TORCHELASTIC_")}
+    places = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    theirs = ("TORCHELASTIC_", "ACCELERATE_", "FSDP_")
+    return {name: value for name, value in os.environ.items() if name not in places and not name.startswith(theirs)}
 
 
 def free_port() -> int:

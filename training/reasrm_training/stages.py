@@ -180,7 +180,7 @@ def _generating(recipe: Recipe, model: Path | None, progress: Callable[[int, int
     if rollouts.backend == "sglang" and model and not (model / "adapter_config.json").exists():
         from reasrm_training.rollouts import serving
 
-        with serving(recipe, model, recipe.folder("evaluate")) as found:
+        with serving(recipe, model, recipe.folder("evaluate"), together=False) as found:
             server: Any = found
             version = policy.weights_digest(model)
             server.load_folder(model, version)
