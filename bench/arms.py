@@ -1,10 +1,10 @@
 """What each part of the training is worth at equal compute: bare answers, chains of one pass, chains of two; then RL or more SFT.
 
 Every arm starts from nothing, on the generated world. What RL costs is counted in passes of a token through the model (a sampled
-token 1, one trained on 3); the arm without RL gets as much as further steps of SFT, at a tenth of the rate, from the same model.
-Two controls see less than a judge does: the responses without the question, and only how long they are. Near 50 %, they say that
-nothing but the task tells which is better. The controls, and votes (of the arm with two passes, over 100 pairs), are of the first
-seed alone.
+token 1, one trained on 3); the arm without RL gets as much as further steps of SFT: at a tenth of the rate, from the same model,
+and for the first seed with two passes also from nothing, in one schedule. Two controls see less than a judge does: the responses
+without the question, and only how long they are. Near 50 %, they say that nothing but the task tells which is better. The controls,
+and votes (of the arm with two passes, over 100 pairs), are of the first seed alone.
 
 Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--jobs 2]. Resumable: what is done stays in --folder.
 """
@@ -64,7 +64,8 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     if arm in CONTROLS:
         return
     tasks = list(tasks_of(iter(generated_examples(recipe, "rlvr")), recipe, pack))
-    votes = (4, 16) if seed == given.seeds[0] and arm == "two passes" else ()
+    thorough = seed == given.seeds[0] and arm == "two passes"
+    votes = (4, 16) if thorough else ()
     trained = rlvr.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
     measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
     steps = round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
@@ -72,6 +73,9 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     changes = {"steps": steps, "learning_rate": recipe.distill.learning_rate / 10}
     more = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=changes)})
     measure(more, heldout, distill.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)
+    if thorough:
+        longer = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"steps": given.sft + steps})})
+        measure(longer, heldout, distill.train(longer, chains, folder / "longer"), folder / "longer.json", votes=())
 
 
 def blinded(example: Any, control: str) -> Any:
@@ -108,7 +112,7 @@ def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes:
 
 def run(given: argparse.Namespace) -> None:
     """Do what is left, `given.jobs` arms at a time, each a process with its share of the cores."""
-    left = [(arm, seed) for seed in given.seeds for arm in reversed(CHAINS)]
+    left = [(arm, seed) for arm in reversed(CHAINS) for seed in given.seeds]  # the dearest first
     left += [(control, given.seeds[0]) for control in CONTROLS]
     environ = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
     running: list[subprocess.Popen[bytes]] = []
@@ -128,7 +132,12 @@ def report(given: argparse.Namespace) -> None:
     figures: dict[str, float] = {}
     print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 |")
     print("|---|---|---|---|---|---|---|---|")
-    stages = {"sft": "SFT", "more": "then more SFT, of as much compute as RL", "rl": "then RL"}
+    stages = {
+        "sft": "SFT",
+        "longer": "SFT of as much compute as with RL",
+        "more": "then more SFT, of as much as RL",
+        "rl": "then RL",
+    }
     wanted = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
     for arm, stage in wanted:
         files = [given.folder / f"{arm.replace(' ', '-')}-{seed}" / f"{stage}.json" for seed in given.seeds]
