@@ -27,6 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "training")]
 #: Chains, in the order in which the table names them: how many passes of the oracle.
 CHAINS = {"answers alone": 0, "one pass": 1, "two passes": 2}
 CONTROLS = ("responses without the question", "lengths alone")
+LEANING = "leaning.json"
 SAMPLED, TRAINED = 1, 3  # passes that a token costs
 
 
@@ -61,6 +62,8 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
         chains = [chain.model_copy(update={"messages": pack.render(shown[chain.id].pair, recipe.fence_key)}) for chain in chains]
     start = distill.train(recipe, chains, folder / "sft")
     measure(recipe, heldout, start, folder / "sft.json", votes=())
+    if CHAINS.get(arm, 0) == 0:
+        lean(recipe, heldout, start, folder / LEANING)
     if arm in CONTROLS:
         return
     tasks = list(tasks_of(iter(generated_examples(recipe, "rlvr")), recipe, pack))
@@ -82,7 +85,7 @@ def blinded(example: Any, control: str) -> Any:
     """`example` as the control sees it."""
     update = {"question": "Which response is better?"}
     if control == "lengths alone":
-        update |= {side: f"A response of {len(getattr(example, side))} characters." for side in ("a", "b")}
+        update |= {side: f"A response of {len(getattr(example, side)[-1].content)} characters." for side in ("a", "b")}
     return example.model_copy(update=update)
 
 
@@ -110,6 +113,41 @@ def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes:
     print(f"{done.parent.name} {done.stem}: {found.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
 
 
+def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
+    """For what share of pairs a bare verdict is likelier to be A where the better response stands first than where it stands second.
+
+    A model that says A whatever it is shown is right in half of the judgments, and may know more than it says; this shows it.
+    """
+    import torch
+    from reasrm_training import policy
+
+    from reasrm.prompts import load_pack
+
+    if done.exists():
+        return
+    loaded: Any = policy.load_policy(recipe, model, trained=False).eval()
+    tokenizer: Any = policy.load_tokenizer(recipe, model)
+    pack = load_pack(recipe.prompts)
+    a, b = (tokenizer(f"<answer>[[{side}]]</answer>", add_special_tokens=False)["input_ids"] for side in "AB")
+    shared = next(i for i, (one, other) in enumerate(zip(a, b, strict=True)) if one != other)
+
+    def towards_a(examples: Sequence[Any]) -> Any:
+        ids = [policy.prompt_ids(tokenizer, pack.render(example.pair, recipe.fence_key)) + a[:shared] for example in examples]
+        with torch.no_grad():
+            last = loaded(**tokenizer.pad({"input_ids": ids}, return_tensors="pt")).logits[:, -1]
+        return last[:, a[shared]] - last[:, b[shared]]
+
+    first = [example if example.winner == "A" else example.swapped() for example in heldout]
+    moved = [
+        towards_a(part) - towards_a([example.swapped() for example in part])
+        for part in (first[start : start + 50] for start in range(0, len(first), 50))
+    ]
+    share = float((torch.cat(moved) > 0).float().mean())
+    figure = {"value": share, "stderr": (share * (1 - share) / len(first)) ** 0.5, "n": len(first)}
+    done.write_text(json.dumps(figure), encoding="utf-8")
+    print(f"{done.parent.name} leaning: {share:.3f}", file=sys.stderr, flush=True)
+
+
 def run(given: argparse.Namespace) -> None:
     """Do what is left, `given.jobs` arms at a time, each a process with its share of the cores."""
     left = [(arm, seed) for arm in reversed(CHAINS) for seed in given.seeds]  # the dearest first
@@ -130,14 +168,9 @@ def run(given: argparse.Namespace) -> None:
 def report(given: argparse.Namespace) -> None:
     """Print a row an arm: means over seeds, each with its standard error over seeds where there are several."""
     figures: dict[str, float] = {}
-    print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 |")
-    print("|---|---|---|---|---|---|---|---|")
-    stages = {
-        "sft": "SFT",
-        "longer": "SFT of as much compute as with RL",
-        "more": "then more SFT, of as much as RL",
-        "rl": "then RL",
-    }
+    print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 | leans to the better |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    stages = {"sft": "SFT", "longer": "SFT as long as with RL", "more": "then more SFT, as long as RL", "rl": "then RL"}
     wanted = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
     for arm, stage in wanted:
         files = [given.folder / f"{arm.replace(' ', '-')}-{seed}" / f"{stage}.json" for seed in given.seeds]
@@ -149,6 +182,8 @@ def report(given: argparse.Namespace) -> None:
         sampled = [one for one in found if one["voting"]]
         cells += [over_seeds([one["sampled"] for one in sampled])]
         cells += [over_seeds([one["voting"][k] for one in sampled]) for k in ("4", "16")]
+        leaning = [file.with_name(LEANING) for file in files if stage == "sft" and file.with_name(LEANING).exists()]
+        cells += [over_seeds([json.loads(file.read_text(encoding="utf-8")) for file in leaning])]
         print(f"| {arm}: {stages[stage]} | {len(found)} | " + " | ".join(cells) + " |")
         figures[f"{arm}/{stage}"] = round(statistics.fmean(one["accuracy"]["value"] for one in greedy), 4)
     print(json.dumps({"bench": "arms", "sft": given.sft, "rl": given.rl, "pairs": given.pairs, "accuracy": figures}))
