@@ -114,7 +114,7 @@ def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes:
 
 
 def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
-    """For what share of pairs a bare verdict is likelier to be A where the better response stands first than where it stands second.
+    """For what share of pairs a bare verdict is likelier to be A with the better response first than with it second.
 
     A model that says A whatever it is shown is right in half of the judgments, and may know more than it says; this shows it.
     """
@@ -142,7 +142,7 @@ def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
         towards_a(part) - towards_a([example.swapped() for example in part])
         for part in (first[start : start + 50] for start in range(0, len(first), 50))
     ]
-    share = float((torch.cat(moved) > 0).float().mean())
+    share = float(torch.cat(moved).sign().mean()) / 2 + 0.5  # where nothing moves, half
     figure = {"value": share, "stderr": (share * (1 - share) / len(first)) ** 0.5, "n": len(first)}
     done.write_text(json.dumps(figure), encoding="utf-8")
     print(f"{done.parent.name} leaning: {share:.3f}", file=sys.stderr, flush=True)
