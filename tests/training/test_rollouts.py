@@ -156,6 +156,7 @@ WITH_DEEPSPEED = pytest.mark.skipif(not importlib.util.find_spec("deepspeed"), r
 @pytest.mark.parametrize(
     ("sharding", "shards"),
     [("fsdp2", "pytorch_model_fsdp_0/*.distcp"), pytest.param("zero3", "global_step4/*_model_states.pt", marks=WITH_DEEPSPEED)],
+    ids=["fsdp2", "zero3"],
 )
 def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_makes(
     mini: Mini, server: SglangServer, tmp_path: Path, sharding: str, shards: str
