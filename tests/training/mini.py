@@ -64,6 +64,10 @@ votes = [2]
 sampled_pairs = 2
 """
 
+#: Python's arguments for two processes that train together without a GPU (gloo); the program follows.
+LAUNCHER = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
+TWO_PROCESSES = (*LAUNCHER, "--dynamo_backend", "no", "--main_process_port", "0")
+
 
 class Mini(Protocol):
     def __call__(self, name: str, short: bool = False) -> Path: ...

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
 from tests.components import ROOT
-from tests.training.mini import Mini, do, environment
+from tests.training.mini import TWO_PROCESSES, Mini, do, environment
 from tests.training.small import heldout, recipe, sglang_command, tasks
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
@@ -223,18 +223,7 @@ def test_the_main_process_can_have_a_server_to_itself_while_the_others_wait(mini
     file.write_text(file.read_text() + f'[rollouts]\nbackend = "sglang"\nserver = "{sys.executable} {ready}"\n')
     alone.write_text(ALONE)
     ready.write_text(READY)
-    launcher = (
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-    )
-    launch = [sys.executable, *launcher, "--dynamo_backend", "no", "--main_process_port", "0", str(alone), str(file)]
+    launch = [sys.executable, *TWO_PROCESSES, str(alone), str(file)]
     done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("http://127.0.0.1:")

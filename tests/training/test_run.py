@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from reasrm.errors import RecipeError, Refused
 from tests.components import ROOT
-from tests.training.mini import Mini, command, do, environment
+from tests.training.mini import TWO_PROCESSES, Mini, command, do, environment
 
 # Runs are forked from a process that has imported what takes seconds to import.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -83,19 +83,8 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_pa
 @pytest.mark.timeout(600)
 def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
     """Under accelerate with gloo. The two orders of a pair sit on different ranks here, and meet for their rewards."""
-    launcher = (
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-    )
     file = mini("two")
-    launch = command(file, *launcher, "--dynamo_backend", "no", "--main_process_port", "0")
+    launch = command(file, *TWO_PROCESSES)
     done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     two, one = tmp_path / "two", do(load_recipe(mini("one")), only=("data", "chains", "distill"))
