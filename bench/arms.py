@@ -6,7 +6,8 @@ and for the first seed with two passes also from nothing, in one schedule. Two c
 without the question, and only how long they are. Near 50 %, they say that nothing but the task tells which is better. The controls,
 and votes (of the arm with two passes, over 100 pairs), are of the first seed alone.
 
-Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--jobs 2]. Resumable: what is done stays in --folder.
+Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--arms "one pass,two passes"] [--jobs 2].
+Resumable: what is done stays in --folder.
 """
 
 from __future__ import annotations
@@ -152,6 +153,7 @@ def run(given: argparse.Namespace) -> None:
     """Do what is left, `given.jobs` arms at a time, each a process with its share of the cores."""
     left = [(arm, seed) for arm in reversed(CHAINS) for seed in given.seeds]  # the dearest first
     left += [(control, given.seeds[0]) for control in CONTROLS]
+    left = [(arm, seed) for arm, seed in left if arm in given.arms]
     environ = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
     running: list[subprocess.Popen[bytes]] = []
     while left or running:
@@ -202,6 +204,8 @@ def over_seeds(shares: Sequence[Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 3])
+    every = [*CHAINS, *CONTROLS]
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=every, help=f"which of: {','.join(every)}")
     parser.add_argument("--sft", type=int, default=1600, help="steps of 16 chains")
     parser.add_argument("--rl", type=int, default=40, help="steps of 16 x 8 replies")
     parser.add_argument("--pairs", type=int, default=1000, help="held-out pairs, each judged in both orders")
@@ -211,6 +215,8 @@ def main() -> None:
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if unknown := set(given.arms) - set(every):
+        parser.error(f"no arm is called {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
     if given.arm:
         do(given, given.arm, given.seed)
         return
