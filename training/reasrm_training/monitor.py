@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,8 +127,6 @@ def breaches(row: Mapping[str, float], guard: Guard, limit: int) -> dict[str, st
 
 def fit(trainer: Trainer, folder: Path) -> None:
     """Train from the newest whole checkpoint of `folder`, or from the start, with TensorBoard's curves in `folder`/tensorboard."""
-    if trainer.args.use_cpu and sys.platform == "linux":
-        _keep_freed_memory()
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Seal())
     checkpoint = last_checkpoint(folder)
@@ -138,11 +134,3 @@ def fit(trainer: Trainer, folder: Path) -> None:
         step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
         trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)))
     trainer.train(resume_from_checkpoint=checkpoint)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed: given back to the kernel, a step's activations cost a page fault each time they return."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            libc.mallopt(option, 2**31 - 1)

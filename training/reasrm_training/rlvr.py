@@ -95,9 +95,8 @@ def make_trainer(
 ) -> GRPOTrainer:
     """TRL's trainer for `recipe`, ready to train; with `server`, the one that samples there."""
     from datasets import Dataset
-    from trl import GRPOTrainer
 
-    from reasrm_training.rollouts import SglangTrainer
+    from reasrm_training.rollouts import SglangTrainer, TimedTrainer
 
     stage = policy.required(recipe.rlvr, "rlvr")
     settings = grpo_config(recipe, stage, folder)
@@ -110,7 +109,7 @@ def make_trainer(
     model = policy.load_policy(recipe, start, trained=True)
     reward = Reward(stage, kind, tokenizer, Journal(folder / "samples.jsonl"))
     sampling = {"server": server, "recipe": recipe, "folder": folder} if server else {}
-    return (SglangTrainer if server else GRPOTrainer)(
+    return (SglangTrainer if server else TimedTrainer)(
         model=model,
         reward_funcs=[reward],
         args=settings,

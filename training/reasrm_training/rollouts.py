@@ -7,6 +7,8 @@ the sampler's log-probabilities are from the trainer's and correct for it by tru
 from __future__ import annotations
 
 import shutil
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +81,46 @@ def trl_arguments(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-class SglangTrainer(GRPOTrainer):
+class TimedTrainer(GRPOTrainer):
+    """GRPO that logs where the seconds of a step went: `sampling`, `weights` (to the sampler), `rewards`, and all else as `training`."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._seconds: Counter[str] = Counter()
+        self._since = 0.0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count the time of the `with` towards `part`, but for what is counted towards another within."""
+        started, others = time.perf_counter(), self._seconds.total()
+        yield
+        self._seconds[part] += time.perf_counter() - started - (self._seconds.total() - others)
+
+    def training_step(self, *args: Any, **settings: Any) -> torch.Tensor:
+        if not self._since:  # what came before the first step is none of its seconds
+            self._seconds.clear()
+            self._since = time.perf_counter()
+        return super().training_step(*args, **settings)
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        with self.timed("sampling"):
+            return super()._generate(prompts)
+
+    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
+        with self.timed("rewards"):
+            return super()._calculate_rewards(*args)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self._seconds:
+            now = time.perf_counter()
+            parts = {**self._seconds, "training": now - self._since - self._seconds.total()}
+            logs |= {f"seconds/{part}": spent for part, spent in parts.items()}
+            self._seconds.clear()
+            self._since = now
+        super().log(logs, start_time)
+
+
+class SglangTrainer(TimedTrainer):
     """GRPO with replies sampled by SGLang from the policy's current weights."""
 
     def __init__(self, *args: Any, server: SglangServer, recipe: Recipe, folder: Path, **settings: Any) -> None:
@@ -112,13 +153,14 @@ class SglangTrainer(GRPOTrainer):
 
     def sync_weights(self) -> None:
         """Give the server the policy's weights; every process must call it."""
-        weights = full_weights(self)
-        if self.accelerator.is_main_process:
-            if self.recipe.rollouts.weights == "tensors":
-                self.server.load_tensors(weights, self.weight_version)
-            else:
-                self._sync_by_disk(weights)
-        self.accelerator.wait_for_everyone()
+        with self.timed("weights"):
+            weights = full_weights(self)
+            if self.accelerator.is_main_process:
+                if self.recipe.rollouts.weights == "tensors":
+                    self.server.load_tensors(weights, self.weight_version)
+                else:
+                    self._sync_by_disk(weights)
+            self.accelerator.wait_for_everyone()
 
     def _sync_by_disk(self, weights: dict[str, torch.Tensor]) -> None:
         folder = self.folder / "weights" / str(self.state.global_step)

@@ -45,6 +45,8 @@ PANELS = (
     Panel("no_verdict", "No verdict", "Replies that name no response, or both.", True),
     Panel("frac_reward_zero_std", "All-equal groups", "Prompts whose replies all got one reward: they teach nothing.", True),
     Panel("sampling/sampling_logp_difference/mean", "Sampler and trainer", "Mean difference of their log-probabilities."),
+    Panel("seconds/sampling", "Sampling time", "Seconds of a step in which replies are sampled."),
+    Panel("seconds/training", "Training time", "Seconds of a step without sampling, handing over weights, and rewards."),
     Panel("grad_norm", "Gradient norm", "Before it is clipped."),
     Panel("learning_rate", "Learning rate", "As the schedule has it."),
 )
