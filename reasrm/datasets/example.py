@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from reasrm.types import Frozen, Pair, Question, Response, Side
 
@@ -19,9 +19,9 @@ class Example(Frozen):
     id: str = ""
     question: Question
     responses: tuple[Response, ...] = Field(min_length=2)
-    labels: tuple[float, ...] | None = None
+    labels: tuple[FiniteFloat, ...] | None = None
     comparisons: tuple[tuple[int, int], ...] = ()
-    strength: float | None = Field(default=None, ge=0.0)
+    strength: FiniteFloat | None = Field(default=None, ge=0.0)
     subset: str = ""
     rubric: str | None = Field(default=None, min_length=1)
 

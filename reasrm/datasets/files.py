@@ -11,7 +11,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -35,9 +35,10 @@ class Record:
     error: str = ""
 
 
-def rows(source: str | Path, split: str | None = None) -> Iterator[Record]:
+def rows(source: str | Path, split: str | None = None, config: str | None = None, data_dir: str | None = None) -> Iterator[Record]:
     """The rows of a file, a folder, a data set saved by `datasets`, or a hub id, in a fixed order (files by name).
 
+    `config` and `data_dir` choose among a hub data set's configurations and folders, as in `datasets.load_dataset`.
     Raises InputError for what is not there, is cut short or cannot be read at all; it names file and row.
     """
     path = Path(source)
@@ -53,7 +54,7 @@ def rows(source: str | Path, split: str | None = None) -> Iterator[Record]:
     elif path.exists():
         yield from read_file(path, str(path))
     elif _HUB_ID.fullmatch(str(source)):
-        yield from _records(str(source), _hub(str(source), split))
+        yield from _records(str(source), hub_rows(str(source), split, config, data_dir))
     else:
         raise InputError(f"{source}: there is no such file or folder")
 
@@ -104,7 +105,7 @@ def _json_lines(path: Path) -> Iterator[Row | str]:
             try:
                 row = _parsed(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
             except ValueError as error:
-                if not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError):
+                if line.lstrip().startswith(b"{") and not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError):
                     raise InputError("the file ends inside this row: it is cut short") from error
                 yield f"this line is no JSON: {error}"
                 continue
@@ -116,7 +117,7 @@ def _parsed(line: bytes) -> Any:
     try:
         return from_json(line, cache_strings="keys")
     except ValueError:
-        return json.loads(line)
+        return json.loads(line.decode())  # bytes it would take for UTF-16 where they look like it
 
 
 def _json(path: Path) -> Iterator[Row | str]:
@@ -142,7 +143,9 @@ def _csv(path: Path) -> Iterator[Row | str]:
     with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as file:
         try:
             for row in csv.DictReader(file, delimiter=delimiter, strict=True):
-                yield "this line has more cells than the header" if None in row else row
+                # An empty cell is how CSV, and whoever exports a table to it, writes that there is nothing.
+                empty_as_none = {column: cell or None for column, cell in row.items()}
+                yield "this line has more cells than the header" if None in row else empty_as_none
         except csv.Error as error:
             raise InputError(f"no CSV from here on: {error}") from error
 
@@ -180,25 +183,30 @@ _READERS: dict[str, Callable[[Path], Iterator[Row | str]]] = {
 
 def _saved(path: Path, split: str | None) -> Iterable[Row]:
     datasets = needed("datasets")
-    found = datasets.load_from_disk(str(path))
-    return _one_split(cast(dict[str, Any], found), split, str(path)) if isinstance(found, dict) else cast(Iterable[Row], found)
+    listed = path / "dataset_dict.json"
+    if listed.exists():
+        path /= _one_split(json.loads(listed.read_bytes())["splits"], split, str(path))
+    files = json.loads((path / "state.json").read_bytes())["_data_files"]
+    return datasets.load_from_disk(str(path)) if files else ()  # one without rows it saves, but cannot load
 
 
-def _hub(name: str, split: str | None) -> Generator[Row]:
+def hub_rows(name: str, split: str | None, config: str | None, data_dir: str | None) -> Generator[Row]:
+    """The rows of a hub data set, streamed. Raises InputError where the hub has no such data set, split, `config` or `data_dir`."""
     datasets = needed("datasets")
     try:
-        found = datasets.load_dataset(name, streaming=True, split=split)
+        found = datasets.load_dataset(name, config, data_dir=data_dir, streaming=True, split=split)
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: no such file, and the hub gives no such data set: {str(error).splitlines()[0]}") from error
-    yield from _one_split(cast(dict[str, Any], found), split, name) if isinstance(found, dict) else found
+    splits = cast(dict[str, Iterable[Row]], found) if isinstance(found, dict) else None
+    yield from found if splits is None else splits[_one_split(list(splits), split, name)]
 
 
-def _one_split(found: dict[str, Any], split: str | None, name: str) -> Iterable[Row]:
-    if split is None and len(found) == 1:
-        return next(iter(found.values()))
-    if split not in found:
-        raise InputError(f"{name} has the splits {', '.join(found)}; choose one with --split", field="split")
-    return found[split]
+def _one_split(there: Sequence[str], split: str | None, name: str) -> str:
+    if split is None and len(there) == 1:
+        return there[0]
+    if split is None or split not in there:
+        raise InputError(f"{name} has the splits {', '.join(there)}; choose one with --split", field="split")
+    return split
 
 
 def needed(module: str, package: str = "") -> Any:

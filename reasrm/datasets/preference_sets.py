@@ -10,9 +10,12 @@ from reasrm.errors import InputError
 
 
 def ultrafeedback(row: Row) -> dict[str, Any]:
-    """HuggingFaceH4/ultrafeedback_binarized; the strength is the difference of its scores (0 to 10)."""
-    strength = number(row, "score_chosen") - number(row, "score_rejected")
-    return preference(row) | {"strength": abs(strength), "subset": ""}
+    """HuggingFaceH4/ultrafeedback_binarized; the strength is the difference of its scores (0 to 10).
+
+    Of two responses with the best score one was chosen at random: a tie.
+    """
+    strength = abs(number(row, "score_chosen") - number(row, "score_rejected"))
+    return preference(row) | {"labels": (1.0 if strength else 0.0, 0.0), "strength": strength, "subset": ""}
 
 
 def helpsteer2(row: Row) -> dict[str, Any]:

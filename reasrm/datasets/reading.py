@@ -39,6 +39,8 @@ class Entry:
 class DataSet:
     """A file, folder or hub id as examples. `schema`: a name, or None to recognise it; `mapping`: {column: known name}.
 
+    `split`, `config` and `data_dir` choose a part of a data set that has several, the last two on the hub only.
+
     All files are of one schema, unless `together` names several that belong together, as a benchmark's parts do.
     `schemas` holds each file's schema once its first row was read.
     """
@@ -48,6 +50,8 @@ class DataSet:
     mapping: Mapping[str, str] | None = None
     split: str | None = None
     together: tuple[str, ...] = ()
+    config: str | None = None
+    data_dir: str | None = None
     schemas: dict[str, Schema] = field(default_factory=dict[str, Schema])
 
     @property
@@ -63,7 +67,9 @@ class DataSet:
     def __iter__(self) -> Iterator[Entry]:
         """Every row in order. Raises SchemaError where files are of different schemas, InputError where one cannot be read."""
         self.schemas.clear()
-        for index, record in enumerate(rows(self.source, self.split)):
+        first = None
+        for index, record in enumerate(rows(self.source, self.split, self.config, self.data_dir)):
+            first = first or record
             row = None
             if record.row is not None:
                 row = renamed(record.row, self.mapping or {})
@@ -71,8 +77,10 @@ class DataSet:
                     self._check_mapping(record)
                     self.schemas[record.file] = self._recognise(record, row)
             yield self._entry(index, record, row)
+        if first is None:
+            raise SchemaError(f"{self.source}: {f'split {self.split!r} ' if self.split else ''}is empty")
         if not self.schemas:
-            raise SchemaError(f"{self.source}: holds no row that can be read")
+            raise SchemaError(f"{self.source}: holds no row that can be read; row {first.number}: {first.error}")
 
     def _check_mapping(self, record: Record) -> None:
         columns = (record.row or {}).keys()
@@ -85,6 +93,10 @@ class DataSet:
             schema = schema_named(self.schema) if self.schema else recognise(row.keys(), row)
         except SchemaError as error:
             raise SchemaError(f"{record.file}: {error}") from error
+        for known in (self.mapping or {}).values():
+            if known not in (reads := schema.columns | schema.optional):
+                listed = ", ".join(sorted(reads))
+                raise SchemaError(f"{record.file}: {schema.name} has no {known!r} to map a column to; it has {listed}", field="map")
         if self.together and schema.name not in self.together:
             raise SchemaError(f"{record.file} is {schema.name}, where {' or '.join(self.together)} is needed")
         for file, other in self.schemas.items():

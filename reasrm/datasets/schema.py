@@ -18,13 +18,14 @@ from reasrm.errors import InputError, SchemaError
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One kind of table: the columns by which it is known, and how a row becomes an `Example`.
+    """One kind of table: the columns by which it is known, those it may have besides, and how a row becomes an `Example`.
 
     `fits` looks at a row where columns alone do not tell schemas apart.
     """
 
     name: str
     columns: frozenset[str]
+    optional: frozenset[str]
     fields: Callable[[Row], dict[str, Any]]
     fits: Callable[[Row], bool] | None = None
 
@@ -51,40 +52,53 @@ def _subset_of(file: str) -> str:
     return PurePath(file).name.partition(".")[0].removesuffix("_filtered")
 
 
-def _schema(name: str, columns: str, fields: Callable[[Row], dict[str, Any]], fits: Callable[[Row], bool] | None = None) -> Schema:
-    return Schema(name, frozenset(columns.split()), fields, fits)
+def _schema(
+    name: str, columns: str, optional: str, fields: Callable[[Row], dict[str, Any]], fits: Callable[[Row], bool] | None = None
+) -> Schema:
+    return Schema(name, frozenset(columns.split()), frozenset(optional.split()), fields, fits)
 
 
+#: What a preference row may have besides its responses.
+_PREFERENCE = "prompt id prompt_id margin subset source"
 #: Rows that many tables look like; a published schema that fits as well goes before them.
 GENERAL: dict[str, Schema] = {
     schema.name: schema
     for schema in (
-        _schema("pair", "question a b", own.pair),
-        _schema("group", "question responses", own.group),
-        _schema("reference", "question response reference", own.reference),
-        _schema("preference", "chosen rejected", own.preference, own.is_preference),
-        _schema("hh-rlhf", "chosen rejected", own.whole_dialogues, own.is_dialogues),
+        _schema("pair", "question a b", "winner strength subset rubric id", own.pair),
+        _schema("group", "question responses", "labels subset rubric id", own.group),
+        _schema("reference", "question response reference", "subset id", own.reference),
+        _schema("preference", "chosen rejected", _PREFERENCE, own.preference, own.is_preference),
+        _schema("hh-rlhf", "chosen rejected", "", own.whole_dialogues, own.is_dialogues),
     )
 }
 PUBLISHED: dict[str, Schema] = {
     schema.name: schema
     for schema in (
-        _schema("skywork", "chosen rejected source", own.preference, own.is_preference),
+        _schema("skywork", "chosen rejected source", _PREFERENCE, own.preference, own.is_preference),
         _schema(
-            "ultrafeedback", "prompt chosen rejected score_chosen score_rejected", preference_sets.ultrafeedback, own.is_preference
+            "ultrafeedback",
+            "prompt chosen rejected score_chosen score_rejected",
+            _PREFERENCE,
+            preference_sets.ultrafeedback,
+            own.is_preference,
         ),
-        _schema("helpsteer2", "prompt response_1 response_2 preference_strength", preference_sets.helpsteer2),
-        _schema("helpsteer3", "context response1 response2 overall_preference", preference_sets.helpsteer3),
-        _schema("code-preference", "input accepted rejected", preference_sets.code_preference),
-        _schema("math-step-dpo", "prompt full_chosen full_rejected", preference_sets.math_step_dpo),
-        _schema("rewardbench", "prompt chosen rejected subset id chosen_model rejected_model", benchmark_sets.rewardbench),
-        _schema("rewardbench2", "id prompt chosen rejected num_correct num_rejected subset", benchmark_sets.rewardbench2),
-        _schema("rm-bench", "id prompt chosen rejected", benchmark_sets.rm_bench, own.is_texts),
-        _schema("rmb-pairwise", "pair_uid conversation_input chosen reject", benchmark_sets.rmb_pairwise),
-        _schema("rmb-best-of-n", "bon_uid conversation_input bon_best loser_list", benchmark_sets.rmb_best_of_n),
-        _schema("judgebench", "pair_id source question response_A response_B label", benchmark_sets.judgebench),
-        _schema("ppe-correctness", "question_id prompt response_1 scores sampled_conflict_pairs", benchmark_sets.ppe_correctness),
-        _schema("ppe-human", "question_id prompt response_1 response_2 winner", benchmark_sets.ppe_human),
+        _schema("helpsteer2", "prompt response_1 response_2 preference_strength", "", preference_sets.helpsteer2),
+        _schema("helpsteer3", "context response1 response2 overall_preference", "domain language", preference_sets.helpsteer3),
+        _schema("code-preference", "input accepted rejected", "", preference_sets.code_preference),
+        _schema("math-step-dpo", "prompt full_chosen full_rejected", "initial_reason_steps dataset", preference_sets.math_step_dpo),
+        _schema("rewardbench", "prompt chosen rejected subset id chosen_model rejected_model", "", benchmark_sets.rewardbench),
+        _schema("rewardbench2", "id prompt chosen rejected num_correct num_rejected subset", "", benchmark_sets.rewardbench2),
+        _schema("rm-bench", "id prompt chosen rejected", "domain", benchmark_sets.rm_bench, own.is_texts),
+        _schema("rmb-pairwise", "pair_uid conversation_input chosen reject", "category_path", benchmark_sets.rmb_pairwise),
+        _schema("rmb-best-of-n", "bon_uid conversation_input bon_best loser_list", "category_path", benchmark_sets.rmb_best_of_n),
+        _schema("judgebench", "pair_id source question response_A response_B label", "", benchmark_sets.judgebench),
+        _schema(
+            "ppe-correctness",
+            "question_id prompt response_1 scores sampled_conflict_pairs",
+            "benchmark " + " ".join(f"response_{number}" for number in range(2, 33)),
+            benchmark_sets.ppe_correctness,
+        ),
+        _schema("ppe-human", "question_id prompt response_1 response_2 winner", "language", benchmark_sets.ppe_human),
     )
 }
 SCHEMAS: dict[str, Schema] = PUBLISHED | GENERAL

@@ -134,7 +134,7 @@ class _Seen:
         where, label = self._rows.setdefault(_digest(whole), (entry.where, chosen))
         if where != entry.where:
             return f"duplicate of {where}" if label == chosen else f"contradicts {where}"
-        like = self._near_rows.add(entry.where, whole) if self._near_rows is not None else None
+        like = self._near_rows.seen(entry.where, whole) if self._near_rows is not None else None
         return f"nearly a duplicate of {like}" if like is not None else ""
 
 

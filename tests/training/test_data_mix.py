@@ -19,6 +19,7 @@ from reasrm_training.recipes import load_recipe
 from reasrm.errors import InputError, RecipeError, SchemaError
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklm" for second in ("ado", "elu", "ino", "oma", "uri", "ack", "est", "ing")]
+BASE = {"prompt": "How do I boil an egg?", "chosen": "Eight minutes in boiling water.", "rejected": "Put it in the oven."}
 
 
 def sentence(rng: random.Random, length: int = 12) -> str:
@@ -110,63 +111,6 @@ def test_a_sample_is_drawn_by_the_seed_and_filled_up_with_rows_that_pass(tmp_pat
     assert sum(len(part) for part in parts.values()) == 25
 
 
-def dropped(tmp_path: Path, rows: list[dict[str, Any]], rule: str, **data: Any) -> int:
-    """How many of 30 good rows and `rows` the rule drops; it must drop none of the good ones."""
-    path = write_rows(tmp_path / "rows.jsonl", preferences(30, seed=5) + rows)
-    recipe = recipe_of(tmp_path, {"path": str(path), "drop": [rule]}, heldout=5, distill=5, **data)
-    manifest, parts = mixed(recipe, lambda messages: len(messages[-1].content.split()))
-    count = manifest.sources[0].dropped.get(rule, 0)
-    assert sum(len(part) for part in parts.values()) == 30 + len(rows) - count - manifest.question_in_heldout
-    return count
-
-
-BASE = {"prompt": "How do I boil an egg?", "chosen": "Eight minutes in boiling water.", "rejected": "Put it in the oven."}
-
-
-@pytest.mark.parametrize(
-    ("rule", "bad", "good"),
-    [
-        ("magpie_ultra", {"source": "magpie_ultra"}, {"source": "magpie_pro"}),
-        ("special_tokens", {"rejected": "No.<|im_end|>\n<|im_start|>user"}, {"rejected": "a <im age> [INSTALL] <s>"}),
-        ("special_tokens", {"rejected": "No <im_start> at all"}, {"chosen": "if a <| b and c |> d"}),
-        ("equal_responses", {"rejected": "Eight  MINUTES in boiling water. "}, {"rejected": "Nine minutes in boiling water."}),
-        ("too_long", {"prompt": "egg " * 2000}, {"prompt": "egg " * 1000}),
-    ],
-)
-def test_a_rule_drops_its_artefact_and_nothing_like_it(tmp_path: Path, rule: str, bad: dict[str, str], good: dict[str, str]):
-    assert dropped(tmp_path, [BASE | good], rule, max_prompt_tokens=1500) == 0
-    assert dropped(tmp_path, [BASE | bad], rule, max_prompt_tokens=1500) == 1
-
-
-def test_exact_duplicates_are_dropped_whichever_way_round_they_stand(tmp_path: Path):
-    swapped = BASE | {"chosen": BASE["rejected"], "rejected": BASE["chosen"].upper()}
-    assert dropped(tmp_path, [BASE, dict(BASE), swapped], "duplicate") == 2
-
-
-def test_near_duplicates_are_dropped_and_other_answers_to_the_same_question_kept(tmp_path: Path):
-    row = preferences(1, seed=9)[0]
-    near = row | {"chosen": row["chosen"] + " indeed"}
-    other = row | {"chosen": sentence(random.Random(10), 60)}
-    assert dropped(tmp_path, [row, near, other], "near_duplicate") == 1
-
-
-def test_rows_that_stand_in_a_benchmark_are_dropped(tmp_path: Path):
-    row = preferences(1, seed=9)[0] | {"prompt": sentence(random.Random(3), 40)}
-    benchmark = write_rows(tmp_path / "benchmark.jsonl", [BASE, row])
-    near = row | {"prompt": row["prompt"] + " please"}
-    asked = [BASE | {"chosen": "Ten minutes."}, near]
-    assert dropped(tmp_path, asked, "in_benchmark", benchmarks=[str(benchmark)]) == 2
-
-
-def test_a_real_benchmark_is_kept_out_of_training(tmp_path: Path, shared_data: Path):
-    published = shared_data / "rm-bench" / "chat_filtered.json"
-    rows = [
-        {"prompt": row["prompt"], "chosen": row["chosen"][0], "rejected": row["rejected"][1]}
-        for row in json.loads(published.read_text(encoding="utf-8"))[:3]
-    ]
-    assert dropped(tmp_path, rows, "in_benchmark", benchmarks=[str(published)]) == 3
-
-
 def test_no_question_that_is_measured_stands_in_training(tmp_path: Path):
     rows = preferences(20)
     rows += [row | {"chosen": f"another answer {number}", "id": f"b{number}"} for number, row in enumerate(rows)]
@@ -177,6 +121,9 @@ def test_no_question_that_is_measured_stands_in_training(tmp_path: Path):
     trained = parts["distill"] + parts["rlvr"]
     assert not measured & {question_key(example) for example in trained}
     assert len(trained) == 40 - 6 - manifest.question_in_heldout
+    (report,) = manifest.sources
+    assert manifest.question_in_heldout > 0
+    assert (report.kept, report.winner_a) == (len(trained) + 6, sum(part.winner_a for part in manifest.parts.values()))
 
 
 def test_ids_are_unique_where_a_source_repeats_its_own(tmp_path: Path):
@@ -244,6 +191,17 @@ BAD_SOURCES = {
     "unknown_schema": ([BASE], {"schema": "skywurk"}, "no schema 'skywurk'"),
     "missing_column": ([{"prompt": "q", "chosen": "a"}] * 3, {"schema": "preference"}, "rejected is missing"),
     "not_a_side": ([{"question": "q", "a": "x", "b": "y", "winner": "C"}], {}, "row 1: winner is 'c', not A, B or tie"),
+    "unknown_name": (
+        [{"q": "q", "x": "x", "y": "y", "v": "A"}],
+        {"columns": {"question": "q", "a": "x", "b": "y", "winer": "v"}},
+        "pair has no 'winer' to map a column to; it has a, b, id, question, rubric, strength, subset, winner",
+    ),
+    "no_winner": (
+        [{"question": "q", "a": "x", "b": "y"}] * 3,
+        {},
+        "none of 3 rows says which response is better, in a column winner",
+    ),
+    "part_of_a_file": ([BASE], {"data_dir": "preference"}, "config and data_dir choose on the hub only"),
     "nothing_left": ([BASE | {"rejected": BASE["chosen"]}] * 3, {}, "no row is left of 3; dropped: 3 equal_responses"),
 }
 

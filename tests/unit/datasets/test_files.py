@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from reasrm.datasets import DataSet, mapping_of, read_examples
+from reasrm.datasets.files import hub_rows
 from reasrm.errors import InputError, SchemaError
 
 ROWS = [{"id": str(i), "question": f"{i} + {i}?", "a": f"{2 * i} — ja", "b": f"{i}\nno"} for i in range(700)]
@@ -109,6 +110,22 @@ def test_a_line_that_is_no_json_is_one_bad_row_among_good_ones(tmp_path: Path) -
     assert all("JSON" in entry.error for entry in entries[2:5])
 
 
+@pytest.mark.parametrize("name", ["utf16.jsonl", "wrapped.json"])
+def test_what_is_neither_lines_nor_an_array_is_said_to_hold_no_row_and_not_to_be_cut_short(name: str, tmp_path: Path) -> None:
+    (tmp_path / "utf16.jsonl").write_bytes('{"question": "首都?", "a": "x", "b": "y"}\n'.encode("utf-16") * 3)
+    (tmp_path / "wrapped.json").write_text(json.dumps({"data": ROWS[:3]}, indent=1))
+    with pytest.raises(SchemaError, match=r"holds no row that can be read; row 1: this line is no JSON"):
+        list(DataSet(tmp_path / name))
+
+
+def test_an_empty_cell_of_a_csv_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("question,a,b,winner,strength,rubric\nq,x,y,A,2,\nq,x,y,,,\nq,x,,B,1,\n")
+    labelled, unlabelled, broken = DataSet(tmp_path / "x.csv")
+    assert labelled.example and (labelled.example.winner, labelled.example.strength, labelled.example.rubric) == ("A", 2.0, None)
+    assert unlabelled.example and (unlabelled.example.winner, unlabelled.example.strength) == (None, None)
+    assert broken.error == "b is null"
+
+
 def test_half_of_a_surrogate_pair_is_a_bad_row_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"question": "q", "a": "cut \\ud83d", "b": "x"}\n{"question": "q", "a": "whole \\ud83d\\ude00", "b": "x"}\n')
@@ -144,6 +161,15 @@ def test_a_mapped_table_is_read_and_a_mapping_of_no_column_is_refused(tmp_path: 
         list(DataSet(path, mapping=mapping_of("prompt=text,chosen=god,rejected=bad")))
 
 
+def test_a_mapping_to_a_name_that_the_schema_does_not_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("text,good,bad,points\nq,x,y,2\n")
+    (entry,) = DataSet(path, mapping=mapping_of("prompt=text,chosen=good,rejected=bad,margin=points"))
+    assert entry.example and entry.example.strength == 2.0
+    with pytest.raises(SchemaError, match="preference has no 'strength' to map a column to; it has chosen, id, margin, prompt, "):
+        list(DataSet(path, mapping=mapping_of("prompt=text,chosen=good,rejected=bad,strength=points")))
+
+
 def test_splits_must_be_chosen_among(tmp_path: Path) -> None:
     import datasets
 
@@ -152,6 +178,29 @@ def test_splits_must_be_chosen_among(tmp_path: Path) -> None:
     assert len(list(DataSet(tmp_path / "d", split="test"))) == 3
     with pytest.raises(InputError, match="splits train, test; choose one with --split"):
         list(DataSet(tmp_path / "d"))
+
+
+def test_an_empty_split_is_named_and_spoils_no_other(tmp_path: Path) -> None:
+    import datasets
+
+    part = datasets.Dataset.from_list(ROWS[:3])
+    datasets.DatasetDict({"train": part, "test": part.select([])}).save_to_disk(tmp_path / "d")
+    assert len(list(DataSet(tmp_path / "d", split="train"))) == 3
+    with pytest.raises(SchemaError, match="d: split 'test' is empty"):
+        list(DataSet(tmp_path / "d", split="test"))
+
+
+def test_a_configuration_or_a_folder_of_a_hub_data_set_is_chosen(tmp_path: Path) -> None:
+    """`load_dataset` treats a local folder as it does a repository: no network is needed to see what it is asked for."""
+    for name in ("plain", "preference"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.jsonl").write_bytes(lines([{"is": name}]))
+    assert list(hub_rows(str(tmp_path), None, None, "preference")) == [{"is": "preference"}]
+    configs = "".join(f"- config_name: {name}_rows\n  data_files: {name}/rows.jsonl\n" for name in ("plain", "preference"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert list(hub_rows(str(tmp_path), "train", "plain_rows", None)) == [{"is": "plain"}]
+    with pytest.raises(InputError, match="'other' not found"):
+        list(hub_rows(str(tmp_path), None, "other", None))
 
 
 @pytest.mark.parametrize(
@@ -168,9 +217,9 @@ def test_what_is_no_data_is_said_to_be_none(make: Callable[[Path], object], said
         list(DataSet(tmp_path / "thing"))
 
 
-def test_an_empty_file_holds_no_row(tmp_path: Path) -> None:
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("")
-    with pytest.raises(SchemaError, match="holds no row"):
+    with pytest.raises(SchemaError, match=r"x\.jsonl: is empty"):
         list(DataSet(tmp_path / "x.jsonl"))
 
 

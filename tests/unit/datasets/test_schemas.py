@@ -216,9 +216,33 @@ def test_a_single_response_with_a_reference_is_a_pair_that_nobody_has_labelled()
     assert example.winner is None
 
 
-def test_a_tie_has_no_winner() -> None:
-    row = ROWS["helpsteer2"][0] | {"preference_strength": 0}
-    assert schema_named("helpsteer2").read(row).winner is None
+@pytest.mark.parametrize(("name", "tie"), [("helpsteer2", {"preference_strength": 0}), ("ultrafeedback", {"score_rejected": 8.5})])
+def test_a_tie_has_no_winner(name: str, tie: dict[str, float]) -> None:
+    assert schema_named(name).read(ROWS[name][0] | tie).winner is None
+
+
+class Noting(dict[str, Any]):
+    """A row that notes which of its columns are asked for."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        super().__init__(row)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, column: str) -> Any:
+        self.asked.add(column)
+        return super().__getitem__(column)
+
+    def get(self, column: str, default: Any = None) -> Any:
+        self.asked.add(column)
+        return super().get(column, default)
+
+
+@pytest.mark.parametrize("name", [*ROWS, *GROUPS])
+def test_a_schema_names_every_column_that_it_reads(name: str) -> None:
+    row = Noting((ROWS.get(name) or GROUPS[name])[0])
+    schema = schema_named(name)
+    schema.read(row)
+    assert row.asked <= schema.columns | schema.optional
 
 
 def test_turns_of_the_preferred_conversation_go_to_the_question_only_as_far_as_both_share_them() -> None:
@@ -254,6 +278,8 @@ def test_tool_calls_survive_in_our_form_and_in_that_of_openai() -> None:
         ("judgebench", {"label": "A=B"}, "label is 'A=B'"),
         ("helpsteer2", {"preference_strength": 7}, "outside -3 to 3"),
         ("pair", {"winner": "C"}, "not A, B or tie"),
+        ("pair", {"strength": float("inf")}, "strength: Input should be a finite number"),
+        ("group", {"labels": [1, float("nan"), 0]}, "labels.1: Input should be a finite number"),
         ("pair", {"question": []}, "question is an empty list"),
         ("rm-bench", {"chosen": ["7"]}, "three responses each"),
         ("ppe-correctness", {"sampled_conflict_pairs": [[0, 7]]}, "names no two of 3 responses"),

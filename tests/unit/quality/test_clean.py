@@ -75,6 +75,20 @@ def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
     ]
 
 
+def test_a_benchmarks_question_is_known_by_its_like_though_another_of_the_benchmark_is_like_it_too() -> None:
+    words = STORY.split()
+    first, second, asked = (" ".join(words[:20] + [f"{end}{i}" for i in range(n)]) for end, n in (("x", 0), ("x", 3), ("x", 6)))
+    benchmark = [Example(id=str(i), question=text, responses=("a", "b")) for i, text in enumerate((first, second))]
+    actions, _ = run([entry(0, asked, "right", "wrong")], Rules(near=0.8), None, benchmark)
+    assert actions[0].reason == "contamination: asks nearly what benchmark 1 asks"
+
+
+def test_operators_tell_questions_apart_and_marks_of_a_sentence_do_not() -> None:
+    questions = ["What is 3+4?", "What is 3-4?", "What is 3+4 ..."]
+    actions, _ = run([entry(i, question, "right", "wrong") for i, question in enumerate(questions)], Rules(near=0.99))
+    assert [action.reason for action in actions] == ["", "", "nearly a duplicate of f, row 1"]
+
+
 def test_without_near_only_exact_duplicates_go() -> None:
     rows = [entry(0, STORY, STORY + " one", STORY + " two"), entry(1, STORY, STORY + " one", STORY + " three")]
     actions, _ = run(rows, Rules(near=None))

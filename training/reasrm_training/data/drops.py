@@ -7,18 +7,20 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from reasrm.prompts import Pack
+from reasrm.quality.near import Near
 from reasrm.types import Message
 from reasrm_training.config import Data, DropRule
 from reasrm_training.data.examples import Example, folded, text_of
-from reasrm_training.data.near import NearDuplicates
 from reasrm_training.data.sources import read_questions
 
 #: Tokens of a prompt, as the model's chat template writes it.
 TokenCounter = Callable[[Sequence[Message]], int]
 
-#: Control tokens of chat templates that were left in a text: <|im_start|>, <im_start>, [INST], <<SYS>>, <start_of_turn>, <eos>.
+#: Control tokens of chat templates that were left in a text: <|im_start|>, <im_start>, [INST], <<SYS>>, <start_of_turn>, <eos>,
+#: <extra_id_1>, and </s> where it ends the text: elsewhere it is HTML.
 _SPECIAL = re.compile(
     r"<[|｜][^<>\s]{1,48}[|｜]>|</?im_(?:start|end|sep)>|\[/?INST\]|<</?SYS>>|<(?:start_of_turn|end_of_turn|bos|eos|pad|unk)>"
+    r"|<extra_id_\d+>|</s>\s*\Z"
 )
 
 
@@ -46,11 +48,11 @@ class Drops:
         self._count_tokens = count_tokens
         self._max_prompt_tokens = data.max_prompt_tokens
         self._seen: set[bytes] = set()
-        self._near = NearDuplicates(data.near_duplicate)
+        self._near = Near(data.near_duplicate) if any("near_duplicate" in source.drop for source in data.sources) else None
         self._benchmark = {folded(question) for path in data.benchmarks for question in read_questions(path)}
-        self._near_benchmark = NearDuplicates(data.near_duplicate)
+        self._near_benchmark = Near(data.near_duplicate)
         for question in sorted(self._benchmark):
-            self._near_benchmark.add(question)
+            self._near_benchmark.add(question, question)
         self._rules: dict[DropRule, Callable[[Example], bool]] = {
             "magpie_ultra": magpie_ultra,
             "special_tokens": special_tokens,
@@ -58,8 +60,6 @@ class Drops:
             "duplicate": self._duplicate,
             "in_benchmark": self._in_benchmark,
             "too_long": self._too_long,
-            # Last, as it remembers what passes: a row that another rule drops must not drop its like.
-            "near_duplicate": self._near_duplicate,
         }
 
     def rule_against(self, example: Example, rules: Collection[DropRule]) -> DropRule | None:
@@ -67,20 +67,23 @@ class Drops:
         for rule, drops in self._rules.items():
             if rule in rules and drops(example):
                 return rule
+        # Last, as it remembers: a row that another rule drops must not drop its like. One that its source keeps all the same must.
+        if self._like_another(example) and "near_duplicate" in rules:
+            return "near_duplicate"
         self._seen.add(_fingerprint(example))
         return None
 
     def _duplicate(self, example: Example) -> bool:
         return _fingerprint(example) in self._seen
 
-    def _near_duplicate(self, example: Example) -> bool:
-        """Question and both responses together are much like an earlier row's."""
-        return not self._near.is_new("\n".join(_texts(example)))
+    def _like_another(self, example: Example) -> bool:
+        """Question and both responses together are much like an earlier row's; remembered if not."""
+        return self._near is not None and self._near.seen(example.id, "\n".join(_texts(example))) is not None
 
     def _in_benchmark(self, example: Example) -> bool:
         """Its question, or one much like it, stands in a benchmark."""
         question = folded(text_of(example.question))
-        return question in self._benchmark or (bool(self._benchmark) and self._near_benchmark.holds(question))
+        return question in self._benchmark or (bool(self._benchmark) and self._near_benchmark.like(question) is not None)
 
     def _too_long(self, example: Example) -> bool:
         if self._count_tokens is None:

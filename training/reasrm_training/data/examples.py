@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from reasrm.errors import RecipeError
+from reasrm.errors import RecipeError, Refused
 from reasrm.types import Frozen, Message, Pair, Question, Response, Side, other
 
 Part = Literal["distill", "rlvr", "heldout"]
@@ -77,6 +79,21 @@ def write_whole(path: Path, content: bytes) -> str:
         os.fsync(file.fileno())
     partial.replace(path)
     return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Keep a second run away from `folder`; the lock goes with the process, however that ends. Raises Refused.
+
+    Processes that inherit the descriptor hold the lock too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another run is at work in {folder}") from None
+        yield file.fileno()
 
 
 def read_examples(path: Path) -> Iterator[Example]:

@@ -33,7 +33,8 @@ from reasrm_training.generated import generated_examples
 class SourceReport(Frozen):
     """What became of a source's rows. `dropped` counts by rule or by the reason why a row could not be used.
 
-    `first_error` is the file, the row and the fault of the first that could not be read; empty where all could.
+    `kept` of them are in the folder, in `winner_a` of which the better response is on side A. `first_error` is the file, the row
+    and the fault of the first that could not be read; empty where all could.
     """
 
     name: str
@@ -134,19 +135,22 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sourc
         sha256 = write_examples(folder / f"{part}.jsonl", examples)
         written[part] = PartReport(rows=len(examples), winner_a=_on_a(examples), sha256=sha256)
     everything = [example for examples in parts.values() for example in examples]
-    kept = sum(report.kept for report in sources) or len(everything)
+    before = sum(report.kept for report in sources) or len(everything)
     manifest = Manifest(
         made_from=made_from(recipe),
         seed=recipe.seed,
         prompts=load_pack(recipe.prompts).digest,
-        question_in_heldout=kept - len(everything),
-        sources=tuple(
-            report.model_copy(update={"winner_a": _on_a([e for e in everything if e.source == report.name])}) for report in sources
-        ),
+        question_in_heldout=before - len(everything),
+        sources=tuple(_counted(report, [e for e in everything if e.source == report.name]) for report in sources),
         parts=written,
     )
     write_whole(folder / "manifest.json", (manifest.model_dump_json(indent=2, by_alias=True) + "\n").encode())
     return manifest
+
+
+def _counted(report: SourceReport, kept: Sequence[Example]) -> SourceReport:
+    """`report` with those of its rows that are in the folder: what shares a question with a held-out row is out by now."""
+    return report.model_copy(update={"kept": len(kept), "winner_a": _on_a(kept)})
 
 
 def _on_a(examples: Iterable[Example]) -> int:

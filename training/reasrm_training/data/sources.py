@@ -44,10 +44,9 @@ def read_source(source: Source, progress: Progress) -> Rows:
 
     Raises InputError, which names the source: it cannot be opened, is empty, lacks a column, or a label is no side.
     """
-    path = Path(source.path)
-    if source.split and path.exists() and not (path / "dataset_dict.json").exists():
-        raise RecipeError(f"{source.path}: has no splits to choose {source.split!r} from; leave split out", field="data.sources")
-    table = DataSet(source.path, source.schema_, {column: known for known, column in source.columns.items()}, source.split)
+    _check_choice(source)
+    mapping = {column: known for known, column in source.columns.items()}
+    table = DataSet(source.path, source.schema_, mapping, source.split, config=source.config, data_dir=source.data_dir)
     hasher = hashlib.sha256()
     examples: list[Example] = []
     ids: set[str] = set()
@@ -72,9 +71,21 @@ def read_source(source: Source, progress: Progress) -> Rows:
         said = _in_recipe_words(str(error))
         told = said if said.startswith(source.path) else f"{source.path}: {said}"
         raise type(error)(told, field="data.sources") from None
-    if table.recognised is None or not count:
-        raise RecipeError(f"{source.path}: split {source.split or 'train'!r} is empty", field="data.sources")
-    return Rows(table.recognised.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
+    if unusable["no_winner"] == count:
+        named = ', in a column winner or one that columns = { winner = "NAME" } names' if table.name == "pair" else ""
+        raise RecipeError(f"{source.path}: none of {count} rows says which response is better{named}", field="data.sources")
+    return Rows(table.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
+
+
+def _check_choice(source: Source) -> None:
+    """Refuse a choice among parts that the source has not."""
+    path = Path(source.path)
+    if not path.exists():
+        return
+    if source.split and not (path / "dataset_dict.json").exists():
+        raise RecipeError(f"{source.path}: has no splits to choose {source.split!r} from; leave split out", field="data.sources")
+    if source.config or source.data_dir:
+        raise RecipeError(f"{source.path}: config and data_dir choose on the hub only; leave them out", field="data.sources")
 
 
 def read_questions(path: str) -> Iterator[str]:

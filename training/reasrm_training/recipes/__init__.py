@@ -57,7 +57,10 @@ def _read(name_or_file: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, 
         raise RecipeError(f"{name_or_file}: no such recipe; give a .toml file or one of {known}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path.name}: not valid TOML: {error}") from None
-    if base := raw.pop("extends", None):
+    base = raw.pop("extends", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise RecipeError(f"{path.name}: extends: a recipe's name or file, not {base!r}")
         raw = _merged(_read(base, (*seen, path))[1], raw)
     return path, raw
 
