@@ -13,7 +13,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,6 +38,8 @@ IDLE_S = 3.0
 TAIL_TOKENS = 64  # the verdict tag stands at the end of a reply: the log-probabilities before it are not kept
 TOP_LOGPROBS = 3  # the verdict's letter and its twin; an 8k-token reply carries them for every token
 RETRIES = 3
+#: Addresses that say which version of the API they are, as Gemini's: no /v1 follows them.
+_VERSIONED = re.compile(r"/v\d\w*(/openai)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class HttpEngine:
     """A `Completer` over one server. Use as an async context manager, or call `aclose`.
 
     `timeout_s` bounds one request; `retries` are made with jitter on refused connections, 429 and 503 within that time.
-    `logprobs` off serves engines that cannot give any: probabilities then come from votes.
+    `logprobs` off serves engines that cannot give any: probabilities then come from votes. `body` is laid over every request
+    (see `overlaid`). `info`, where it is known, spares the question of what is served: not every server can answer it.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class HttpEngine:
         retries: int = RETRIES,
         logprobs: bool = True,
         connections: int = 512,
+        body: Mapping[str, Any] | None = None,
+        info: EngineInfo | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
         self.url = http_address(url, "the engine's", "engine").removesuffix("/v1")
@@ -74,7 +79,9 @@ class HttpEngine:
         self._model = model
         self._retries = retries
         self._logprobs = logprobs
-        self._info: EngineInfo | None = None
+        self._v1 = "" if _VERSIONED.search(self.url) else "/v1"
+        self._body = body or {}
+        self._info = info
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = http or httpx.AsyncClient(
             headers=headers,
@@ -100,10 +107,10 @@ class HttpEngine:
         return self._info
 
     async def _ask_info(self) -> EngineInfo:
-        listed = _json(await self._request("GET", "/v1/models", None))
+        listed = _json(await self._request("GET", f"{self._v1}/models", None))
         models = cast(list[dict[str, Any]], listed.get("data") or [])
         if not models:
-            raise EngineNonsense(f"{self.url}/v1/models lists no model")
+            raise EngineNonsense(f"{self.url}{self._v1}/models lists no model")
         entry = next((each for each in models if each.get("id") == self._model), models[0])
         if self._model is not None and entry.get("id") != self._model:
             names = ", ".join(str(each.get("id")) for each in models)
@@ -133,11 +140,11 @@ class HttpEngine:
         rid = uuid.uuid4().hex
         started = time.perf_counter()
         try:
-            body = _json(await self._request("POST", "/v1/chat/completions", self._payload(ask, info, rid)))
+            body = _json(await self._request("POST", f"{self._v1}/chat/completions", self._payload(ask, info, rid)))
         except asyncio.CancelledError:
             self._abort_later(info, rid)
             raise
-        return _completion(body, info, ask, time.perf_counter() - started)
+        return completion_of(body, info, ask, time.perf_counter() - started)
 
     async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
         """Yield the reply's text in pieces as it is written, then the whole `Completion`. Closing the iterator stops the engine."""
@@ -149,7 +156,7 @@ class HttpEngine:
         started = time.perf_counter()
         gathered = Gathered()
         try:
-            async with self._http.stream("POST", f"{self.url}/v1/chat/completions", json=payload) as response:
+            async with self._http.stream("POST", f"{self.url}{self._v1}/chat/completions", json=payload) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise _error_of(response, self.url)
@@ -158,7 +165,7 @@ class HttpEngine:
                         yield piece
         except httpx.HTTPError as error:
             raise _transport_error(error, self.url, self.timeout_s) from error
-        completion = _completion(gathered.body(), info, ask, time.perf_counter() - started)
+        completion = completion_of(gathered.body(), info, ask, time.perf_counter() - started)
         tokens = await self._verdict_tokens(ask, completion.text) if self._logprobs else None
         yield completion.model_copy(update={"tokens": tokens})
 
@@ -202,7 +209,7 @@ class HttpEngine:
             payload["stop"] = list(ask.stop)
         if info.sglang:
             payload["rid"] = rid
-        return payload
+        return overlaid(payload, self._body)
 
     async def _request(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
         """One request with retries while the engine is away or busy; raises an `EngineError` that says which it was."""
@@ -257,7 +264,7 @@ class Gathered:
             for choice in chunk.get("choices") or ():
                 piece += mended(choice["delta"].get("content") or "")
                 self._finish = choice.get("finish_reason") or self._finish
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EngineNonsense(f"the engine streamed no chat completion: {line[:120]!r}") from error
         self._text.append(piece)
         return piece
@@ -276,6 +283,11 @@ def backoff_s(attempt: int) -> float:
     return min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)
 
 
+def overlaid(payload: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`payload` with `over` laid over it; None there takes a key away."""
+    return {name: value for name, value in (payload | dict(over)).items() if value is not None}
+
+
 def _wire(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content}
 
@@ -283,7 +295,7 @@ def _wire(message: Message) -> dict[str, Any]:
 def _json(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets by the thousand
         raise EngineNonsense(f"{response.url} answered no JSON: {response.text[:80]!r}") from error
     if not isinstance(body, dict):
         raise EngineNonsense(f"{response.url} answered {type(body).__name__} where an object was expected")
@@ -324,15 +336,16 @@ def _error_of(response: httpx.Response, url: str) -> EngineError | InputError:
     return EngineError(f"the engine at {url} failed the request ({status})")
 
 
-def _completion(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float) -> Completion:
+def completion_of(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float = 0.0) -> Completion:
+    """What a chat-completion body says that `info` wrote to `ask`. Raises `EngineError`, mostly `EngineNonsense`."""
     try:
         choice = body["choices"][0]
         if choice.get("finish_reason") == "abort":
             raise EngineError("the engine aborted the request")
-        text = choice["message"]["content"] or ""
+        message = choice["message"]
+        text = message.get("content") or ""  # none where a thought took all of the tokens, or a filter the rest
         # A server that parses reasoning hands the thought over separately; the judge's format wants it in place.
-        thought = choice["message"].get("reasoning_content")
-        if thought:
+        if thought := message.get("reasoning_content") or message.get("reasoning"):  # vLLM renamed it
             text = f"{thought}</think>{text}"
         usage: dict[str, Any] = body.get("usage") or {}
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
@@ -341,17 +354,21 @@ def _completion(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
             tokens=_tokens(choice.get("logprobs"), ask.temperature if info.sglang else 1.0),
             usage=Usage(
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
-                completion_tokens=int(usage.get("completion_tokens") or 0),
-                cached_tokens=int(details.get("cached_tokens") or 0),
+                prompt_tokens=_count(usage, "prompt_tokens"),
+                completion_tokens=_count(usage, "completion_tokens"),
+                cached_tokens=_count(details, "cached_tokens"),
                 requests=1,
             ),
             seconds=seconds,
             model=info.model,
             weight_version=_served_version(body, info),
         )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise EngineNonsense(f"the engine answered no chat completion: {str(body)[:120]}") from error
+
+
+def _count(usage: dict[str, Any], what: str) -> int:
+    return max(0, int(usage.get(what) or 0))
 
 
 def _served_version(body: dict[str, Any], info: EngineInfo) -> str:

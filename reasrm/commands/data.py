@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +37,7 @@ The same recipe over the same sources gives the same bytes; manifest.json counts
 def mix(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None) -> None:
     """Sample, clean, balance and split the sources of a recipe into RUN/data."""
     loaded = recipe_of(recipe, changes, output)
+    from reasrm_training.data.examples import locked
     from reasrm_training.data.mix import make_data
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -47,7 +48,7 @@ def mix(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption 
         console=console,
         disable=not console.is_terminal,
     )
-    with bar:
+    with locked(loaded.folder("data").parent), bar:
         task = bar.add_task("reading", total=None)
         manifest = make_data(
             loaded,
@@ -82,20 +83,18 @@ def distill(
 ) -> None:
     """Ask the recipe's oracles for chains to the examples in RUN/data, and keep the right ones in RUN/chains."""
     loaded = recipe_of(recipe, changes, output)
+    from reasrm_training.data.examples import locked
     from reasrm_training.data.mix import make_data
-
-    make_data(loaded, loaded.folder("data"))
-    if write_batch or read_batch:
-        _by_files(loaded, read_batch or [], write=write_batch, restart=restart)
-        return
     from reasrm_training.oracle.chains import make_chains
 
-    report = _watched(
-        lambda watch: make_chains(
-            loaded, loaded.folder("data"), loaded.folder("chains"), environ=os.environ, watch=watch, restart=restart
-        )
-    )
-    _show_chains(loaded.folder("chains"), report)
+    data, chains = loaded.folder("data"), loaded.folder("chains")
+    with locked(data.parent):
+        make_data(loaded, data)
+        if write_batch or read_batch:
+            report = _by_files(loaded, read_batch or [], write=write_batch, restart=restart)
+        else:
+            report = _watched(lambda watch: make_chains(loaded, data, chains, environ=os.environ, watch=watch, restart=restart))
+    _show_chains(chains, report)
 
 
 def _watched(asking: Callable[[Callable[[Tally], None]], ChainReport]) -> ChainReport:
@@ -109,31 +108,34 @@ def _watched(asking: Callable[[Callable[[Tally], None]], ChainReport]) -> ChainR
         task = bar.add_task("", total=None)
 
         def watch(tally: Tally) -> None:
-            trouble = ", ".join(f"{count} {kind}" for kind, count in tally.failures.most_common())
+            trouble = _counted(tally.failures)
             said = f"{tally.kept:,} kept, {tally.spend.tokens:,} tokens, ${tally.spend.usd:,.2f}"
             bar.update(task, completed=tally.done, total=tally.examples, description=said + (f" ({trouble})" if trouble else ""))
 
         return asking(watch)
 
 
-def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool) -> None:
+def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool) -> ChainReport:
     """Take batch results, write what is still to be asked, and keep what is right so far."""
     from reasrm_training.data.examples import read_examples
     from reasrm_training.oracle.batch import read_batch, write_batches
     from reasrm_training.oracle.chains import examiner_of, finish, open_journal
 
     data, folder = recipe.folder("data"), recipe.folder("chains")
+    examiner, examples = examiner_of(recipe), list(read_examples(data / "distill.jsonl"))
     with open_journal(recipe, data, folder, restart=restart) as journal:
         for path in results:
-            counts = read_batch(path, journal)
-            sys.stdout.write(f"{path}: {', '.join(f'{count} {kind}' for kind, count in counts.most_common()) or 'empty'}\n")
+            counts = read_batch(path, examiner, examples, journal)
+            sys.stdout.write(f"{path}: {_counted(counts) or 'empty'}\n")
         if write:
-            files = write_batches(examiner_of(recipe), read_examples(data / "distill.jsonl"), journal, folder)
-            for path in files:
+            written = write_batches(examiner, examples, journal, folder)
+            for path in written.paths:
                 sys.stdout.write(f"{path}\n")
-            if not files:
+            if written.left_out:
+                sys.stdout.write(f"left out, as the budget might not do for them: {written.left_out:,} requests\n")
+            elif not written.paths:
                 sys.stdout.write("nothing is left to ask\n")
-        _show_chains(folder, finish(recipe, data, folder, journal))
+        return finish(recipe, data, folder, journal)
 
 
 def _show_manifest(folder: Path, manifest: Manifest) -> None:
@@ -155,9 +157,16 @@ def _show_chains(folder: Path, report: ChainReport) -> None:
     if report.both_orders is not None:
         sys.stdout.write(f"right in both orders: {report.both_orders:,}\n")
     for oracle, problems in report.problems.items():
-        told = ", ".join(f"{count:,} {why}" for why, count in Counter(problems).most_common())
-        sys.stdout.write(f"not learnt from, {oracle} pass: {told}\n")
+        sys.stdout.write(f"not learnt from, {oracle} pass: {_counted(problems)}\n")
+    if report.failures:
+        sys.stdout.write(f"attempts that failed: {_counted(report.failures)}\n")
+    if report.unanswered:
+        sys.stdout.write(f"without an answer: {report.unanswered:,} examples\n")
     spend = report.spend
     sys.stdout.write(
         f"{spend.requests:,} replies, {spend.prompt_tokens:,} tokens in, {spend.completion_tokens:,} out, ${spend.usd:,.2f}\n"
     )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in Counter(counts).most_common())

@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
-from reasrm.engine import HttpEngine
-from reasrm.errors import EngineUnreachable, InputError, TooLong
+from reasrm.engine import EngineInfo, HttpEngine, completion_of
+from reasrm.errors import EngineNonsense, EngineUnreachable, InputError, TooLong
 from reasrm.types import Ask, Completion, Message
 
 
@@ -152,3 +152,49 @@ async def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_text_tokens_a
     assert completion.text == last.text == "".join(pieces) == "\U0001f600 cut ?"
     assert (completion.tokens[0].text, sorted(completion.tokens[0].top)) == ("?", ["?"])
     assert Completion.model_validate_json(completion.model_dump_json()) == completion
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": "x", "reasoning_content": "t"}, "t</think>x"),
+        ({"content": "x", "reasoning": "t"}, "t</think>x"),  # vLLM
+        ({"content": None, "reasoning": "t"}, "t</think>"),
+        ({"role": "assistant"}, ""),  # Gemini, whose thought took all of the tokens
+    ],
+)
+def test_a_thought_that_is_handed_over_apart_is_put_back_in_its_place(message: dict[str, str], text: str):
+    assert completion_of({"choices": [{"message": message}]}, EngineInfo("m", "", 0, sglang=False), ask()).text == text
+
+
+def test_a_server_that_miscounts_is_corrected_or_told_so():
+    body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 3, "completion_tokens": -1}}
+    usage = completion_of(body, EngineInfo("m", "", 0, sglang=False), ask()).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 0)
+    with pytest.raises(EngineNonsense):
+        completion_of(body | {"usage": {"prompt_tokens": math.inf}}, EngineInfo("m", "", 0, sglang=False), ask())
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("http://engine", "/v1/chat/completions"),
+        ("http://engine/v1/", "/v1/chat/completions"),
+        ("http://engine/judge", "/judge/v1/chat/completions"),
+        ("http://engine/v1beta/openai/", "/v1beta/openai/chat/completions"),
+        ("http://engine/api/v3", "/api/v3/chat/completions"),
+    ],
+)
+async def test_an_address_may_say_which_version_of_the_api_it_is(address: str, path: str):
+    asked: list[tuple[str, dict]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={"choices": [{"message": {"content": "x"}}]})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        over = {"max_tokens": None, "max_completion_tokens": 9}
+        known = EngineInfo("m", "", 0, sglang=False)  # so nobody is asked for it
+        await HttpEngine(address, body=over, info=known, http=http).complete(ask())
+    ((found, body),) = asked
+    assert (found, body["model"], body["max_completion_tokens"], "max_tokens" in body) == (path, "m", 9, False)

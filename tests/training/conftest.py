@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina
 
 from tests.training.mini import LATER_STAGES, NOTHING_ELSE, RECIPE, Mini
+from tests.training.scripted_oracles import Oracles, Setting
 
 
 @pytest.fixture
@@ -19,3 +23,22 @@ def mini(tiny_model: Path, tmp_path: Path) -> Mini:
         return file
 
     return write
+
+
+@pytest.fixture
+def oracles() -> Iterator[Oracles]:
+    """A server that plays the oracles; nobody waits between attempts."""
+    server = Oracles()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    stamina.set_testing(True, attempts=100, cap=True)
+    yield server
+    stamina.set_testing(False)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def setting(tmp_path: Path, oracles: Oracles) -> Setting:
+    """A recipe whose oracles are that server."""
+    return Setting(tmp_path, oracles.url)

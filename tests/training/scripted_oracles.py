@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that answers as a test says."""
+"""An OpenAI-compatible server that answers as a test says, and a recipe whose oracles it plays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from reasrm_training.config import Recipe
+from reasrm_training.data.examples import Example, write_examples
+from reasrm_training.oracle.chains import make_chains
+
+COUNT = 40
 
 
 def chain(answer: str) -> str:
@@ -26,6 +33,7 @@ class Oracles(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.behaviour: Behaviour = lambda body: chain("A")
         self.asked: list[dict[str, Any]] = []
+        self.listings: list[int] = []  # statuses with which the list of models is refused before it is given
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
 
@@ -36,10 +44,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         known = self.path == "/v1/models"
+        if known and self.server.listings:
+            self.answer(self.server.listings.pop(), {})
+            return
         self.answer(200 if known else 404, {"data": [{"id": "first"}, {"id": "second"}]} if known else {})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body["path"] = self.path
         body["key"] = self.headers.get("authorization")
         with self.server.lock:
             self.server.asked.append(body)
@@ -70,6 +82,48 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def completion(text: str) -> dict[str, Any]:
-    usage = {"prompt_tokens": 100, "completion_tokens": 50}
+def completion(text: str | None, usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    usage = {"prompt_tokens": 100, "completion_tokens": 50} if usage is None else usage
     return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
+
+
+def example(number: int) -> Example:
+    a, b = ("right", "wrong") if number % 2 == 0 else ("wrong", "right")
+    fields = {"question": f"question {number}", "a": a, "b": b, "winner": "AB"[number % 2]}
+    return Example.model_validate(fields | {"id": str(number), "source": "s"})
+
+
+class Setting:
+    """A recipe whose oracles are at `url`, with its data written."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.base = folder
+        self.url = url
+        self.data, self.chains = folder / "data", folder / "chains"
+        write_examples(self.data / "distill.jsonl", [example(number) for number in range(COUNT)])
+
+    def recipe(self, **oracle: Any) -> Recipe:
+        end = {"url": self.url, "concurrency": 4, "usd_per_million_input": 10.0, "usd_per_million_output": 100.0}
+        content = {
+            "name": "chains",
+            "model": {"path": "none"},
+            "data": {"sources": [{"path": "x"}], "distill": COUNT},
+            "oracle": {"first": end | {"model": "first"}, "second": end | {"model": "second"}, "max_tokens": 60} | oracle,
+            "distill": {"learning_rate": 1e-5},
+        }
+        return Recipe.model_validate(content)
+
+    def make(self, recipe: Recipe | None = None, **options: Any):
+        return make_chains(recipe or self.recipe(), self.data, self.chains, environ={}, **options)
+
+
+def label_in(body: dict[str, Any]) -> str:
+    shown = body["messages"][1]["content"]
+    return "A" if shown.index("right") < shown.index("wrong") else "B"
+
+
+def wrong_at_first(body: dict[str, Any]) -> str:
+    """A first oracle that always says A, and a second one that listens."""
+    if body["model"] == "second":
+        return chain("A" if "response A is the better" in body["messages"][-1]["content"] else "B")
+    return chain("A")

@@ -1,91 +1,23 @@
-"""Asking the oracles over HTTP: both passes, trouble of every kind, budgets, being killed, and batch files."""
+"""Asking the oracles over HTTP: both passes, trouble of every kind, and being killed."""
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import stamina
-from reasrm_training.config import Recipe
-from reasrm_training.data.examples import Example, write_examples
-from reasrm_training.oracle import batch
+from reasrm_training.data.examples import write_examples
 from reasrm_training.oracle.asking import GIVE_UP_AFTER
-from reasrm_training.oracle.chains import examiner_of, finish, make_chains, open_journal, read_chains
+from reasrm_training.oracle.chains import make_chains, read_chains
+from reasrm_training.oracle.journal import Journal
 from reasrm_training.recipes import load_recipe
 
 from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
-from tests.training.scripted_oracles import Oracles, chain, completion
-
-COUNT = 40
-
-
-@pytest.fixture
-def oracles() -> Iterator[Oracles]:
-    server = Oracles()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_between_attempts() -> Iterator[None]:
-    stamina.set_testing(True, attempts=100, cap=True)
-    yield
-    stamina.set_testing(False)
-
-
-def example(number: int) -> Example:
-    a, b = ("right", "wrong") if number % 2 == 0 else ("wrong", "right")
-    fields = {"question": f"question {number}", "a": a, "b": b, "winner": "AB"[number % 2]}
-    return Example.model_validate(fields | {"id": str(number), "source": "s"})
-
-
-class Setting:
-    """A recipe whose oracles are at `url`, with its data written."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.base = folder
-        self.url = url
-        self.data, self.chains = folder / "data", folder / "chains"
-        write_examples(self.data / "distill.jsonl", [example(number) for number in range(COUNT)])
-
-    def recipe(self, **oracle: Any) -> Recipe:
-        end = {"url": self.url, "concurrency": 4, "usd_per_million_input": 10.0, "usd_per_million_output": 100.0}
-        content = {
-            "name": "chains",
-            "model": {"path": "none"},
-            "data": {"sources": [{"path": "x"}], "distill": COUNT},
-            "oracle": {"first": end | {"model": "first"}, "second": end | {"model": "second"}, "max_tokens": 60} | oracle,
-            "distill": {"learning_rate": 1e-5},
-        }
-        return Recipe.model_validate(content)
-
-    def make(self, recipe: Recipe | None = None, **options: Any):
-        return make_chains(recipe or self.recipe(), self.data, self.chains, environ={}, **options)
-
-
-@pytest.fixture
-def setting(tmp_path: Path, oracles: Oracles) -> Setting:
-    return Setting(tmp_path, oracles.url)
-
-
-def label_in(body: dict[str, Any]) -> str:
-    shown = body["messages"][1]["content"]
-    return "A" if shown.index("right") < shown.index("wrong") else "B"
-
-
-def wrong_at_first(body: dict[str, Any]) -> str:
-    """A first oracle that always says A, and a second one that listens."""
-    if body["model"] == "second":
-        return chain("A" if "response A is the better" in body["messages"][-1]["content"] else "B")
-    return chain("A")
+from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, completion, example, label_in, wrong_at_first
 
 
 def test_two_passes_give_a_chain_for_every_example_in_the_examples_order(setting: Setting, oracles: Oracles):
@@ -97,13 +29,6 @@ def test_two_passes_give_a_chain_for_every_example_in_the_examples_order(setting
     assert [found.id for found in chains] == [str(number) for number in range(COUNT)]
     assert all(found.reply == chain(found.winner) for found in chains)
     assert Counter(body["model"] for body in oracles.asked) == {"first": COUNT, "second": COUNT // 2}
-
-
-def test_the_cost_is_counted_by_the_stated_prices(setting: Setting, oracles: Oracles):
-    oracles.behaviour = wrong_at_first
-    spend = setting.make().spend
-    assert (spend.requests, spend.prompt_tokens, spend.completion_tokens) == (60, 6000, 3000)
-    assert spend.usd == pytest.approx(6000 * 10e-6 + 3000 * 100e-6)
 
 
 def test_no_more_requests_are_in_flight_than_the_recipe_allows(setting: Setting, oracles: Oracles):
@@ -151,7 +76,7 @@ def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Sett
         return 503 if number in refused else chain(label_in(body))
 
     oracles.behaviour = one_in_five_busy
-    with pytest.raises(EngineUnreachable, match="8 examples got no answer"):
+    with pytest.raises(EngineUnreachable, match=r"8 of 40 examples got no answer \(32 EngineBusy\); run again"):
         setting.make()
     assert len(oracles.asked) == COUNT - 8 + 8 * 4
     assert len(list(read_chains(setting.chains / "chains.jsonl"))) == COUNT - 8
@@ -181,8 +106,103 @@ def test_a_model_that_the_server_does_not_serve_is_told(setting: Setting):
 
 def test_a_refused_request_is_counted_and_does_not_hold_up_the_rest(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 400 if "question 3\n" in body["messages"][1]["content"] else chain(label_in(body))
-    assert setting.make().kept == {"first": COUNT - 1}
+    with pytest.raises(EngineUnreachable, match=r"1 of 40 examples got no answer \(1 EngineRefused\); .* raise oracle.may_lack"):
+        setting.make()
     assert len(oracles.asked) == COUNT
+    report = setting.make(setting.recipe(may_lack=0.05))
+    assert (report.kept, report.unanswered, report.failures) == ({"first": COUNT - 1}, 1, {"EngineRefused": 1})
+    assert len(oracles.asked) == COUNT + 1
+
+
+def test_refusals_do_not_make_an_oracle_look_gone_once_it_answered(setting: Setting, oracles: Oracles):
+    late = [f"question {number}\n" for number in range(10, COUNT)]
+    oracles.behaviour = lambda body: 400 if any(each in str(body["messages"][1]["content"]) for each in late) else chain("A")
+    for _ in range(2):
+        report = setting.make(setting.recipe(second=None, may_lack=1.0))
+        assert report.unanswered == COUNT - 10
+    oracles.behaviour = lambda body: 400 if body["model"] == "second" else chain("B")
+    with pytest.raises(EngineUnreachable, match=r"oracle\.second: 20 requests in a row failed"):
+        setting.make(setting.recipe(may_lack=1.0), restart=True)
+
+
+@pytest.mark.parametrize("status", [401, 404, 408, 500, 502, 504])
+def test_a_server_that_stumbles_is_asked_again(setting: Setting, oracles: Oracles, status: int):
+    stumbled: set[str] = set()
+
+    def stumbling(body: dict[str, Any]) -> Any:
+        shown = body["messages"][1]["content"]
+        if shown in stumbled:
+            return chain(label_in(body))
+        stumbled.add(shown)
+        return status
+
+    oracles.behaviour = stumbling
+    report = setting.make()
+    assert (report.kept, report.failures) == ({"first": COUNT}, {"EngineError": COUNT})
+
+
+def test_a_reply_without_content_is_an_empty_one_and_is_paid_for(setting: Setting, oracles: Oracles):
+    nothing = json.dumps(completion(None)).encode()
+    oracles.behaviour = lambda body: nothing if "question 3\n" in body["messages"][1]["content"] else chain(label_in(body))
+    report = setting.make(setting.recipe(second=None))
+    assert (report.kept, report.unanswered) == ({"first": COUNT - 1}, 0)
+    assert report.problems == {"first": {"empty": 1}}
+    assert report.spend.completion_tokens == COUNT * 50
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 100_000, json.dumps(completion("x", {"prompt_tokens": float("inf")})).encode()])
+def test_json_that_is_absurd_is_nonsense_and_no_crash(setting: Setting, oracles: Oracles, body: bytes):
+    troubles = {"question 3\n": [body]}
+
+    def absurd(asked: dict[str, Any]) -> Any:
+        mine = next((left for text, left in troubles.items() if text in asked["messages"][1]["content"] and left), None)
+        return mine.pop() if mine else chain(label_in(asked))
+
+    oracles.behaviour = absurd
+    assert setting.make().failures == {"EngineNonsense": 1}
+
+
+def test_a_full_disk_is_told_as_such(setting: Setting, oracles: Oracles, monkeypatch: pytest.MonkeyPatch):
+    oracles.behaviour = lambda body: chain(label_in(body))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        setting.make()
+
+
+def test_retries_are_told_in_sum_and_not_one_by_one(setting: Setting, oracles: Oracles, caplog: pytest.LogCaptureFixture):
+    busy = [429] * 5
+    oracles.behaviour = lambda body: busy.pop() if busy else chain(label_in(body))
+    assert setting.make().failures == {"EngineBusy": 5}
+    assert "stamina" not in caplog.text
+    assert json.loads((setting.chains / "manifest.json").read_text())["failures"] == {"EngineBusy": 5}
+
+
+def test_a_list_of_models_that_is_busy_is_asked_for_again(setting: Setting, oracles: Oracles):
+    oracles.behaviour = lambda body: chain(label_in(body))
+    oracles.listings = [429, 503]
+    assert setting.make().kept == {"first": COUNT}
+
+
+def test_a_model_in_no_list_is_asked_as_its_server_wants_it(setting: Setting, oracles: Oracles):
+    oracles.behaviour = lambda body: 400 if "max_tokens" in body else chain(label_in(body))
+    changed = {"listed": False, "omit": ["max_tokens"], "body": {"max_completion_tokens": 70, "reasoning_effort": "low"}}
+    setting.make(setting.recipe(first={"url": f"{setting.url}/v1beta/openai/", "model": "unheard-of"} | changed))
+    (asked,) = {(body["path"], body["max_completion_tokens"], body["reasoning_effort"]) for body in oracles.asked}
+    assert asked == ("/v1beta/openai/chat/completions", 70, "low")
+
+
+def test_another_second_oracle_leaves_the_first_pass_as_it_is(setting: Setting, oracles: Oracles):
+    oracles.behaviour = wrong_at_first
+    assert setting.make(setting.recipe(second=None)).kept == {"first": COUNT // 2}
+    assert setting.make().kept == {"first": COUNT // 2, "second": COUNT // 2}
+    again = setting.recipe(second={"url": setting.url, "model": "first"})
+    oracles.asked.clear()
+    assert setting.make(again).kept == {"first": COUNT // 2}
+    assert len(oracles.asked) == COUNT // 2
 
 
 def test_replies_that_cannot_be_learnt_from_are_counted_by_reason(setting: Setting, oracles: Oracles):
@@ -232,18 +252,6 @@ def test_a_finished_run_asks_for_nothing(setting: Setting, oracles: Oracles):
     assert oracles.asked == []
 
 
-def test_the_budget_is_never_overdrawn_and_may_be_raised(setting: Setting, oracles: Oracles):
-    oracles.behaviour = lambda body: chain(label_in(body))
-    with pytest.raises(Refused, match=r"the budget is spent .* 3. of 40 examples open; raise oracle\.max_usd"):
-        setting.make(setting.recipe(max_usd=0.05))
-    with open_journal(setting.recipe(), setting.data, setting.chains) as journal:
-        assert 0.0 < journal.spend.usd <= 0.05
-    with pytest.raises(Refused):
-        setting.make(setting.recipe(max_tokens_total=3000))
-    assert setting.make(setting.recipe(max_usd=1.0)).kept == {"first": COUNT}
-    assert len(oracles.asked) == COUNT
-
-
 @pytest.mark.parametrize("changed", [{"temperature": 0.2}, {"max_tokens": 61}])
 def test_a_journal_of_other_settings_is_refused_unless_restarted(setting: Setting, oracles: Oracles, changed: dict[str, Any]):
     oracles.behaviour = lambda body: chain(label_in(body))
@@ -287,68 +295,6 @@ def test_ones_own_model_is_sampled_in_both_orders(setting: Setting, oracles: Ora
     assert report.kept == {"first": COUNT}
     assert report.both_orders == COUNT
     assert all(found.both_orders for found in read_chains(setting.chains / "chains.jsonl"))
-
-
-def test_batch_files_lead_to_the_same_chains_as_asking(setting: Setting, oracles: Oracles, tmp_path: Path):
-    oracles.behaviour = wrong_at_first
-    setting.make()
-    online = (setting.chains / "chains.jsonl").read_bytes()
-    offline = Setting(tmp_path / "offline", oracles.url)
-    recipe = offline.recipe()
-    examples = [example(number) for number in range(COUNT)]
-    with open_journal(recipe, offline.data, offline.chains) as journal:
-        for round_ in ("first", "second"):
-            (requests,) = batch.write_batches(examiner_of(recipe), examples, journal, offline.chains)
-            assert requests.name == f"requests-{round_}-000.jsonl"
-            results = tmp_path / "results.jsonl"
-            results.write_text("".join(answered(line) for line in requests.read_text().splitlines()))
-            assert batch.read_batch(results, journal) == {"answered": COUNT if round_ == "first" else COUNT // 2}
-        assert batch.write_batches(examiner_of(recipe), examples, journal, offline.chains) == []
-        report = finish(recipe, offline.data, offline.chains, journal)
-    assert (offline.chains / "chains.jsonl").read_bytes() == online
-    assert report.spend.requests == 60
-
-
-def answered(line: str) -> str:
-    """What the batch API makes of a line of requests."""
-    request = json.loads(line)
-    assert (request["method"], request["url"]) == ("POST", "/v1/chat/completions")
-    body = completion(wrong_at_first(request["body"]))
-    return json.dumps({"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}) + "\n"
-
-
-def test_what_failed_in_a_batch_is_counted_and_asked_for_again(setting: Setting, tmp_path: Path):
-    recipe = setting.recipe()
-    results = tmp_path / "results.jsonl"
-    lines = [
-        {"custom_id": "first:0:ab:0", "response": {"status_code": 200, "body": completion(chain("A"))}},
-        {"custom_id": "first:0:ab:1", "response": {"status_code": 429, "body": {}}},
-        {"custom_id": "first:0:ab:2", "response": None, "error": {"code": "batch_expired"}},
-        {"custom_id": "first:0:ab:3", "response": {"status_code": 200, "body": {"choices": []}}},
-    ]
-    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with open_journal(recipe, setting.data, setting.chains) as journal:
-        counts = batch.read_batch(results, journal)
-        assert counts == {"answered": 1, "status 429": 1, "no response": 1, "nonsense": 1}
-        (requests,) = batch.write_batches(examiner_of(recipe), [example(n) for n in range(COUNT)], journal, setting.chains)
-    assert len(requests.read_text().splitlines()) == COUNT - 1
-
-
-def test_a_file_that_holds_no_batch_results_is_named(setting: Setting, tmp_path: Path):
-    (tmp_path / "results.jsonl").write_text('{"custom_id": "x", "response": null}\n[]\n')
-    with (
-        open_journal(setting.recipe(), setting.data, setting.chains) as journal,
-        pytest.raises(InputError, match=r"results\.jsonl, line 2: not a line of batch results"),
-    ):
-        batch.read_batch(tmp_path / "results.jsonl", journal)
-
-
-def test_batch_files_keep_to_the_apis_limits(setting: Setting, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batch, "MOST_REQUESTS", 15)
-    recipe = setting.recipe()
-    with open_journal(recipe, setting.data, setting.chains) as journal:
-        files = batch.write_batches(examiner_of(recipe), [example(n) for n in range(COUNT)], journal, setting.chains)
-    assert [len(file.read_text().splitlines()) for file in files] == [15, 15, 10]
 
 
 def test_a_recipe_without_oracle_or_data_says_what_is_missing(setting: Setting, tmp_path: Path):

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from reasrm_training.data.examples import locked
 
-from tests.training.test_chains import Oracles, oracles, wrong_at_first  # noqa: F401
+from tests.training.scripted_oracles import Oracles, chain, wrong_at_first
 from tests.training.test_data_mix import preferences, write_rows
 
 
@@ -65,7 +66,7 @@ def test_a_mix_names_the_first_row_that_it_could_not_read(folder: Path):
     assert said.startswith("  the first that could not be read: pairs.jsonl, row 201: ")
 
 
-def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: Oracles):  # noqa: F811
+def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: Oracles):
     oracles.behaviour = lambda body: wrong_at_first(body | {"model": "first"})
     (folder / "mine.toml").write_text(RECIPE.format(url=oracles.url))
     done = reasrm("data", "distill", "mine.toml", cwd=folder)
@@ -73,9 +74,23 @@ def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: O
     assert "runs/mine/chains/chains.jsonl: 25 of 50 examples (25 from the first)" in done.stdout
     assert "not learnt from, first pass: 25 wrong" in done.stdout
     assert "50 replies, 5,000 tokens in, 2,500 out, $0.00" in done.stdout
+    assert "without an answer" not in done.stdout
     written = reasrm("data", "distill", "mine.toml", "--write-batch", "--restart", cwd=folder)
     assert "runs/mine/chains/requests-first-000.jsonl" in written.stdout
     assert "chains.jsonl: 0 of 50 examples" in written.stdout
+    assert "without an answer: 50 examples" in written.stdout
+    troubles = [429, 500, b"?", None]
+    oracles.behaviour = lambda body: troubles.pop() if troubles else chain("A")
+    stumbled = reasrm("data", "distill", "mine.toml", cwd=folder)
+    assert "attempts that failed: 1 EngineUnreachable, 1 EngineNonsense, 1 EngineError, 1 EngineBusy" in stumbled.stdout
+    assert stumbled.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["mix", "distill"])
+def test_a_second_run_in_the_same_folder_is_kept_away(folder: Path, command: str):
+    with locked(folder / "runs" / "mine"):
+        done = reasrm("data", command, "mine.toml", cwd=folder)
+    assert (done.returncode, done.stderr) == (1, "reasrm: another run is at work in runs/mine\n")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: O
         (("train", "plan", "mine.toml"), 2, "model.path: the shape of none is not known"),
         (("train", "run", "mine.toml", "--restart", "dinner"), 2, "--restart dinner: no such stage; there are data, chains"),
         (("train", "distill", "qwen3-8b"), 2, "qwen3-8b: the recipe has no [distill]"),
-        (("data", "mix", "tiny", "-o", "mine.toml"), 1, "mine.toml/data/manifest.json: Not a directory"),
+        (("data", "mix", "tiny", "-o", "mine.toml"), 1, "mine.toml: File exists"),
         (("train", "run", "tiny", "-o", "mine.toml"), 1, "mine.toml: File exists"),
         (("train", "run", "mine.toml", "--set", "model.path=./none"), 2, "model.path: there is no folder ./none"),
         (("train", "recipes", "nope"), 2, "nope: no such recipe"),
@@ -111,7 +126,8 @@ def test_a_plan_is_for_people_and_for_programs(folder: Path):
     assert "7.616 B parameters" in shown
     assert "rlvr: memory of one GPU" in shown.splitlines()
     assert "fits" in shown
-    plan = json.loads(reasrm("train", "plan", "tiny", "--json", "--reply-tokens", "85", cwd=folder).stdout)
+    plan = json.loads(reasrm("train", "plan", "tiny", "--json", "--reply-tokens", "85", "--set", "seed=7", cwd=folder).stdout)
+    assert plan["command"] == "reasrm train run tiny --set seed=7"
     assert plan["lengths"]["reply"] == 85
     assert [stage["stage"] for stage in plan["stages"]] == ["distill", "rlvr"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from reasrm_training.config import Oracle
 from reasrm_training.data.examples import Example
+from reasrm_training.endpoints import Endpoint, Oracle
 from reasrm_training.oracle.examiner import Examiner, Reply, Request, learnable, problem_of
 from reasrm_training.oracle.told import TOLD, speaks_of_being_told
+from reasrm_training.recipes import load_recipe
+from reasrm_training.rewards import Rollout, verdict
 
 from reasrm.prompts import load_pack
 
@@ -29,8 +31,10 @@ def examiner(samples: int = 1, second: bool = True, kind: str = "rubric") -> Exa
 
 
 def replies(**texts: str) -> dict[str, Reply]:
-    """`first_0_ab="..."` as the reply to that request about the example."""
-    return {f"{key.replace('_', ':')}:1": Reply(text=text) for key, text in texts.items()}
+    """`first_0_ab="..."` as the reply to that request about the example, `second="..."` as that of the second pass."""
+    firsts = {f"{key.replace('_', ':')}:1": Reply(text=text) for key, text in texts.items() if key != "second"}
+    *_, second = examiner().every_request(EXAMPLE)
+    return firsts | ({second.key: Reply(text=texts["second"])} if "second" in texts else {})
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------------
@@ -51,7 +55,21 @@ def replies(**texts: str) -> dict[str, Reply]:
     ],
 )
 def test_a_reply_is_learnt_from_only_if_it_is_right_whole_and_untold(reply: str, problem: str | None):
-    assert problem_of(reply, "A", "rubric") == problem
+    assert problem_of(reply, "A", "rubric", told=True) == problem
+
+
+@pytest.mark.parametrize("answer", ["<answer>[[a]]</answer>", "<ANSWER>[[A]]</ANSWER>", "<answer> [[A]] </answer>"])
+def test_a_verdict_in_a_form_that_rl_would_punish_is_not_learnt(answer: str):
+    reply = chain("A").replace("<answer>[[A]]</answer>", answer)
+    assert verdict(Rollout(reply, "A")) < 0
+    assert problem_of(reply, "A", "rubric") == "malformed"
+
+
+def test_only_the_second_pass_can_speak_of_having_been_told():
+    spoken = chain("A", "According to the label, A is right.")
+    first, second = examiner().every_request(EXAMPLE)
+    assert examiner().problem(first, Reply(text=spoken)) is None
+    assert examiner().problem(second, Reply(text=spoken)) == "told:according_to"
 
 
 def test_a_truncated_reply_is_called_so():
@@ -108,11 +126,11 @@ def test_the_second_pass_can_follow_an_empty_reply():
 
 
 def test_a_corrected_chain_is_kept_and_a_second_failure_is_the_end():
-    fixed = replies(first_0_ab=chain("B"), second_0_ab=chain("A"))
+    fixed = replies(first_0_ab=chain("B"), second=chain("A"))
     found = examiner().chain(EXAMPLE, fixed)
     assert found is not None
     assert found.oracle == "second"
-    lost = replies(first_0_ab=chain("B"), second_0_ab=chain("B"))
+    lost = replies(first_0_ab=chain("B"), second=chain("B"))
     assert examiner().chain(EXAMPLE, lost) is None
     assert examiner().wanted(EXAMPLE, lost) == []
 
@@ -160,7 +178,22 @@ def test_a_sample_right_only_the_other_way_round_is_kept_as_such():
 def test_every_request_has_a_key_of_its_own():
     keys = [request.key for request in examiner(samples=4).every_request(EXAMPLE)]
     assert len(set(keys)) == len(keys) == 9
-    assert Request(EXAMPLE, "second").key == "second:0:ab:1"
+    assert Request(EXAMPLE, "second", writer="77").key == "second:77:0:ab:1"
+
+
+def test_who_corrects_is_part_of_what_is_asked():
+    one = Endpoint(url="http://127.0.0.1:1", model="m")
+    assert one.writer == one.model_copy(update={"url": "http://elsewhere", "usd_per_million_input": 3.0}).writer
+    others = [one.model_copy(update=change) for change in ({"model": "n"}, {"body": {"effort": "low"}}, {"omit": ("seed",)})]
+    assert len({one.writer, *(other.writer for other in others)}) == 4
+
+
+def test_a_second_oracle_can_be_taken_away_from_the_command_line():
+    with_one = load_recipe("rm-r1-qwen2.5-instruct-7b").oracle
+    without = load_recipe("rm-r1-qwen2.5-instruct-7b", ["oracle.second=false"]).oracle
+    assert with_one is not None
+    assert with_one.second is not None
+    assert without == with_one.model_copy(update={"second": None})
 
 
 # --- having been told ----------------------------------------------------------------------------------------------------
@@ -173,17 +206,74 @@ CONFESSIONS = {
         "I am required to conclude that B is better.",
         "I have been given the verdict.",
     ],
-    "as_told": ["As stated in the message, the second one wins.", "as I was told by the hint"],
-    "the_label": ["The gold label is B, so", "Since the correct verdict is [[A]],", "to agree with the provided preference"],
-    "label_says": ["the label says B", "The annotators prefer A here"],
-    "according_to": ["According to the label, A wins", "this is consistent with the correction"],
-    "known_winner": ["We know that response B is better, so", "given that response A is known to be better"],
-    "earlier_judgment": ["My previous judgment was wrong.", "The judgment above missed this.", "the initial evaluation overlooked"],
-    "correcting": ["After being corrected, I see", "In the corrected judgment,", "I stand corrected"],
+    "you_said": [
+        "You told me that B is the better one.",
+        "You said that response B is better, so I looked again.",
+        "As you pointed out, response B is better.",
+        "Thank you for the correction. A is better.",
+    ],
+    "as_told": ["As stated in the message, the second one wins.", "as I was told by the hint", "As pointed out, B is better."],
+    "the_label": [
+        "The gold label is B, so",
+        "Since the correct verdict is [[A]],",
+        "to agree with the provided preference",
+        "The label is B.",
+        "The ground truth is B.",
+        "The expected verdict is A.",
+        "The target answer is A.",
+        "The desired answer is [[A]].",
+        "Since the correct answer is [[B]], my evaluation must end with B.",
+        "Given that the right answer is B, we must explain why.",
+    ],
+    "teller_says": [
+        "the label says B",
+        "The annotators prefer A here",
+        "The message says that response A is better.",
+        "The instruction indicates that response B is the better one.",
+        "The user stated that response A is the better one.",
+    ],
+    "according_to": [
+        "According to the label, A wins",
+        "this is consistent with the correction",
+        "According to the feedback, A is better.",
+        "Based on the feedback, I now see that A is better.",
+    ],
+    "known_winner": [
+        "We know that response B is better, so",
+        "given that response A is known to be better",
+        "Knowing that A is the better response, I look for reasons.",
+        "It has been established that response A is the better one.",
+        "the evaluation must favour it",
+    ],
+    "earlier_judgment": [
+        "My previous judgment was wrong.",
+        "The judgment above missed this.",
+        "the initial evaluation overlooked",
+        "My previous analysis overlooked the bug in response A.",
+        "In my earlier assessment I favoured B.",
+        "My first judgment was wrong.",
+        "I initially chose B, but on reflection A is better.",
+        "Previously I judged B to be better.",
+        "I apologize for my earlier mistake.",
+        "The judgment does not hold: response A is the better one.",
+    ],
+    "correcting": [
+        "After being corrected, I see",
+        "In the corrected judgment,",
+        "I stand corrected",
+        "Upon re-evaluation, response A is better.",
+        "On reconsideration, A is the better one.",
+        "I made a mistake there.",
+        "This corrected version mends it.",
+    ],
 }
 INNOCENT = [
     "We are told that x > 0, so B is at most 4.",
     "Based on the above analysis, Chatbot A is better.",
+    "Given the evaluation above, response A wins.",
+    "Based on the reasoning above, A is better.",
+    "The label says 'fragile' in the question's picture, which A ignores.",
+    "Consistent with the label on the axis, A draws the plot.",
     "I was asked to compare the two.",
     "The user asked that the answer be short.",
     "Therefore I must choose [[B]].",

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from reasrm.types import Frozen
+from reasrm_training.endpoints import Oracle
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -78,6 +79,8 @@ class Source(Frozen):
     path: str
     name: str = ""  # in manifests; the path's last part where empty
     split: str | None = None  # where there are several
+    config: str | None = None  # of a hub data set that has several
+    data_dir: str | None = None  # the folder of a hub data set that holds its files, as HelpSteer2 keeps its preferences in one
     schema_: str | None = Field(default=None, alias="schema")  # None: recognised from the columns
     columns: dict[str, str] = Field(default={})  # known name -> column here, for files of no published schema
     sample: PositiveInt | None = None
@@ -99,7 +102,7 @@ class Data(Frozen):
     distill: Count = 0
     heldout: Count = 0
     max_prompt_tokens: PositiveInt = 4096  # of the rendered prompt, in the model's tokens
-    near_duplicate: Share = 0.8  # Jaccard similarity of word 5-grams from which two rows count as the same
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8  # Jaccard similarity of word 5-grams that makes two rows one
     benchmarks: tuple[str, ...] = ()  # files or folders whose rows may not be trained on
 
     @model_validator(mode="after")
@@ -122,40 +125,6 @@ class World(Frozen):
     heldout_levels: tuple[int, ...]
     passes: Literal[0, 1, 2] = 2  # of the oracle; 1 keeps only what it got right unaided, 0 keeps bare answers: the control
     slip: Share = 0.25  # share of first-pass chains in which the oracle is careless
-
-
-class Endpoint(Frozen):
-    """An OpenAI-compatible server and its price. `api_key_env` names the environment variable that holds its key."""
-
-    url: str
-    model: str
-    api_key_env: str = ""
-    usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
-    usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
-    concurrency: PositiveInt = 32
-    timeout_s: PositiveFloat = 600.0
-
-
-class Oracle(Frozen):
-    """Who writes chains: `first` unaided, `second` corrects what failed, knowing the label.
-
-    `samples` > 1 asks `first` that often and keeps a right one (rejection sampling, for one's own model).
-    """
-
-    first: Endpoint
-    second: Endpoint | None = None
-    samples: PositiveInt = 1
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
-    max_tokens: PositiveInt = 8192
-    attempts: PositiveInt = 4  # requests for one reply, the first included
-    max_tokens_total: PositiveInt | None = None  # no request starts once these are spent
-    max_usd: PositiveFloat | None = None
-
-    @model_validator(mode="after")
-    def _samples_differ(self) -> Self:
-        if self.samples > 1 and self.temperature == 0.0:
-            raise ValueError("samples > 1 needs temperature > 0: greedy samples are all the same")
-        return self
 
 
 class Distill(Frozen):
@@ -244,9 +213,9 @@ class Rollouts(Frozen):
     backend: Literal["transformers", "sglang", "vllm"] = "transformers"
     url: str = ""
     server: str = "python -m sglang.launch_server"  # starts an SGLang: name the Python of the environment that has it
-    gpus: Count = 0  # set aside for sampling; 0: it shares the trainer's
-    weights: Literal["disk", "tensors"] = "disk"  # how SGLang gets the policy's
-    tensor_parallel: PositiveInt = 1
+    gpus: Count = 0  # the last ones of each node, set aside for sampling; 0: it shares the trainer's
+    weights: Literal["disk", "tensors"] = "disk"  # how SGLang gets the policy's; tensors only where it has its own GPUs
+    tensor_parallel: PositiveInt = 1  # GPUs of one engine; a node has as many engines as its sampling GPUs make
     memory_fraction: Share = 0.4  # of a GPU's memory that the engine may hold
     importance_cap: PositiveFloat | None = 2.0  # truncated importance weights; None: uncorrected
 
@@ -257,9 +226,8 @@ class Evaluate(Frozen):
     pairs: PositiveInt = 1000
     votes: tuple[PositiveInt, ...] = (4, 16)
     sampled_pairs: PositiveInt = 200  # of the pairs, for T 1 and voting: they cost a reply a vote
-    batch: PositiveInt = 64
+    batch: PositiveInt = 64  # prompts at a time where transformers samples; halved where a GPU's memory does not do
     max_tokens: PositiveInt | None = None  # None: rlvr.max_completion_tokens
-    benchmarks: tuple[str, ...] = ()
 
 
 class Export(Frozen):
@@ -314,8 +282,7 @@ class Recipe(Frozen):
             raise ValueError("[distill] needs chains: give data.distill, the number of rows that are to get one")
         if self.data and self.evaluate and not self.data.heldout:
             raise ValueError("[evaluate] needs pairs: give data.heldout, the number of rows to measure by")
-        if self.rollouts.gpus >= max(1, self.cluster.nodes * self.cluster.gpus) and self.rollouts.gpus:
-            raise ValueError(f"rollouts.gpus ({self.rollouts.gpus}) leaves no GPU of the cluster to train on")
+        self._sampling_fits()
         if self.distill and self.distill.batch % (self.trainers * self.distill.micro_batch):
             raise ValueError(_indivisible("distill.batch", self.distill.batch, "distill.micro_batch", self.trainers))
         replies = self.rlvr.mini_batch * self.rlvr.generations if self.rlvr else 0
@@ -323,10 +290,38 @@ class Recipe(Frozen):
             raise ValueError(_indivisible("rlvr.mini_batch x generations", replies, "rlvr.micro_batch", self.trainers))
         return self
 
+    def _sampling_fits(self) -> None:
+        """Raises ValueError where the GPUs that sample cannot do it as they are told to."""
+        rollouts, cluster = self.rollouts, self.cluster
+        if rollouts.gpus and rollouts.gpus >= cluster.gpus:
+            raise ValueError(
+                f"rollouts.gpus ({rollouts.gpus}) leaves no GPU of a node to train on (cluster.gpus is {cluster.gpus})"
+            )
+        if rollouts.gpus and (rollouts.backend == "transformers" or (rollouts.backend == "vllm" and not rollouts.url)):
+            raise ValueError(f"rollouts.gpus: {rollouts.backend} samples on the GPUs that train, so these would idle; leave it out")
+        if rollouts.backend != "sglang" or rollouts.url or not cluster.gpus:
+            return
+        size = rollouts.tensor_parallel
+        if self.sampling_gpus % size:
+            raise ValueError(
+                f"rollouts.tensor_parallel ({size}) does not divide the {self.sampling_gpus} GPUs of a node that sample"
+            )
+        if rollouts.weights == "tensors" and (rollouts.gpus != size or cluster.nodes > 1):
+            # NCCL joins no two processes on one GPU, and SGLang takes a broadcast only where it is one engine.
+            raise ValueError(
+                'rollouts.weights: "tensors" needs one node and one engine on GPUs of its own (rollouts.gpus = '
+                f'rollouts.tensor_parallel = {size}); take "disk"'
+            )
+
     @property
     def trainers(self) -> int:
         """Processes that train: one a GPU that is not set aside for sampling, one where there is none."""
-        return max(1, self.cluster.nodes * self.cluster.gpus - self.rollouts.gpus)
+        return max(1, self.cluster.nodes * (self.cluster.gpus - self.rollouts.gpus))
+
+    @property
+    def sampling_gpus(self) -> int:
+        """GPUs of one node that sample."""
+        return self.rollouts.gpus or self.cluster.gpus
 
     @property
     def reply_tokens(self) -> int:
@@ -337,6 +332,12 @@ class Recipe(Frozen):
             return self.rlvr.max_completion_tokens
         longest = self.distill.max_length if self.distill else 4096  # no chain that it learns from is longer
         return min(longest, 4096 if self.evaluate else 1024)
+
+    @property
+    def precision(self) -> Precision:
+        """Of the arithmetic of the last training stage, in which the judge is measured on a GPU too."""
+        last = self.rlvr or self.distill
+        return last.precision if last else "bf16"
 
     @property
     def stages(self) -> tuple[Stage, ...]:

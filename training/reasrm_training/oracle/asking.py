@@ -6,31 +6,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import stamina
 
-from reasrm.errors import (
-    EngineBusy,
-    EngineError,
-    EngineNonsense,
-    EngineTimeout,
-    EngineUnreachable,
-    TooLong,
-)
+from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineUnreachable, ReasrmError, TooLong
 from reasrm.types import Ask, Completer, Completion
-from reasrm_training.config import Endpoint
 from reasrm_training.data.examples import Example
-from reasrm_training.oracle.examiner import Examiner, Pass, Reply, Request
-from reasrm_training.oracle.journal import Journal, Spend, price
+from reasrm_training.endpoints import Endpoint
+from reasrm_training.oracle.budget import Budget
+from reasrm_training.oracle.examiner import Examiner, Pass, Request
+from reasrm_training.oracle.journal import Journal, Spend
 
-#: Requests that fail one after the other, each after all of its attempts, before the oracle counts as gone.
+#: Requests to an oracle that fail one after the other, each after all of its attempts, before it counts as gone.
 GIVE_UP_AFTER = 20
 LONGEST_PAUSE_S = 60.0
-_CURABLE = (EngineBusy, EngineUnreachable, EngineTimeout, EngineNonsense)
-
-#: A request is answered, may be answered another time, or is refused for good.
-Fate = Literal["answered", "open", "refused"]
+#: Faults of the request itself: no other attempt will do better.
+_FINAL = (EngineRefused, TooLong)
 
 
 @dataclass(slots=True)
@@ -40,7 +31,6 @@ class Tally:
     examples: int
     done: int = 0
     kept: int = 0
-    unfinished: int = 0
     capped: bool = False
     spend: Spend = field(default_factory=Spend)
     failures: Counter[str] = field(default_factory=Counter[str])
@@ -55,97 +45,85 @@ class Asking:
     def __init__(self, examiner: Examiner, journal: Journal, engines: Mapping[Pass, Completer], watch: Watch) -> None:
         oracle = examiner.oracle
         self._examiner, self._journal, self._engines, self._watch = examiner, journal, engines, watch
-        self._endpoints: dict[Pass, Endpoint] = {"first": oracle.first, "second": oracle.second or oracle.first}
-        self._slots = {step: asyncio.Semaphore(endpoint.concurrency) for step, endpoint in self._endpoints.items()}
-        self._reserved = Spend()
-        self._failed_in_a_row = 0
+        endpoints: dict[Pass, Endpoint] = {"first": oracle.first, "second": oracle.second or oracle.first}
+        self._workers = sum(endpoint.concurrency for endpoint in endpoints.values())
+        self._slots = {step: asyncio.Semaphore(endpoint.concurrency) for step, endpoint in endpoints.items()}
+        self._budget = Budget(oracle, journal)
+        self._failed_in_a_row: Counter[Pass] = Counter()
         self._tally = Tally(examples=0)
 
     async def all_of(self, examples: Sequence[Example]) -> Tally:
-        """Ask until every example is done with, the budget is spent or the oracle is gone (raises EngineUnreachable)."""
+        """Ask until every example is done with or the budget is spent. Raises EngineUnreachable where an oracle is gone."""
         self._tally = Tally(examples=len(examples), spend=self._journal.spend)
         queue = iter(examples)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(sum(endpoint.concurrency for endpoint in self._endpoints.values())):
+                for _ in range(self._workers):
                     group.create_task(self._work(queue))
-        except* EngineUnreachable as gone:
-            raise gone.exceptions[0] from None
+        except* (ReasrmError, OSError) as trouble:
+            raise trouble.exceptions[0] from None
         return self._tally
 
     async def _work(self, queue: Iterator[Example]) -> None:
         for example in queue:
-            finished = await self._one(example)
+            await self._one(example)
             self._tally.done += 1
-            self._tally.unfinished += not finished
             self._tally.kept += self._examiner.chain(example, self._journal.replies) is not None
             self._watch(self._tally)
 
-    async def _one(self, example: Example) -> bool:
-        """Ask what `example` still wants; whether it got everything."""
+    async def _one(self, example: Example) -> None:
+        """Ask what `example` still wants, until it wants nothing more or something gets no answer."""
         while wanted := self._examiner.wanted(example, self._journal.replies):
-            fates = await asyncio.gather(*(self._answer(request) for request in wanted))
-            if set(fates) != {"answered"}:
-                return "open" not in fates
-        return True
+            if not all(await asyncio.gather(*(self._answer(request) for request in wanted))):
+                return
 
-    async def _answer(self, request: Request) -> Fate:
+    async def _answer(self, request: Request) -> bool:
+        """Whether `request` got an answer."""
         ask = self._examiner.ask(request, self._journal.replies)
-        async with self._slots[request.step]:
-            at_most = self._at_most(request, ask)
-            if not self._affordable(at_most):
-                self._tally.capped = True
-                return "open"
-            self._reserved += at_most
-            try:
-                completion = await self._complete(request, ask)
-            finally:
-                self._reserved -= at_most
-        if isinstance(completion, str):
-            return completion
-        reply = Reply(text=completion.text, truncated=completion.finish_reason == "length")
-        self._journal.add(request.key, reply, completion.usage)
-        self._tally.spend = self._journal.spend
-        return "answered"
+        async with self._slots[request.step], self._budget.room(request.step, ask) as room:
+            completion = await self._complete(request.step, ask) if room else None
+            self._tally.capped |= not room
+            if completion is not None:
+                self._journal.add(request, ask, completion)
+                self._tally.spend = self._journal.spend
+        return completion is not None
 
-    async def _complete(self, request: Request, ask: Ask) -> Completion | Literal["open", "refused"]:
-        """One completion within the recipe's attempts, or what became of it. Raises EngineUnreachable after too many failures."""
+    async def _complete(self, step: Pass, ask: Ask) -> Completion | None:
+        """A completion within the recipe's attempts, if there is one. Raises EngineUnreachable after too many failures."""
         try:
             async for attempt in stamina.retry_context(
                 on=self._pause, attempts=self._examiner.oracle.attempts, timeout=None, wait_initial=0.5, wait_max=30.0
             ):
                 with attempt:
-                    completion = await self._engines[request.step].complete(ask)
-                    self._failed_in_a_row = 0
+                    completion = await self._engines[step].complete(ask)
+                    self._failed_in_a_row[step] = 0
                     return completion
-        except TooLong:
-            return "refused"
+        except _FINAL as error:
+            # It says nothing about an oracle that answered others; one that answers none does not fit the recipe.
+            if step not in self._journal.answered:
+                self._failed(step, error)
         except EngineError as error:
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= GIVE_UP_AFTER:
-                raise EngineUnreachable(
-                    f"oracle: {self._failed_in_a_row} requests in a row failed, the last one so: {error}; "
-                    "what was answered is kept, run again to go on"
-                ) from error
-            return "open" if isinstance(error, _CURABLE) else "refused"
-        raise AssertionError("the last attempt returns or raises")
+            self._failed(step, error)
+        return None
+
+    def _failed(self, step: Pass, error: Exception) -> None:
+        self._failed_in_a_row[step] += 1
+        if self._failed_in_a_row[step] >= GIVE_UP_AFTER:
+            raise EngineUnreachable(
+                f"oracle.{step}: {self._failed_in_a_row[step]} requests in a row failed, the last one so: {error}; "
+                "what was answered is kept, run again to go on"
+            ) from error
 
     def _pause(self, error: Exception) -> bool | float:
-        """Whether another attempt may help, and after how many seconds where the server said so."""
         if isinstance(error, EngineError | TooLong):
             self._tally.failures[type(error).__name__] += 1
-        if not isinstance(error, _CURABLE):
-            return False
-        if isinstance(error, EngineBusy) and error.retry_after_s is not None:
-            return min(error.retry_after_s, LONGEST_PAUSE_S)
-        return True
+        return pause(error)
 
-    def _at_most(self, request: Request, ask: Ask) -> Spend:
-        """What a request can cost: a token is rarely less than three characters, and the reply may use its whole limit."""
-        characters = sum(len(message.content) for message in ask.messages)
-        return price(self._endpoints[request.step], characters // 3, ask.max_tokens)
 
-    def _affordable(self, more: Spend) -> bool:
-        oracle, sum_ = self._examiner.oracle, self._journal.spend + self._reserved + more
-        within_tokens = oracle.max_tokens_total is None or sum_.tokens <= oracle.max_tokens_total
-        return within_tokens and (oracle.max_usd is None or sum_.usd <= oracle.max_usd)
+def pause(error: Exception) -> bool | float:
+    """Whether another attempt may help, and after how many seconds where the server said so."""
+    if not isinstance(error, EngineError) or isinstance(error, EngineRefused):
+        return False
+    if isinstance(error, EngineBusy) and error.retry_after_s is not None:
+        return min(error.retry_after_s, LONGEST_PAUSE_S)
+    return True

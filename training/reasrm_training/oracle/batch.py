@@ -6,17 +6,20 @@ first round's results were read. File format: platform.openai.com/docs/guides/ba
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from reasrm.errors import InputError
-from reasrm.types import Ask, Usage
-from reasrm_training.config import Endpoint
+from reasrm.engine import EngineInfo, completion_of, overlaid
+from reasrm.errors import EngineError, InputError
+from reasrm.types import Ask
 from reasrm_training.data.examples import Example, write_whole
-from reasrm_training.oracle.examiner import Examiner, Pass, Reply
+from reasrm_training.endpoints import Endpoint
+from reasrm_training.oracle.budget import Budget
+from reasrm_training.oracle.examiner import Examiner, Pass, Request
 from reasrm_training.oracle.journal import Journal
 
 #: The API's limits for one file.
@@ -24,60 +27,77 @@ MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
 
 
-def write_batches(examiner: Examiner, examples: Iterable[Example], journal: Journal, folder: Path) -> list[Path]:
-    """Write what is still to be asked into `folder`, a file a pass and limit; no file means that nothing is."""
+class Written(NamedTuple):
+    """Files of requests, and how many requests are in none, as the budget might not do for them."""
+
+    paths: list[Path]
+    left_out: int
+
+
+def write_batches(examiner: Examiner, examples: Iterable[Example], journal: Journal, folder: Path) -> Written:
+    """Write what is still to be asked into `folder`, a file a pass and limit, in place of earlier files."""
     lines: dict[Pass, list[bytes]] = {"first": [], "second": []}
     endpoints = {"first": examiner.oracle.first, "second": examiner.oracle.second or examiner.oracle.first}
+    budget, left_out = Budget(examiner.oracle, journal), 0
     for example in examples:
         for request in examiner.wanted(example, journal.replies, at_once=True):
-            body = _body(examiner.ask(request, journal.replies), endpoints[request.step])
-            line = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+            ask = examiner.ask(request, journal.replies)
+            if not budget.take(request.step, ask):
+                left_out += 1
+                continue
+            body = _body(ask, endpoints[request.step])
+            line = {"custom_id": _id(request, journal), "method": "POST", "url": "/v1/chat/completions", "body": body}
             lines[request.step].append(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    for old in folder.glob("requests-*.jsonl"):
+        old.unlink()
     paths: list[Path] = []
     for step, requests in lines.items():
         for number, chunk in enumerate(_files(requests)):
             paths.append(folder / f"requests-{step}-{number:03d}.jsonl")
             write_whole(paths[-1], b"".join(chunk))
-    return paths
+    return Written(paths, left_out)
 
 
-def read_batch(path: Path, journal: Journal) -> Counter[str]:
+def read_batch(path: Path, examiner: Examiner, examples: Iterable[Example], journal: Journal) -> Counter[str]:
     """Take a file of results into `journal`; count what came by kind. A request that failed there is asked again by the next file.
 
-    Raises InputError for a file that is none.
+    Results of other data, prompts or models are left alone. Raises InputError for a file that is none.
     """
+    requests = {_id(request, journal): request for example in examples for request in examiner.every_request(example)}
     counts: Counter[str] = Counter()
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                counts[_take(line, journal, f"{path}, line {number}")] += 1
+                if line.strip():
+                    counts[_take(line, requests, examiner, journal, f"{path}, line {number}")] += 1
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
     return counts
 
 
-def _take(line: str, journal: Journal, where: str) -> str:
+def _take(line: str, requests: Mapping[str, Request], examiner: Examiner, journal: Journal, where: str) -> str:
     try:
         result: dict[str, Any] = json.loads(line)
-        key, response = str(result["custom_id"]), result.get("response") or {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        request, response = requests.get(str(result["custom_id"])), result.get("response") or {}
+        status = response.get("status_code")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{where}: not a line of batch results; they have custom_id and response") from None
-    if response.get("status_code") != 200:
-        return f"status {response.get('status_code')}" if response else "no response"
+    if request is None:
+        return "not of this data"
+    if status != 200:
+        return f"status {status}" if response else "no response"
     try:
-        body = response["body"]
-        choice = body["choices"][0]
-        usage = body.get("usage") or {}
-        text = choice["message"]["content"] or ""
-        if thought := choice["message"].get("reasoning_content"):
-            text = f"{thought}</think>{text}"
-        tokens = Usage(
-            prompt_tokens=int(usage.get("prompt_tokens") or 0), completion_tokens=int(usage.get("completion_tokens") or 0)
-        )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        ask = examiner.ask(request, journal.replies)
+        completion = completion_of(response["body"], EngineInfo("", "", 0, sglang=False), ask)
+    except (KeyError, EngineError):  # no body, no completion in it, or the correction of a chain that is not there
         return "nonsense"
-    journal.add(key, Reply(text=text, truncated=choice.get("finish_reason") == "length"), tokens)
+    journal.add(request, ask, completion)
     return "answered"
+
+
+def _id(request: Request, journal: Journal) -> str:
+    """A name that no request of another journal has. The key itself would be too long for some servers."""
+    return hashlib.sha256(f"{journal.belongs_to} {request.key}".encode()).hexdigest()[:32]
 
 
 def _body(ask: Ask, endpoint: Endpoint) -> dict[str, Any]:
@@ -87,7 +107,7 @@ def _body(ask: Ask, endpoint: Endpoint) -> dict[str, Any]:
         "temperature": ask.temperature,
         "max_tokens": ask.max_tokens,
     }
-    return body if ask.seed is None else body | {"seed": ask.seed}
+    return overlaid(body | {"seed": ask.seed}, endpoint.overlay)
 
 
 def _files(lines: list[bytes]) -> Iterator[list[bytes]]:

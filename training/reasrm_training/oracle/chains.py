@@ -14,26 +14,36 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
-from reasrm.errors import EngineUnreachable, RecipeError, Refused
+import stamina
+from pydantic import Field
+
+from reasrm.errors import EngineBusy, EngineUnreachable, RecipeError, Refused
 from reasrm.prompts import load_pack
 from reasrm.types import Completer, Frozen
-from reasrm_training.config import Endpoint, Oracle, Recipe
+from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example, read_examples, write_whole
+from reasrm_training.endpoints import Endpoint, Oracle
 from reasrm_training.generated import generated_chains
-from reasrm_training.oracle.asking import Asking, Tally, Watch
+from reasrm_training.oracle.asking import Asking, Tally, Watch, pause
 from reasrm_training.oracle.examiner import CORRECTION, Chain, Examiner, Pass
 from reasrm_training.oracle.journal import Journal, Spend
 
 
 class ChainReport(Frozen):
-    """What became of the examples. `problems` counts the replies that cannot be learnt from, by pass and reason."""
+    """What became of the examples. `problems` counts the replies that cannot be learnt from, by pass and reason.
+
+    `unanswered` examples still want a reply; `failures` are the last run's attempts to get one that failed, by kind.
+    """
 
     made_from: str
     examples: int
     kept: dict[str, int]
     both_orders: int | None
     problems: dict[str, dict[str, int]]
+    unanswered: int = 0
+    failures: dict[str, int] = Field(default={})
     spend: Spend
     sha256: str
 
@@ -50,25 +60,28 @@ def make_chains(
     """Write the chains of the examples in `data` into `folder`, going on from what its journal holds.
 
     `environ` holds the keys of the endpoints under the names that the recipe gives. Raises RecipeError; Refused where the
-    budget is spent or the journal is another recipe's; EngineUnreachable where an oracle is gone. What was answered stays.
+    budget is spent or the journal is another recipe's; EngineUnreachable where an oracle is gone, or more examples got no
+    answer than may lack one. What was answered stays.
     """
     if recipe.world:
         chains, failed = generated_chains(recipe, recipe.fence_key)
-        return _write(folder, recipe.digest, recipe.world.chains, chains, {"first": failed} if failed else {}, Spend())
+        problems = {"first": failed} if failed else {}
+        return _write(folder, chains, made_from=recipe.digest, examples=recipe.world.chains, problems=problems, spend=Spend())
     oracle = _oracle(recipe)
     examples = list(read_examples(data / "distill.jsonl"))
     examiner = examiner_of(recipe)
     with open_journal(recipe, data, folder, restart=restart) as journal:
         tally = asyncio.run(_ask_oracles(oracle, examiner, examples, journal, environ, watch or (lambda _: None)))
-        report = finish(recipe, data, folder, journal)
+        report = finish(recipe, data, folder, journal, tally.failures)
+    lacking = f"{report.unanswered:,} of {report.examples:,} examples got no answer"
     if tally.capped:
         raise Refused(
-            f"oracle: the budget is spent ({journal.spend.tokens:,} tokens, ${journal.spend.usd:,.2f}) with "
-            f"{tally.unfinished} of {len(examples)} examples open; raise oracle.max_usd or max_tokens_total and run again"
+            f"oracle: {report.spend.tokens:,} tokens and ${report.spend.usd:,.2f} are spent, and what is left of the budget may be "
+            f"less than one more request costs; {lacking}. Raise oracle.max_usd or max_tokens_total and run again"
         )
-    if tally.unfinished:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in tally.failures.most_common())
-        raise EngineUnreachable(f"oracle: {tally.unfinished} examples got no answer ({kinds}); run again to ask for them")
+    if report.unanswered > oracle.may_lack * report.examples:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in tally.failures.most_common())
+        raise EngineUnreachable(f"oracle: {lacking} ({kinds}); run again to ask for them, or raise oracle.may_lack to go without")
     return report
 
 
@@ -92,26 +105,29 @@ def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = Fa
 
 
 def made_from(recipe: Recipe, data: Path) -> str:
-    """Names what the replies depend on: examples, prompts, models and sampling. Prices, budgets and addresses may change."""
+    """Names what the replies depend on: examples, prompts, the first model and sampling.
+
+    Prices, budgets and addresses may change. So may the second model, which the keys of its replies name.
+    """
     oracle = _oracle(recipe)
     try:
         examples = hashlib.sha256((data / "distill.jsonl").read_bytes()).hexdigest()
     except FileNotFoundError:
         raise RecipeError(f"{data / 'distill.jsonl'}: there is no such data; make it by `reasrm data mix`") from None
-    models = [endpoint.model for endpoint in (oracle.first, oracle.second) if endpoint]
     sampling = [oracle.temperature, oracle.max_tokens, recipe.seed]
-    content = [examples, load_pack(recipe.prompts).digest, CORRECTION, models, sampling]
+    content = [examples, load_pack(recipe.prompts).digest, CORRECTION, oracle.first.writer, sampling]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def finish(recipe: Recipe, data: Path, folder: Path, journal: Journal) -> ChainReport:
-    """Write what can be learnt from the journal's replies, and the report."""
+def finish(recipe: Recipe, data: Path, folder: Path, journal: Journal, failures: Mapping[str, int] | None = None) -> ChainReport:
+    """Write what can be learnt from the journal's replies, and the report, with the `failures` on the way to them."""
     examiner = examiner_of(recipe)
     chains: list[Chain] = []
     problems: dict[str, Counter[str]] = {"first": Counter(), "second": Counter()}
-    count = 0
+    count = unanswered = 0
     for example in read_examples(data / "distill.jsonl"):
         count += 1
+        unanswered += bool(examiner.wanted(example, journal.replies))
         if chain := examiner.chain(example, journal.replies):
             chains.append(chain)
         for request in examiner.every_request(example):
@@ -119,22 +135,27 @@ def finish(recipe: Recipe, data: Path, folder: Path, journal: Journal) -> ChainR
             if reply and (problem := examiner.problem(request, reply)):
                 problems[request.step][problem] += 1
     told = {step: dict(sorted(counts.items())) for step, counts in problems.items() if counts}
-    return _write(folder, made_from(recipe, data), count, chains, told, journal.spend)
+    return _write(
+        folder,
+        chains,
+        made_from=journal.belongs_to,
+        examples=count,
+        problems=told,
+        unanswered=unanswered,
+        failures=dict(failures or {}),
+        spend=journal.spend,
+    )
 
 
-def _write(
-    folder: Path, origin: str, examples: int, chains: Sequence[Chain], problems: dict[str, dict[str, int]], spend: Spend
-) -> ChainReport:
+def _write(folder: Path, chains: Sequence[Chain], **facts: Any) -> ChainReport:
+    """Write `chains` and their report, of which `facts` are the fields that do not follow from them."""
     lines = "".join(chain.model_dump_json(exclude_defaults=True) + "\n" for chain in chains)
     rated = [chain.both_orders for chain in chains if chain.both_orders is not None]
     report = ChainReport(
-        made_from=origin,
-        examples=examples,
         kept=dict(Counter(chain.oracle for chain in chains)),
         both_orders=sum(rated) if rated else None,
-        problems=problems,
-        spend=spend,
         sha256=write_whole(folder / "chains.jsonl", lines.encode()),
+        **facts,
     )
     write_whole(folder / "manifest.json", (report.model_dump_json(indent=2) + "\n").encode())
     return report
@@ -157,8 +178,9 @@ async def _ask_oracles(
     environ: Mapping[str, str],
     watch: Watch,
 ) -> Tally:
-    from reasrm.engine import HttpEngine
+    from reasrm.engine import EngineInfo, HttpEngine
 
+    stamina.instrumentation.set_on_retry_hooks([])  # a bare line each: retries are counted, and told in sum
     async with AsyncExitStack() as stack:
         engines: dict[Pass, Completer] = {}
         passes: tuple[tuple[Pass, Endpoint | None], ...] = (("first", oracle.first), ("second", oracle.second))
@@ -173,9 +195,13 @@ async def _ask_oracles(
                 retries=0,  # they are made, counted and bounded here
                 logprobs=False,
                 connections=endpoint.concurrency,
+                body=endpoint.overlay,
+                info=None if endpoint.listed else EngineInfo(endpoint.model, "", 0, sglang=False),
             )
             await stack.enter_async_context(engine)
-            await engine.info()  # a wrong address, key or model is told before the first example
+            patient = stamina.AsyncRetryingCaller(attempts=oracle.attempts, timeout=None, wait_initial=0.5, wait_max=30.0)
+            # A wrong address, key or model is told before the first example, and at once.
+            await patient.on(lambda error: isinstance(error, EngineBusy) and pause(error))(engine.info)
             engines[step] = engine
         return await Asking(examiner, journal, engines, watch).all_of(examples)
 

@@ -15,10 +15,10 @@ from typing import Literal
 from reasrm.parsing import ReplyKind, parse
 from reasrm.prompts import Pack
 from reasrm.types import Ask, Frozen, Message, Order, Side
-from reasrm_training.config import Oracle
 from reasrm_training.data.examples import Example
+from reasrm_training.endpoints import Oracle
 from reasrm_training.oracle.told import speaks_of_being_told
-from reasrm_training.rewards import well_formed
+from reasrm_training.rewards import Rollout, verdict, well_formed
 
 Pass = Literal["first", "second"]
 
@@ -47,17 +47,22 @@ class Chain(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One reply that is wanted. `order` "ba" shows the example the other way round."""
+    """One reply that is wanted. `order` "ba" shows the example the other way round.
+
+    `writer` names who is to correct, so that another second oracle is asked anew and the first pass stays as it is.
+    """
 
     example: Example
     step: Pass
     sample: int = 0
     order: Order = "ab"
+    writer: str = ""
 
     @property
     def key(self) -> str:
         """Its name in journals and batch files, unique within a data set."""
-        return f"{self.step}:{self.sample}:{self.order}:{self.example.id}"
+        writer = f"{self.writer}:" if self.writer else ""
+        return f"{self.step}:{writer}{self.sample}:{self.order}:{self.example.id}"
 
     @property
     def shown(self) -> Example:
@@ -90,14 +95,14 @@ class Examiner:
                 return missing
         if missing or self.chain(example, replies) or self.oracle.second is None:
             return missing
-        second = Request(example, "second")
+        second = self._second(example)
         return [] if second.key in replies else [second]
 
     def every_request(self, example: Example) -> list[Request]:
         """All that may ever be asked about `example`."""
         orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
         firsts = [Request(example, "first", sample, order) for sample in range(self.oracle.samples) for order in orders]
-        return [*firsts, Request(example, "second")]
+        return [*firsts, self._second(example)]
 
     def ask(self, request: Request, replies: Mapping[str, Reply]) -> Ask:
         """The prompt of `request`; that of a second pass goes on from the failed chain."""
@@ -117,7 +122,8 @@ class Examiner:
     def problem(self, request: Request, reply: Reply) -> str | None:
         """Why a reply cannot be learnt from, None where it can."""
         text = learnable(reply.text, self.pack.kind)
-        return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated)
+        told = request.step == "second"
+        return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated, told=told)
 
     def chain(self, example: Example, replies: Mapping[str, Reply]) -> Chain | None:
         """The chain to learn, if there is one: right in both orders before right in one, an early sample before a late one."""
@@ -126,7 +132,7 @@ class Examiner:
             requests = [Request(example, "first", sample, order) for order in ("ab", "ba")]
             right = [self._right(request, replies) for request in requests]
             good += [(all(right), request) for request, is_right in zip(requests, right, strict=True) if is_right]
-        second = Request(example, "second")
+        second = self._second(example)
         if not good and self._right(second, replies):
             good.append((False, second))
         if not good:
@@ -135,6 +141,9 @@ class Examiner:
         messages = self.pack.render(request.shown.pair, self.key)
         reply = learnable(replies[request.key].text, self.pack.kind)
         return chain_of(request.shown, messages, reply, request.step, both if self.oracle.samples > 1 else None)
+
+    def _second(self, example: Example) -> Request:
+        return Request(example, "second", writer=self.oracle.second.writer if self.oracle.second else "")
 
     def _right(self, request: Request, replies: Mapping[str, Reply]) -> bool:
         reply = replies.get(request.key)
@@ -163,14 +172,17 @@ def learnable(text: str, kind: ReplyKind) -> str:
     return (text if kind == "free" else text.rpartition("</think>")[2]).strip()
 
 
-def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False) -> str | None:
-    """Why `reply` may not be learnt from: a reason for no verdict, "wrong", "malformed", "told:NAME"; None where it may."""
+def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False, told: bool = False) -> str | None:
+    """Why `reply` may not be learnt from: a reason for no verdict, "wrong", "malformed", "told:NAME"; None where it may.
+
+    Only who was `told` the label can speak of it. A form that RL's rule would punish is malformed, too.
+    """
     reading = parse(reply, kind=kind, truncated=truncated)
     if reading.no_verdict:
         return reading.no_verdict.reason
     if reading.answer != label:
         return "wrong"
-    if not well_formed(reply.strip(), kind):
+    if not well_formed(reply.strip(), kind) or verdict(Rollout(reply.strip(), label)) < 0:
         return "malformed"
-    told = speaks_of_being_told(reply)
-    return f"told:{told}" if told else None
+    spoken = speaks_of_being_told(reply) if told else None
+    return f"told:{spoken}" if spoken else None

@@ -10,13 +10,13 @@ from pydantic import Field, ValidationError
 
 from reasrm.errors import Refused
 from reasrm.parsing import mended
-from reasrm.types import Frozen, Usage
-from reasrm_training.config import Endpoint, Oracle
-from reasrm_training.oracle.examiner import Pass, Reply
+from reasrm.types import Ask, Completion, Frozen
+from reasrm_training.endpoints import Endpoint, Oracle
+from reasrm_training.oracle.examiner import Pass, Reply, Request
 
 
 class Entry(Frozen):
-    """One reply: `key` names its request. Tokens are as the server counts them."""
+    """One reply: `key` names its request. Tokens are as the server counts them, or estimated where it does not."""
 
     key: str
     text: str
@@ -66,13 +66,20 @@ def price(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> Spe
     return Spend(requests=1, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, usd=micros / 1e6)
 
 
+def tokens_in(*texts: str) -> int:
+    """About how many tokens `texts` have, rather too many: a token rarely has less than three bytes."""
+    return sum(len(text.encode()) for text in texts) // 3
+
+
 class Journal:
     """The replies in the file at `path`. `belongs_to` names what they answer: another run's journal is refused."""
 
     def __init__(self, path: Path, belongs_to: str, oracle: Oracle) -> None:
         self._path = path
         self._oracle = oracle
+        self.belongs_to = belongs_to
         self.replies: dict[str, Reply] = {}
+        self.answered: set[Pass] = set()  # the passes of the replies
         self.spend = Spend()
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = self._load(belongs_to) if path.exists() else 0
@@ -81,16 +88,17 @@ class Journal:
         if not whole:
             self._append({"belongs_to": belongs_to})
 
-    def add(self, key: str, reply: Reply, usage: Usage) -> None:
-        """Keep a reply for good. A second reply of the same key is ignored."""
-        if key in self.replies:
+    def add(self, request: Request, ask: Ask, completion: Completion) -> None:
+        """Keep the reply to `request`, that was put as `ask`, for good. A second one is ignored."""
+        if request.key in self.replies:
             return
+        text, usage = mended(completion.text), completion.usage
         entry = Entry(
-            key=key,
-            text=mended(reply.text),
-            truncated=reply.truncated,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+            key=request.key,
+            text=text,
+            truncated=completion.finish_reason == "length",
+            prompt_tokens=usage.prompt_tokens or tokens_in(*(message.content for message in ask.messages)),
+            completion_tokens=usage.completion_tokens or tokens_in(text),
         )
         self._append(entry.model_dump(exclude_defaults=True))
         self._count(entry)
@@ -112,6 +120,7 @@ class Journal:
 
     def _count(self, entry: Entry) -> None:
         self.replies[entry.key] = Reply(text=entry.text, truncated=entry.truncated)
+        self.answered.add(entry.step)
         endpoint = self._oracle.second if entry.step == "second" and self._oracle.second else self._oracle.first
         self.spend += price(endpoint, entry.prompt_tokens, entry.completion_tokens)
 
