@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,8 +108,9 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
     policy.quiet()
     with Display(Console(stderr=True)) as display:
         folder = run_recipe(recipe, display, only=wanted, restart=restart)  # type: ignore[arg-type]
-    sys.stderr.write(f"report: {folder / 'report.html'}\n")
-    sys.stdout.write(f"{folder}\n")
+    if policy.processes(recipe).is_main_process:
+        sys.stderr.write(f"report: {folder / 'report.html'}\n")
+        sys.stdout.write(f"{folder}\n")
 
 
 @app.command(
@@ -147,6 +149,7 @@ def report(
 def plan(
     recipe: RecipeArgument,
     changes: SetOption = None,
+    output: OutputOption = None,
     prompt_tokens: Annotated[int | None, typer.Option(help="Mean tokens of your prompts.", min=1)] = None,
     reply_tokens: Annotated[int | None, typer.Option(help="Mean tokens of a judgment.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -155,9 +158,11 @@ def plan(
     from reasrm_training.plan import Lengths, usual_lengths
     from reasrm_training.plan import plan as plan_of
 
-    loaded = recipe_of(recipe, changes, None)
+    loaded = recipe_of(recipe, changes, output)
     usual = usual_lengths(loaded)
-    found = plan_of(loaded, Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply), recipe)
+    lengths = Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply)
+    changed = [*(word for change in changes or () for word in ("--set", change)), *(("--output", str(output)) if output else ())]
+    found = plan_of(loaded, lengths, shlex.join([recipe, *changed]))
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:

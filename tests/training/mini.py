@@ -64,9 +64,8 @@ votes = [2]
 sampled_pairs = 2
 """
 
-#: Python's arguments for two processes that train together without a GPU (gloo); the program follows.
-LAUNCHER = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
-TWO_PROCESSES = (*LAUNCHER, "--dynamo_backend", "no", "--main_process_port", "0")
+#: Python's arguments for two processes that train together (accelerate's own launcher starts one where there is no GPU).
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 class Mini(Protocol):

@@ -105,12 +105,21 @@ def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
             "distill.batch (128) must be a multiple of distill.micro_batch x 3",
         ),
         (["cluster.gpus=2", "rollouts.gpus=2"], "rollouts.gpus (2) leaves no GPU"),
+        (["cluster.gpus=3", "rollouts.gpus=1"], "rollouts.gpus: transformers samples on the GPUs that train"),
+        (["cluster.gpus=3", "rollouts.gpus=1", "rollouts.backend=vllm"], "rollouts.gpus: vllm samples on the GPUs that train"),
+        (["evaluate.benchmarks=[]"], "evaluate.benchmarks: unknown key"),
         (["oracle.first.url=http://x", "oracle.first.model=m", "oracle.samples=4", "oracle.temperature=0"], "samples > 1 needs"),
         (["name=../up"], "name: string should match pattern"),
     ],
 )
 def test_settings_that_cannot_work_together_are_refused(recipe_file, overrides, said):
     assert any(said in line for line in mistakes(recipe_file(MINIMAL), *overrides))
+
+
+def test_gpus_are_set_aside_for_a_sampler_that_uses_them(recipe_file):
+    path, split = recipe_file(MINIMAL), ["cluster.gpus=3", "rollouts.gpus=1"]
+    assert load_recipe(path, [*split, "rollouts.backend=sglang"]).trainers == 2
+    assert load_recipe(path, [*split, "rollouts.backend=vllm", "rollouts.url=http://127.0.0.1:8000"]).trainers == 2
 
 
 def test_both_a_mix_and_a_world_are_one_too_many():
@@ -144,6 +153,11 @@ def test_a_recipe_extends_another_and_says_only_what_differs(recipe_file):
     assert (recipe.name, recipe.model.path, recipe.model.revision) == ("next", "some/model", "abc")
     assert recipe.rlvr is None
     assert recipe.export.merge is False
+
+
+@pytest.mark.parametrize("base", ["3", '["tiny"]', "false"])
+def test_a_recipe_that_extends_no_name_is_refused(recipe_file, base: str):
+    assert mistakes(recipe_file(f"extends = {base}\n"))[0].startswith("mine.toml: extends: a recipe's name or file, not ")
 
 
 def test_a_circle_of_recipes_is_refused(recipe_file, tmp_path: Path):

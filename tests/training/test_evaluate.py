@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from reasrm_training import policy
 from reasrm_training.data.examples import Example
 from reasrm_training.evaluate import Evaluation, evaluate, figure, percent, table
-from reasrm_training.generation import Generate, Reply, by_model
+from reasrm_training.generation import Generate, Reply, by_model, by_sglang
+from reasrm_training.sglang import Sample
 
 from reasrm.prompts import load_pack
 from reasrm.types import Message
@@ -136,3 +139,71 @@ def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn
     alone = by_model(model, tokenizer, max_tokens=8, batch=1)(prompts, 0.0, 0)  # type: ignore[arg-type]
     assert generate(prompts, 0.0, 0) == alone
     assert all(reply.tokens <= 8 for reply in alone)
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Any:
+    return policy.load_policy(recipe(tiny_model, tmp_path), None, trained=False)
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Path, tmp_path: Path) -> Any:
+    return policy.load_tokenizer(recipe(tiny_model, tmp_path))
+
+
+PROMPTS = [PACK.render(one.pair, KEY) for one in EXAMPLES[:3]]
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_what_a_model_would_rather_sample_by_changes_no_measurement(model: Any, tokenizer: Any, adapted: bool):
+    if adapted:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    generate = by_model(model, tokenizer, max_tokens=12)
+    plain = [generate(PROMPTS, temperature, 3) for temperature in (0.0, 1.0)]
+    rather = {"repetition_penalty": 1.8, "no_repeat_ngram_size": 1, "top_k": 1, "top_p": 0.1, "min_p": 0.9, "do_sample": True}
+    model.generation_config.update(**rather)
+    assert [generate(PROMPTS, temperature, 3) for temperature in (0.0, 1.0)] == plain
+    assert model.generation_config.repetition_penalty == 1.8  # what is saved with it is its own
+
+
+def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: Any):
+    asked = policy.prompt_ids(tokenizer, PROMPTS[0])
+    whole = model.generate(torch.tensor([asked]), max_new_tokens=12)[0, len(asked) :].tolist()
+    second = whole[4]
+    upto = whole.index(second) + 1
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, second]
+    first, *others = by_model(model, tokenizer, max_tokens=12)(PROMPTS, 0.0, 0)
+    assert first == Reply(tokenizer.decode(whole[:upto], skip_special_tokens=True), upto, truncated=False)
+    assert max(reply.tokens for reply in others) > upto  # beside which it was padded
+
+
+def test_a_reply_of_sglang_that_ends_at_the_limit_is_whole(tokenizer: Any):
+    class Server:
+        def sample(self, prompts: Any, params: Any, seeds: Any, version: str) -> list[Sample]:
+            assert params["stop_token_ids"] == [7]
+            return [Sample(ids, [0.0] * len(ids)) for ids in ([5, 7], [5, 5], [7])]
+
+    generate = by_sglang(Server(), tokenizer, version="v", max_tokens=2, ends=[7])  # type: ignore[arg-type]
+    assert [(reply.tokens, reply.truncated) for reply in generate(PROMPTS, 0.0, 0)] == [(2, False), (2, True), (1, False)]
+
+
+def test_batches_are_halved_until_they_fit_into_the_gpus_memory(model: Any, tokenizer: Any):
+    prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
+    whole, write, tried = by_model(model, tokenizer, max_tokens=4)(prompts, 0.0, 0), model.generate, []
+
+    def small(input_ids: torch.Tensor, **given: Any) -> Any:
+        tried.append(len(input_ids))
+        if len(input_ids) > room:
+            raise torch.cuda.OutOfMemoryError
+        return write(input_ids=input_ids, **given)
+
+    model.generate, room = small, 3
+    generate = by_model(model, tokenizer, max_tokens=4, batch=8)
+    assert generate(prompts, 0.0, 0) == whole
+    assert generate(prompts, 0.0, 0) == whole
+    assert tried == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    room = 0
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        generate(prompts, 0.0, 0)

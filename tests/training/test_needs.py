@@ -61,7 +61,8 @@ def test_each_thing_that_is_missing_has_a_line(tmp_path: Path) -> None:
         pytest.skip("it is installed here")
     with pytest.raises(RecipeError) as refused:
         check_needs(recipe, recipe.stages)
-    four_bit, server = str(refused.value).splitlines()
+    four_bit, gpus, server = str(refused.value).splitlines()
+    assert gpus == "cluster.gpus = 1, but this machine shows 0"
     assert four_bit == "model.lora.four_bit = true needs bitsandbytes: pip install bitsandbytes"
     assert server.startswith("rollouts.server: there is no program no-such-program; ")
 

@@ -112,7 +112,8 @@ def test_the_papers_hardware_is_enough_for_its_recipes():
 
 
 def test_what_does_not_fit_is_said():
-    lone = load_recipe("rm-r1-qwen2.5-instruct-32b", ["cluster.nodes=1", "cluster.gpus=1", "cluster.sharding=none"])
+    alone = ["cluster.nodes=1", "cluster.gpus=1", "cluster.sharding=none", "rollouts.tensor_parallel=1"]
+    lone = load_recipe("rm-r1-qwen2.5-instruct-32b", alone)
     assert not any(stage.fits for stage in plan(lone).stages)
 
 
@@ -160,6 +161,33 @@ def test_several_nodes_get_the_command_for_each_of_them():
     assert "fsdp2.yaml" in command
     assert command.endswith("train run mine.toml")
     assert plan(load_recipe("tiny")).command == "reasrm train run tiny"
+
+
+def test_accelerate_takes_the_command_of_several_nodes_that_share_nothing():
+    import shlex
+
+    from accelerate.commands.launch import launch_command_parser
+
+    command = launch_command(load_recipe("rm-r1-qwen2.5-instruct-14b", ["cluster.sharding=none"]), "mine.toml --set seed=2")
+    words = [word.removeprefix("$RANK") or "1" for word in shlex.split(command)]
+    told = launch_command_parser().parse_args(words[2:])
+    assert (told.num_machines, told.machine_rank, told.num_processes, told.multi_gpu, told.config_file) == (2, 1, 16, True, None)
+    assert told.training_script_args == ["train", "run", "mine.toml", "--set", "seed=2"]
+
+
+def test_a_model_of_the_hub_is_planned_by_its_config(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot = tmp_path / "models--some--judge" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert parameters(shape_of(Model(path="some/judge", revision="0" * 40))) == parameters(shape_of(Model(path=str(tiny_model))))
+
+
+def test_a_mixture_of_experts_is_not_taken_for_one_of_them(tmp_path: Path):
+    numbers = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160, "vocab_size": 100}
+    (tmp_path / "config.json").write_text(json.dumps(numbers | {"num_local_experts": 8}))
+    with pytest.raises(RecipeError, match="num_local_experts = 8: a mixture of experts cannot be planned"):
+        shape_of(Model(path=str(tmp_path)))
 
 
 def test_unknown_models_and_gpus_are_named(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,9 @@ def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int,
         (CHAT, "rubric", True),
         (REASONING, "rubric", True),
         ("thoughts</think><answer>[[A]]</answer>", "free", True),
+        (" \n</think><answer>[[A]]</answer>", "free", False),  # no thoughts
+        ("so </think> so\n</think> then\n<answer> [[B]] </answer>\n", "free", True),
+        ("thoughts</think><answer>[[A]]</answer> So there.", "free", False),
         ("</think><answer>[[A]]</answer>", "free", False),
         ("<answer>[[A]]</answer>", "rubric", False),
         ("<answer>[[A]]</answer>", "free", False),
@@ -78,6 +83,28 @@ def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int,
 def test_a_reply_is_well_formed_if_it_is_its_parts_and_nothing_else(reply: str, kind: str, formed: bool):
     assert well_formed(reply, kind) is formed  # type: ignore[arg-type]
     assert format_(Rollout(reply, "A", kind)) == (1.0 if formed else -1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["rubric", "free"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "so ",
+        "\n",
+        "</think>",
+        "</think><answer>",
+        "<answer>",
+        "</rubric>",
+        "</rubric><eval>",
+        "</eval><answer>",
+        "</rubric>\n<eval> ",
+    ],
+)
+def test_a_reply_that_repeats_itself_to_the_limit_is_judged_in_no_time(kind: str, piece: str):
+    reply = "<type>Chat</type><rubric>" * (kind == "rubric") + piece * (150_000 // len(piece))
+    started = time.process_time()
+    assert not well_formed(reply, kind)  # type: ignore[arg-type]
+    assert time.process_time() - started < 0.5
 
 
 def test_rewards_are_summed_by_their_weights_and_one_that_does_not_apply_is_left_out():

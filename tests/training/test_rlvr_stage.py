@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from reasrm_training import distill, policy, rlvr
 from reasrm_training.config import Guard, Rlvr
 from reasrm_training.monitor import Journal, Report, breaches
@@ -136,3 +137,11 @@ def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp
         file.write('{"step": 4, "lo')
     journal.rewind(2)
     assert [row["step"] for row in journal.read()] == [1, 2]
+
+
+def test_kl_is_measured_against_the_revision_that_is_trained(tiny_model: Path, tmp_path: Path):
+    given = recipe(tiny_model, tmp_path, model={"revision": "abc"}, rlvr={"kl": 1e-3})
+    trainer = rlvr.make_trainer(given, tasks(4), tmp_path, kind="rubric")
+    assert trainer.args.model_init_kwargs == {"revision": "abc"}  # by which TRL loads the reference
+    reference: Any = trainer.ref_model
+    assert reference.dtype == torch.float32

@@ -201,6 +201,7 @@ from reasrm_training.recipes import load_recipe
 from reasrm_training.rollouts import serving
 recipe = load_recipe(sys.argv[1])
 state = policy.processes(recipe)
+assert state.num_processes == 2
 if state.is_main_process:
     with serving(recipe, None, Path(sys.argv[1]).parent, together=False) as server:
         print(server.url)

@@ -82,11 +82,16 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_pa
 
 @pytest.mark.timeout(600)
 def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
-    """Under accelerate with gloo. The two orders of a pair sit on different ranks here, and meet for their rewards."""
+    """With gloo. The two orders of a pair sit on different ranks here, and meet for their rewards."""
     file = mini("two")
-    launch = command(file, *TWO_PROCESSES)
-    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
+
+    def launch(*changes: str) -> subprocess.CompletedProcess[str]:
+        started = [*command(file, *TWO_PROCESSES), *changes]
+        return subprocess.run(started, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
+
+    done = launch()
     assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((tmp_path / "two" / "rlvr" / "checkpoints" / "checkpoint-4").glob("rng_state_*"))) == 2
     two, one = tmp_path / "two", do(load_recipe(mini("one")), only=("data", "chains", "distill"))
     together, alone = (load_file(folder / "distill" / "model" / "model.safetensors") for folder in (two, one))
     assert all(torch.allclose(together[name], alone[name], atol=1e-4) for name in alone)
@@ -95,7 +100,14 @@ def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
     rows = [json.loads(line) for line in (two / "rlvr" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all("rewards/consistency" in row for row in rows)
-    assert (two / "export" / "model.safetensors").exists()
+    made = (two / "export" / "model.safetensors").stat().st_mtime_ns
+    done = launch("--restart", "export")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [str(two)]
+    assert (two / "export" / "model.safetensors").stat().st_mtime_ns > made
+    done = launch("--set", "distill.batch=2", "--restart", "distill")
+    assert done.returncode
+    assert "distill.batch (2) must be a multiple of the micro_batch (2) x 2 training processes" in done.stderr
 
 
 def test_a_finished_run_does_nothing_again_and_a_stage_can_be_made_anew(mini: Mini):

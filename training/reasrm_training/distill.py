@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasrm.errors import InputError
-from reasrm_training import policy
+from reasrm_training import devices, policy
 from reasrm_training.config import Recipe
 from reasrm_training.data.examples import Example
 from reasrm_training.oracle import Chain
@@ -72,7 +72,7 @@ def make_trainer(
         log.warning("%d of %d chains are longer than distill.max_length and left out", dropped, len(chains))
     wanted = stage.steps * stage.batch if stage.steps else round(stage.epochs * len(rows))
     order = order_of([len(row["input_ids"]) for row in rows], wanted, stage.micro_batch, recipe.seed)
-    accumulate = max(1, stage.batch // (stage.micro_batch * policy.processes(recipe).num_processes))
+    accumulate = policy.accumulation(recipe, "distill.batch", stage.batch, stage.micro_batch)
     # Before the model is loaded: by these ZeRO-3 is known, and each process then keeps its share of the weights only.
     args = SFTConfig(
         **settings,
@@ -89,8 +89,9 @@ def make_trainer(
         logging_steps=max(1, min(10, stage.save_steps)),
         save_steps=stage.save_steps,
     )
+    devices.use_one_device(args)
     model = policy.load_policy(recipe, start, trained=True)
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list(rows if stage.packing else [rows[i] for i in order]),
@@ -98,6 +99,8 @@ def make_trainer(
         peft_config=None if hasattr(model, "peft_config") else policy.adapters(recipe.model.lora),
         callbacks=list(callbacks),
     )
+    devices.hold_in_full_precision(trainer)
+    return trainer
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, chain: Chain, max_length: int) -> dict[str, Any] | None:

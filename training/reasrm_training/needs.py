@@ -1,6 +1,6 @@
-"""What only some recipes need and the `train` extra does not bring: packages, and a program that starts an SGLang.
+"""What only some recipes need and the `train` extra does not bring: packages, GPUs, and a program that starts an SGLang.
 
-Looked for before anything is spent; nothing is imported. `reasrm train plan` only plans, and asks for none of it.
+Looked for before anything is spent; no package is imported. `reasrm train plan` only plans, and asks for none of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOOK = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[
 
 def check_needs(recipe: Recipe, stages: Collection[Stage]) -> None:
     """Raises RecipeError with one line for each thing that `stages` need and that is not installed."""
-    if missing := [*_packages(recipe, stages), *_server(recipe, stages)]:
+    if missing := [*_packages(recipe, stages), *_gpus(recipe, stages), *_server(recipe, stages)]:
         raise RecipeError("\n".join(missing))
 
 
@@ -44,6 +44,14 @@ def _packages(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
         if asked and used and not any(find_spec(module) for module in modules):
             shown = str(value).lower() if value is True else f'"{value}"'
             yield f"{key} = {shown} needs {' or '.join(modules)}: {install}"
+
+
+def _gpus(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
+    import torch
+
+    wanted, there = recipe.cluster.gpus, torch.cuda.device_count()
+    if wanted > there and {"distill", "rlvr"}.intersection(stages):
+        yield f"cluster.gpus = {wanted}, but this machine shows {there}"
 
 
 def _server(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:

@@ -7,6 +7,7 @@ operations and memory traffic over what the GPU is built for, times the shares o
 from __future__ import annotations
 
 import os
+import shlex
 
 from pydantic import PositiveInt
 
@@ -92,7 +93,7 @@ class Plan(Frozen):
 
 
 def plan(recipe: Recipe, lengths: Lengths | None = None, source: str | None = None) -> Plan:
-    """What `recipe`, read from `source`, needs. `lengths` are the data's, where they are known.
+    """What `recipe` needs, with the command that starts it (`source`: see there). `lengths` are the data's, where known.
 
     Raises RecipeError for models and GPUs that are not known.
     """
@@ -118,13 +119,19 @@ def plan(recipe: Recipe, lengths: Lengths | None = None, source: str | None = No
 
 
 def launch_command(recipe: Recipe, source: str) -> str:
-    """The command that starts the run of the recipe at `source`; on several nodes, the one for each of them."""
+    """The command that starts the run of `source`, a recipe and what is changed in it; on several nodes, the one for each."""
     if recipe.cluster.nodes == 1:
         return f"reasrm train run {source}"
-    processes = recipe.cluster.nodes * recipe.cluster.gpus
     machines = f"--num_machines {recipe.cluster.nodes} --machine_rank $RANK --main_process_ip $HEAD --main_process_port 29500"
-    file = FOLDER / f"{recipe.cluster.sharding}.yaml"
-    return f"accelerate launch --config_file {file} {machines} --num_processes {processes} -m reasrm.cli train run {source}"
+    processes = f"{machines} --num_processes {recipe.trainers} -m reasrm.cli train run {source}"
+    return f"accelerate launch {shlex.join(accelerate_flags(recipe))} {processes}"
+
+
+def accelerate_flags(recipe: Recipe) -> list[str]:
+    """What accelerate is told about how the recipe's processes share the model."""
+    if recipe.cluster.sharding == "none":
+        return ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return ["--config_file", str(FOLDER / f"{recipe.cluster.sharding}.yaml")]
 
 
 def usual_lengths(recipe: Recipe) -> Lengths:
@@ -263,7 +270,7 @@ def _training_flops(recipe: Recipe, shape: Decoder, length: int) -> float:
 def _sampling_seconds(recipe: Recipe, stage: Rlvr, shape: Decoder, gpu: Gpu, mean: Lengths) -> float:
     """Decoding reads the weights and every running reply's cache once a token; how many run is a matter of memory."""
     rollouts = recipe.rollouts
-    engines = max(1.0, (rollouts.gpus or recipe.trainers) / rollouts.tensor_parallel)
+    engines = max(1.0, recipe.cluster.nodes * recipe.sampling_gpus / rollouts.tensor_parallel)
     wanted = stage.prompts * stage.generations / engines
     length = mean.prompt + mean.reply / 2
     share = SERVER_SHARE if rollouts.gpus else rollouts.memory_fraction

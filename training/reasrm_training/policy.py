@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
+import logging
 import os
 import shutil
 import warnings
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reasrm.errors import RecipeError
+from reasrm.prompts import load_pack
 from reasrm.types import Message
-from reasrm_training.config import Distill, Lora, Recipe, Rlvr
+from reasrm_training import devices
+from reasrm_training.config import Distill, Lora, Precision, Recipe, Rlvr
 from reasrm_training.tiny import make_model, make_tokenizer
 
 if TYPE_CHECKING:
@@ -69,24 +70,42 @@ def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedToke
         raise RecipeError(f"model.path: no tokenizer at {source}: {str(error).splitlines()[0]}") from None
     if not tokenizer.chat_template:
         raise RecipeError(f"model.path: the tokenizer of {source} has no chat template; a judge needs a chat model")
+    if (system := load_pack(recipe.prompts).system) and not _shows_system(tokenizer, system):
+        raise RecipeError(
+            f"prompts: the chat template of {source} shows no system message, and the pack {recipe.prompts} has one; "
+            "give a folder without system.txt, its text at the head of user.txt"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
 
 
-def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) -> PreTrainedModel | PeftModel:
+def _shows_system(tokenizer: PreTrainedTokenizerBase, system: str) -> bool:
+    """Whether a prompt by the tokenizer's chat template holds a system message; some templates refuse one, some pass over it."""
+    from jinja2 import TemplateError
+
+    chat = [{"role": "system", "content": system}, {"role": "user", "content": "?"}]
+    try:
+        return system.strip() in str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except TemplateError:
+        return False
+
+
+def load_policy(
+    recipe: Recipe, folder: Path | None = None, *, trained: bool, precision: Precision = "fp32"
+) -> PreTrainedModel | PeftModel:
     """The model of `folder` (an earlier stage's result), or the recipe's own.
 
     With `trained`, weights that will be trained come in fp32 and frozen ones in bf16 or NF4, and an adapter in `folder` goes
-    on being trained; without, an adapter is merged.
+    on being trained; without, they come in `precision`, and an adapter is merged.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     if recipe.cluster.gpus == 0:
-        keep_freed_memory()
+        devices.keep_freed_memory()
     if not trained:  # by the main process alone; while ZeRO-3 is in force it would wait for the others to take their shares
         unset_hf_deepspeed_config()
     if folder is None and recipe.model.scratch:
@@ -96,7 +115,7 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
     settings: dict[str, Any] = {
         "revision": recipe.model.revision if source == recipe.model.path else None,
         "attn_implementation": recipe.model.attention,
-        "dtype": torch.bfloat16 if trained and recipe.model.lora else torch.float32,
+        "dtype": torch.bfloat16 if (recipe.model.lora if trained else precision == "bf16") else torch.float32,
     }
     if trained and recipe.model.lora and recipe.model.lora.four_bit:
         settings["quantization_config"] = _nf4()
@@ -112,17 +131,16 @@ def load_policy(recipe: Recipe, folder: Path | None = None, *, trained: bool) ->
     return wrapped if trained else wrapped.merge_and_unload()
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep what tensors on a CPU free for the next ones.
+def accumulation(recipe: Recipe, batch: str, rows: int, micro_batch: int) -> int:
+    """In how many parts each process takes its share of the `rows` of a `batch`.
 
-    By default it hands large pieces back to the system at once, and getting them anew took from a sixth to a half of the time of
-    sampling. What the process holds then stays at its peak.
+    Raises RecipeError where the parts do not come out even: a launcher may have started more processes than the recipe knows.
     """
-    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(mmap_threshold, 2**30)
-        allocator.mallopt(trim_threshold, 2**31 - 1)
+    count = processes(recipe).num_processes
+    parts, rest = divmod(rows, micro_batch * count)
+    if rest or not parts:
+        raise RecipeError(f"{batch} ({rows}) must be a multiple of the micro_batch ({micro_batch}) x {count} training processes")
+    return parts
 
 
 def parameter_counts(recipe: Recipe) -> tuple[int, int]:
@@ -181,6 +199,8 @@ def as_chat(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def arguments(recipe: Recipe, stage: Distill | Rlvr, folder: Path) -> dict[str, Any]:
     """The training arguments that both stages share, by their names in transformers."""
+    if "wandb" in recipe.track.to:
+        os.environ["WANDB_PROJECT"] = recipe.track.project  # from nowhere else does transformers take W&B's
     return {
         "output_dir": str(folder / "checkpoints"),
         "run_name": f"{recipe.name}-{folder.name}",
@@ -215,14 +235,19 @@ def quiet() -> None:
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=r"`(is_)?gradient_checkpointing(_\w+)?` is deprecated", category=FutureWarning)
     warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
+    # TRL calls them ignored, and loads the model that KL is measured against by them.
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(lambda record: "model_init_kwargs" not in record.getMessage())
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of a stage; one that a kill left half written does not count and is removed."""
+    """The newest whole checkpoint of a stage; one that a kill left half written does not count, and the main process removes it."""
+    from accelerate import PartialState
+
     found = sorted(folder.glob("checkpoints/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for broken in (path for path in found if not (path / COMPLETE).exists()):
-        shutil.rmtree(broken)
-    whole = [path for path in found if path.exists()]
+    whole = [path for path in found if (path / COMPLETE).exists()]
+    if PartialState().is_main_process:
+        for broken in set(found) - set(whole):
+            shutil.rmtree(broken)
     return str(whole[-1]) if whole else None
 
 

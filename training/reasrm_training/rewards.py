@@ -18,13 +18,14 @@ from reasrm_training.config import RewardName
 VERDICT_WINDOW = 80  # characters at a reply's end in which RM-R1's rule looks for the answer
 PRICE_STARTS_AT = 0.5  # share of the token limit below which length costs nothing
 
+# Each is matched in time that is linear in the reply, where no tag opens twice.
 _PARTS = {
     "rubric": re.compile(
         r"\s*<type>\s*(?:Chat\s*</type>\s*<rubric>.+</rubric>|Reasoning\s*</type>\s*<solution>.+</solution>)"
         r"\s*<eval>.+</eval>\s*<answer>\s*\[\[[AB]\]\]\s*</answer>\s*",
         re.DOTALL | re.IGNORECASE,
     ),
-    "free": re.compile(r".*\S.*</think>.*<answer>\s*\[\[[AB]\]\]\s*</answer>\s*", re.DOTALL | re.IGNORECASE),
+    "free": re.compile(r"\s*+(?>\S.*?</think>).*<answer>\s*\[\[[AB]\]\]\s*</answer>\s*", re.DOTALL | re.IGNORECASE),
 }
 
 
@@ -103,10 +104,8 @@ def score(rollout: Rollout, weights: Mapping[RewardName, float]) -> dict[RewardN
 
 def well_formed(reply: str, kind: Literal["rubric", "free"]) -> bool:
     """Whether the whole reply is of the form that prompts of this kind ask for: its parts in order, once each, and nothing else."""
-    if not _PARTS[kind].fullmatch(reply):
-        return False
-    once = ("type", "rubric", "solution", "eval", "answer") if kind == "rubric" else ("answer",)
-    return all(reply.lower().count(f"<{tag}>") <= 1 for tag in once)
+    once, shown = ("type", "rubric", "solution", "eval", "answer") if kind == "rubric" else ("answer",), reply.lower()
+    return all(shown.count(f"<{tag}>") <= 1 for tag in once) and bool(_PARTS[kind].fullmatch(reply))
 
 
 def twins(keys: Sequence[tuple[str, Order]]) -> list[int | None]:

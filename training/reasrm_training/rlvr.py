@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from reasrm.errors import InputError, Refused
 from reasrm.parsing import parse
 from reasrm.types import Message, NoVerdict, Order, Reading, Side
-from reasrm_training import monitor, policy, rewards
+from reasrm_training import devices, monitor, policy, rewards
 from reasrm_training.config import Recipe, RewardName, Rlvr
 from reasrm_training.data.examples import Example
 from reasrm_training.monitor import Brake, Journal
@@ -107,9 +107,12 @@ def make_trainer(
     if len(fitting) < len(tasks):
         log.warning("%d of %d prompts are longer than rlvr.max_prompt_tokens and left out", len(tasks) - len(fitting), len(tasks))
     model = policy.load_policy(recipe, start, trained=True)
+    devices.use_one_device(settings)
+    if recipe.cluster.sharding == "fsdp2":
+        devices.shard_references()
     reward = Reward(stage, kind, tokenizer, Journal(folder / "samples.jsonl"))
     sampling = {"server": server, "recipe": recipe, "folder": folder} if server else {}
-    return (SglangTrainer if server else TimedTrainer)(
+    trainer = (SglangTrainer if server else TimedTrainer)(
         model=model,
         reward_funcs=[reward],
         args=settings,
@@ -119,6 +122,8 @@ def make_trainer(
         callbacks=list(callbacks),
         **sampling,
     )
+    devices.hold_in_full_precision(trainer)
+    return trainer
 
 
 def grpo_config(recipe: Recipe, stage: Rlvr, folder: Path) -> GRPOConfig:
@@ -127,9 +132,8 @@ def grpo_config(recipe: Recipe, stage: Rlvr, folder: Path) -> GRPOConfig:
 
     from reasrm_training.rollouts import trl_arguments
 
-    updates, processes = stage.updates_per_step, policy.processes(recipe).num_processes
-    held = stage.micro_batch * processes
-    accumulate = max(1, stage.mini_batch * stage.generations // held)
+    updates, replies = stage.updates_per_step, stage.mini_batch * stage.generations
+    accumulate = policy.accumulation(recipe, "rlvr.mini_batch x generations", replies, stage.micro_batch)
     return GRPOConfig(
         **policy.arguments(recipe, stage, folder),
         max_steps=stage.steps * updates,
@@ -142,6 +146,7 @@ def grpo_config(recipe: Recipe, stage: Rlvr, folder: Path) -> GRPOConfig:
         temperature=stage.temperature,
         top_p=stage.top_p,
         beta=stage.kl,
+        model_init_kwargs={"revision": recipe.model.revision} if recipe.model.revision else None,  # of the model KL is against
         use_bias_correction_kl=False,  # RM-R1 adds the plain k3 estimator to the loss
         epsilon=stage.clip,
         epsilon_high=stage.clip_high,

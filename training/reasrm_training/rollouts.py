@@ -6,16 +6,17 @@ the sampler's log-probabilities are from the trainer's and correct for it by tru
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import gather_object
 from safetensors.torch import save_file
 from trl import GRPOTrainer
 
@@ -31,10 +32,10 @@ SEED_STRIDE = 2**20  # more rollouts than any step has
 
 @contextmanager
 def serving(recipe: Recipe, model: Path | None, folder: Path, *, together: bool = True) -> Iterator[SglangServer | None]:
-    """The SGLang that this run samples with: the recipe's, or one of its own for the length of the `with`; None for others.
+    """The SGLang that this process samples with: the recipe's, or one of its own for the length of the `with`; None for others.
 
-    One of its own starts with the weights of `model` (None: the recipe's) and writes its log into `folder`. Every process must
-    call this, and all get the same one; without `together` it is the caller's alone.
+    One of its own starts on each node, with the weights of `model` (None: the recipe's) and an engine on each of the node's
+    sampling GPUs; its log goes into `folder`. Every process must call this; without `together` it is the caller's alone.
     """
     rollouts = recipe.rollouts
     if rollouts.backend != "sglang":
@@ -47,19 +48,30 @@ def serving(recipe: Recipe, model: Path | None, folder: Path, *, together: bool 
         yield server
         server.leave()
         return
-    if together and not policy.processes(recipe).is_main_process:
-        told: list[Any] = broadcast_object_list([None])
-        yield SglangServer(told[0])
-        return
+    state = policy.processes(recipe)
+    if not together or state.is_local_main_process:
+        log = folder / ("sglang.log" if state.is_main_process else f"sglang-{state.process_index}.log")
+        own: Any = started(rollouts.server, str(model or recipe.model.path), log, *_flags(recipe))
+    else:
+        own = nullcontext()
+    with own as server:
+        if together:  # the nearest before this process is its node's: a node's first process starts one
+            urls = gather_object([server.url if server else None])
+            server = server or SglangServer(next(url for url in reversed(urls[: state.process_index]) if url))
+        yield server
+
+
+def _flags(recipe: Recipe) -> list[str]:
+    """What an SGLang that a run starts is told besides its model."""
+    rollouts = recipe.rollouts
     flags = ["--tp-size", str(rollouts.tensor_parallel), "--mem-fraction-static", str(rollouts.memory_fraction)]
+    if recipe.sampling_gpus > rollouts.tensor_parallel:
+        flags += ["--dp-size", str(recipe.sampling_gpus // rollouts.tensor_parallel)]
     if recipe.rlvr:  # SGLang would sample in another precision than the trainer counts in: of a float32 folder, in float16
         flags += ["--dtype", "bfloat16" if recipe.rlvr.precision == "bf16" else "float32"]
     if rollouts.gpus:
-        flags += ["--base-gpu-id", str(recipe.cluster.gpus - rollouts.gpus)]  # the node's last ones
-    with started(rollouts.server, str(model or recipe.model.path), folder / "sglang.log", *flags) as server:
-        if together:
-            broadcast_object_list([server.url])
-        yield server
+        flags += ["--base-gpu-id", str(recipe.cluster.gpus - rollouts.gpus)]
+    return flags
 
 
 def trl_arguments(recipe: Recipe) -> dict[str, Any]:
@@ -82,19 +94,19 @@ def trl_arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 class TimedTrainer(GRPOTrainer):
-    """GRPO that logs where the seconds of a step went: `sampling`, `weights` (to the sampler), `rewards`, and all else as `training`."""
+    """GRPO that logs where a step's seconds went: `sampling`, `weights` (to the sampler), `rewards`, and all else as `training`."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._since = 0.0
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Count the time of the `with` towards `part`, but for what is counted towards another within."""
-        started, others = time.perf_counter(), self._seconds.total()
+        started, others = time.perf_counter(), sum(self._seconds.values())
         yield
-        self._seconds[part] += time.perf_counter() - started - (self._seconds.total() - others)
+        self._seconds[part] += time.perf_counter() - started - (sum(self._seconds.values()) - others)
 
     def training_step(self, *args: Any, **settings: Any) -> torch.Tensor:
         if not self._since:  # what came before the first step is none of its seconds
@@ -113,7 +125,7 @@ class TimedTrainer(GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self._seconds:
             now = time.perf_counter()
-            parts = {**self._seconds, "training": now - self._since - self._seconds.total()}
+            parts = {**self._seconds, "training": now - self._since - sum(self._seconds.values())}
             logs |= {f"seconds/{part}": spent for part, spent in parts.items()}
             self._seconds.clear()
             self._since = now
@@ -136,8 +148,9 @@ class SglangTrainer(TimedTrainer):
 
     @property
     def weight_version(self) -> str:
-        """What the server calls the weights that the policy has now."""
-        return f"{self.recipe.name}-{self.recipe.digest}-{self.state.global_step}"
+        """What the server calls the weights that the policy has now; a run in another folder calls its own otherwise."""
+        place = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]
+        return f"{self.recipe.name}-{self.recipe.digest}-{place}-{self.state.global_step}"
 
     def load_weights(self) -> None:
         """`sync_weights`, unless the server has these weights already."""
@@ -148,27 +161,32 @@ class SglangTrainer(TimedTrainer):
     def judge(self, prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
         """Replies by the server, with the weights that it has (`Generate`)."""
         tokenizer: Any = self.processing_class
-        replies = by_sglang(self.server, tokenizer, version=self.weight_version, max_tokens=self.recipe.reply_tokens)
+        limits: Any = {"max_tokens": self.recipe.reply_tokens, "ends": self.eos_token_ids}
+        replies = by_sglang(self.server, tokenizer, version=self.weight_version, **limits)
         return replies(prompts, temperature, seed)
 
     def sync_weights(self) -> None:
         """Give the server the policy's weights; every process must call it."""
+        main = self.accelerator.is_main_process
         with self.timed("weights"):
             weights = full_weights(self)
-            if self.accelerator.is_main_process:
-                if self.recipe.rollouts.weights == "tensors":
+            if self.recipe.rollouts.weights == "tensors":
+                if main:
                     self.server.load_tensors(weights, self.weight_version)
-                else:
-                    self._sync_by_disk(weights)
+            else:
+                path = self.folder / "weights" / str(self.state.global_step)
+                if main:
+                    self._write(weights, path)
+                self.accelerator.wait_for_everyone()
+                if main or (self.accelerator.is_local_main_process and not self.recipe.rollouts.url):
+                    self.server.load_folder(path, self.weight_version)
             self.accelerator.wait_for_everyone()
 
-    def _sync_by_disk(self, weights: dict[str, torch.Tensor]) -> None:
-        folder = self.folder / "weights" / str(self.state.global_step)
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        folder.mkdir(parents=True)
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        self.accelerator.unwrap_model(self.model).config.save_pretrained(folder)
-        self.server.load_folder(folder, self.weight_version)
+    def _write(self, weights: dict[str, torch.Tensor], path: Path) -> None:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.mkdir(parents=True)
+        save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+        self.accelerator.unwrap_model(self.model).config.save_pretrained(path)
 
     def _rollout(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
         """TRL's `rollout_func`: one reply to each prompt; a prompt stands in `prompts` once for each of its replies."""

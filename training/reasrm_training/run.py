@@ -6,11 +6,9 @@ that was broken off, and refuses to mix in a stage whose settings have changed s
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,17 +18,17 @@ from typing import Any
 
 from reasrm.errors import ReasrmError, RecipeError, Refused
 from reasrm.prompts import load_pack
-from reasrm_training import policy
+from reasrm_training import devices, policy
 from reasrm_training.config import Recipe, Stage
-from reasrm_training.data.examples import write_whole
+from reasrm_training.data.examples import locked, write_whole
 from reasrm_training.environment import environment
+from reasrm_training.launching import end_with_parent, launch
 from reasrm_training.needs import check_needs
 from reasrm_training.plan import disk_bytes
 from reasrm_training.progress import Display
-from reasrm_training.recipes import FOLDER
 from reasrm_training.report import Left, write_report
 from reasrm_training.report.reading import RECIPE
-from reasrm_training.stages import MODEL_STAGES, STAGES
+from reasrm_training.stages import MODEL_STAGES, STAGES, tell_latest
 
 #: What each stage adds to what its result depends on; it depends on what came before it too.
 _DECIDED_BY: dict[Stage, tuple[str, ...]] = {
@@ -52,23 +50,30 @@ def run(recipe: Recipe, display: Display, *, only: Sequence[Stage] = (), restart
     """
     wanted: list[Stage] = [stage for stage in recipe.stages if not only or stage in only]
     check(recipe, wanted)
+    folder = recipe.folder("data").parent
     if policy.launched():
+        end_with_parent()
         state = policy.processes(recipe)
-        with _reported(recipe.folder("data").parent) if state.is_main_process else nullcontext():
+        display = display if state.is_main_process else Display.silent()
+        if restart and state.is_main_process:
+            _forget(recipe, restart)
+        state.wait_for_everyone()
+        display.begin(recipe, wanted)
+        with _reported(folder) if state.is_main_process else nullcontext():
             for stage in wanted:
                 if stage in MODEL_STAGES or state.is_main_process:
-                    _do(recipe, stage, display if state.is_main_process else Display.silent())
+                    _do(recipe, stage, display)
                 state.wait_for_everyone()
-        return recipe.folder("data").parent
-    with _locked(recipe.folder("data").parent):
+        return folder
+    with locked(folder) as lock:
         if restart:
             _forget(recipe, restart)
         display.begin(recipe, wanted)
-        with _reported(recipe.folder("data").parent):
+        with _reported(folder):
             for stage in wanted:
                 if not only or not _is_done(recipe, stage):
-                    _do(recipe, stage, display, distributed=stage in MODEL_STAGES and recipe.trainers > 1)
-    return recipe.folder("data").parent
+                    _do(recipe, stage, display, launched_with=lock if stage in MODEL_STAGES and recipe.trainers > 1 else None)
+    return folder
 
 
 def check(recipe: Recipe, stages: Sequence[Stage]) -> None:
@@ -98,8 +103,8 @@ def key_of(recipe: Recipe, stage: Stage) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _do(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool = False) -> None:
-    """Run one stage to its end, or see that it is done."""
+def _do(recipe: Recipe, stage: Stage, display: Display, *, launched_with: int | None = None) -> None:
+    """Run one stage to its end, here or in processes launched with the run's lock, or see that it is done."""
     main = not policy.launched() or policy.processes(recipe).is_main_process
     state = _read_state(recipe)
     entry, key = state.get(stage), key_of(recipe, stage)
@@ -119,7 +124,7 @@ def _do(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool = F
     display.start(stage)
     started = time.monotonic()
     try:
-        result = _work(recipe, stage, display, distributed=distributed)
+        result = _work(recipe, stage, display, launched_with)
     except ReasrmError as stopped:
         note(stopped=str(stopped), environment=environment())
         raise
@@ -128,12 +133,18 @@ def _do(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool = F
     display.done(stage, result, seconds)
 
 
-def _work(recipe: Recipe, stage: Stage, display: Display, *, distributed: bool) -> str:
-    """Do the stage, here or in processes of its own, and return what came of it."""
-    if distributed:
-        _launch(recipe, stage)
+def _work(recipe: Recipe, stage: Stage, display: Display, launched_with: int | None) -> str:
+    """Do the stage and return what came of it."""
+
+    def tell(done: int, total: int | None, text: str) -> None:
+        display.tell(stage, done, total, text)
+
+    if launched_with is not None:
+        launch(recipe, recipe.folder("data").parent / RECIPE, stage, launched_with, lambda: tell_latest(recipe, stage, tell))
         return f"weights {policy.weights_digest(recipe.folder(stage) / 'model')}"
-    return STAGES[stage](recipe, lambda done, total, text: display.tell(stage, done, total, text))
+    result = STAGES[stage](recipe, tell)
+    devices.release_memory()
+    return result
 
 
 @contextmanager
@@ -144,19 +155,6 @@ def _reported(folder: Path) -> Iterator[None]:
     finally:
         if (folder / RECIPE).is_file():
             write_report(Left.at(folder))
-
-
-def _launch(recipe: Recipe, stage: Stage) -> None:
-    """Run a training stage in as many processes as the recipe has devices for it."""
-    file = recipe.folder("data").parent / RECIPE
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(recipe.trainers)]
-    if recipe.cluster.sharding != "none":
-        command += ["--config_file", str(FOLDER / f"{recipe.cluster.sharding}.yaml")]
-    else:
-        command += ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["-m", "reasrm_training.run", str(file), stage]
-    if subprocess.run(command, check=False).returncode:
-        raise Refused(f"the {stage} stage broke off; what it says stands above. The same command goes on from there")
 
 
 def _is_done(recipe: Recipe, stage: Stage) -> bool:
@@ -182,18 +180,6 @@ def _read_state(recipe: Recipe) -> dict[str, Any]:
 
 def _write_state(recipe: Recipe, state: dict[str, Any]) -> None:
     write_whole(recipe.folder("data").parent / "state.json", (json.dumps(state, indent=2) + "\n").encode())
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second run away from `folder`; the lock goes with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another run is at work in {folder}") from None
-        yield
 
 
 def _existing(folder: Path) -> Path:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +25,17 @@ import torch
 import torch.distributed as dist
 
 from reasrm.errors import EngineBusy, EngineError, EngineNonsense, EngineUnreachable
+from reasrm_training.launching import end_with_parent
 
-CONNECTIONS = 1024
-REPLY_TIMEOUT_S = 3600.0
+CONNECTIONS = 768  # of a process, which usually may open 1,024 files
+#: A reply may wait for hours in the server's queue; a machine that is gone is noticed after two minutes all the same.
+KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
+]
+UPDATE_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 1800.0
 ATTEMPTS = 5
 BUCKET_BYTES = 2**29  # of weights that are announced and sent at a time
@@ -65,9 +71,8 @@ class SglangServer:
         self, prompts: Sequence[Sequence[int]], params: Mapping[str, Any], seeds: Sequence[int], version: str
     ) -> list[Sample]:
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        # No time limit on waiting for a free connection: a long queue is not a failure.
-        timeout = httpx.Timeout(REPLY_TIMEOUT_S, connect=30.0, pool=None)
-        async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http:
+        transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=KEEPALIVE)
+        async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(None, connect=30.0), trust_env=False) as http:
 
             @stamina.retry(on=(EngineUnreachable, EngineBusy), attempts=ATTEMPTS, wait_max=30.0, timeout=None)
             async def one(prompt: Sequence[int], seed: int) -> Sample:
@@ -143,7 +148,7 @@ class SglangServer:
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            response = httpx.post(self.url + path, json=dict(body), timeout=REPLY_TIMEOUT_S, trust_env=False)
+            response = httpx.post(self.url + path, json=dict(body), timeout=UPDATE_TIMEOUT_S, trust_env=False)
         except httpx.TransportError as error:
             raise EngineUnreachable(f"{self.url}{path}: {error or type(error).__name__}") from None
         answer = _checked(response)
@@ -174,7 +179,7 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 env=_own_environment(),
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
             )
         except OSError as error:
             raise EngineUnreachable(f"rollouts.server: cannot start {argv[0]}: {error}") from None
@@ -183,13 +188,6 @@ def started(command: str, model: str, log: Path, *flags: str) -> Iterator[Sglang
         yield SglangServer(url)
     finally:
         _end(process)
-
-
-def _die_with_parent() -> None:
-    """In the new process: end when the run that started it does, even if it was killed; a server left over holds its GPU."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _own_environment() -> dict[str, str]:

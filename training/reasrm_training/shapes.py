@@ -81,22 +81,33 @@ def gpu_named(name: str) -> Gpu:
 
 
 def shape_of(model: Model) -> Decoder:
-    """The shape of a recipe's model: from scratch, in the table, or in its folder. Raises RecipeError."""
+    """The shape of a recipe's model: from scratch, in the table, in its folder, or on the hub. Raises RecipeError."""
     if model.scratch:
         return Decoder(**model.scratch.model_dump(), output_bias=model.scratch.attention_bias)
     if model.path in SHAPES:
         return SHAPES[str(model.path)]
     config = Path(str(model.path)) / "config.json"
-    if not config.is_file():
-        raise RecipeError(f"model.path: the shape of {model.path} is not known; give its folder, or one of {', '.join(SHAPES)}")
     try:
-        return shape_in(json.loads(config.read_text(encoding="utf-8")))
+        return shape_in(json.loads(config.read_text(encoding="utf-8")) if config.is_file() else _published(model))
     except (ValueError, ValidationError) as error:
         raise RecipeError(f"{config}: not the config of a decoder: {str(error).splitlines()[0]}") from None
 
 
+def _published(model: Model) -> dict[str, Any]:
+    """The config of a model on the hub, or of one that was fetched from there before."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(model.path), revision=model.revision).get_text_config().to_dict()
+    except (OSError, ValueError):
+        known = ", ".join(SHAPES)
+        raise RecipeError(f"model.path: the shape of {model.path} is not known; give its folder, or one of {known}") from None
+
+
 def shape_in(config: Mapping[str, Any]) -> Decoder:
-    """The shape that a `config.json` says. Raises pydantic's ValidationError."""
+    """The shape that a `config.json` says. Raises ValueError, of which pydantic's is one."""
+    if experts := next((name for name in ("num_experts", "num_local_experts", "n_routed_experts") if config.get(name)), None):
+        raise ValueError(f"{experts} = {config[experts]}: a mixture of experts cannot be planned")
     known = {name: config[name] for name in Shape.model_fields if config.get(name) is not None}
     family = str(config.get("model_type", ""))
     # Qwen2 has biases and Qwen3 norms that their configs do not speak of.

@@ -20,7 +20,7 @@ from reasrm_training.card import write_card
 from reasrm_training.config import Recipe, Stage
 from reasrm_training.data.examples import Example, read_examples, write_whole
 from reasrm_training.evaluate import Evaluation, evaluate, percent, table
-from reasrm_training.generation import Generate, by_model, by_sglang
+from reasrm_training.generation import Generate, by_model, by_sglang, end_tokens
 from reasrm_training.rlvr import Task
 from reasrm_training.world.domain import domain
 
@@ -178,18 +178,22 @@ def _generating(recipe: Recipe, model: Path | None, progress: Callable[[int, int
     settings, rollouts = recipe.evaluate, recipe.rollouts
     tokenizer = policy.load_tokenizer(recipe, model)
     if rollouts.backend == "sglang" and model and not (model / "adapter_config.json").exists():
+        from transformers import GenerationConfig
+
         from reasrm_training.rollouts import serving
 
+        ends = end_tokens(tokenizer, GenerationConfig.from_pretrained(model))
         with serving(recipe, model, recipe.folder("evaluate"), together=False) as found:
             server: Any = found
             version = policy.weights_digest(model)
             server.load_folder(model, version)
-            yield by_sglang(server, tokenizer, version=version, max_tokens=recipe.reply_tokens, progress=progress)
+            yield by_sglang(server, tokenizer, version=version, max_tokens=recipe.reply_tokens, ends=ends, progress=progress)
         return
     import torch
 
-    loaded: Any = policy.load_policy(recipe, model, trained=False)
-    loaded.to("cuda" if recipe.cluster.gpus and torch.cuda.is_available() else "cpu")
+    device = "cuda" if recipe.cluster.gpus and torch.cuda.is_available() else "cpu"
+    loaded: Any = policy.load_policy(recipe, model, trained=False, precision=recipe.precision if device == "cuda" else "fp32")
+    loaded.to(device)
     yield by_model(loaded, tokenizer, max_tokens=recipe.reply_tokens, batch=settings.batch if settings else 64, progress=progress)
 
 
@@ -201,8 +205,17 @@ def _probed(recipe: Recipe) -> list[Example]:
     return chosen(read_examples(file), recipe.track.pairs) if file.is_file() else []
 
 
-def _telling(tell: Tell) -> Callable[[int, int, Mapping[str, Any]], None]:
-    def told(step: int, steps: int, row: Mapping[str, Any]) -> None:
+def tell_latest(recipe: Recipe, stage: Stage, tell: Tell) -> None:
+    """Tell how far a training stage is that other processes work on, by the numbers that they leave."""
+    from reasrm_training.monitor import Journal
+
+    settings: Any = getattr(recipe, stage)
+    for row in Journal(recipe.folder(stage) / "metrics.jsonl").read()[-1:]:
+        _telling(tell)(row["step"], settings.steps, row)
+
+
+def _telling(tell: Tell) -> Callable[[int, int | None, Mapping[str, Any]], None]:
+    def told(step: int, steps: int | None, row: Mapping[str, Any]) -> None:
         tell(step, steps, ", ".join(f"{label} {row[name]:.3g}" for name, label in _SHOWN.items() if name in row))
 
     return told
