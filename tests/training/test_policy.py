@@ -45,3 +45,14 @@ def test_curves_go_to_the_recipes_project_of_wandb(tiny_model: Path, tmp_path: P
         given = recipe(tiny_model, tmp_path, track={"to": to, "project": "judges"})
         policy.arguments(given, policy.required(given.distill, "distill"), tmp_path)
         assert os.environ["WANDB_PROJECT"] == project
+
+
+def test_what_is_given_its_weights_by_another_process_begins_as_the_same_model(tiny_model: Path, tmp_path: Path):
+    given = recipe(tiny_model, tmp_path)
+    settings = {"revision": None, "attn_implementation": "sdpa", "dtype": torch.float32}
+    whole, empty = policy.load_policy(given, trained=True), policy._without_weights(str(tiny_model), settings)
+    assert {name: weight.shape for name, weight in empty.named_parameters()} == {
+        name: weight.shape for name, weight in whole.named_parameters()
+    }
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(empty.buffers(), whole.buffers(), strict=True))
+    assert empty.generation_config.eos_token_id == whole.generation_config.eos_token_id

@@ -19,12 +19,12 @@ from reasrm_training.monitor import Report
 from reasrm_training.probe import JUDGMENTS, due
 from reasrm_training.recipes import FOLDER, load_recipe
 from reasrm_training.rollouts import SglangTrainer, full_weights, serving
-from reasrm_training.sglang import Sample, SglangServer, started
+from reasrm_training.sglang import Sample, SglangServer, free_port, started
 from safetensors.torch import load_file
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
 from tests.components import ROOT
-from tests.training.mini import TWO_PROCESSES, Mini, do, environment
+from tests.training.mini import Mini, do, environment
 from tests.training.small import heldout, recipe, sglang_command, tasks
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
@@ -193,18 +193,21 @@ def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_
     assert (sharded / "export" / "model.safetensors").exists()
 
 
-ALONE = """
+SERVED = """
 import sys
 from pathlib import Path
 from reasrm_training import policy
 from reasrm_training.recipes import load_recipe
 from reasrm_training.rollouts import serving
-recipe = load_recipe(sys.argv[1])
+recipe, folder = load_recipe(sys.argv[1]), Path(sys.argv[1]).parent
 state = policy.processes(recipe)
-assert state.num_processes == 2
+assert state.num_processes == 4
+with serving(recipe, None, folder) as server:
+    print("together", state.process_index, server.url)
+    state.wait_for_everyone()
 if state.is_main_process:
-    with serving(recipe, None, Path(sys.argv[1]).parent, together=False) as server:
-        print(server.url)
+    with serving(recipe, None, folder, together=False) as server:
+        print("alone", state.process_index, server.url)
 state.wait_for_everyone()
 """
 READY = """
@@ -218,13 +221,20 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).se
 """
 
 
-def test_the_main_process_can_have_a_server_to_itself_while_the_others_wait(mini: Mini, tmp_path: Path):
-    """As when a run on several machines measures what it trained; it is about who waits for whom, hence no real server."""
-    file, alone, ready = mini("alone"), tmp_path / "alone.py", tmp_path / "ready.py"
+def test_each_node_has_a_server_and_the_main_process_can_have_one_to_itself_while_the_others_wait(mini: Mini, tmp_path: Path):
+    """The latter as when a run measures what it trained; it is about who waits for whom, hence no real server."""
+    file, served, ready = mini("served"), tmp_path / "served.py", tmp_path / "ready.py"
     file.write_text(file.read_text() + f'[rollouts]\nbackend = "sglang"\nserver = "{sys.executable} {ready}"\n')
-    alone.write_text(ALONE)
+    served.write_text(SERVED)
     ready.write_text(READY)
-    launch = [sys.executable, *TWO_PROCESSES, str(alone), str(file)]
-    done = subprocess.run(launch, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.startswith("http://127.0.0.1:")
+    nodes = ["--nnodes", "2", "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    launch = [sys.executable, "-m", "torch.distributed.run", *nodes, "--node_rank"]
+    program = [str(served), str(file)]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment(), "cwd": ROOT}
+    both = [subprocess.Popen([*launch, rank, *program], **output) for rank in "01"]
+    told = [node.communicate(timeout=300) for node in both]
+    assert [node.returncode for node in both] == [0, 0], told[0][1][-3000:]
+    rows = [line.split() for out, _ in told for line in out.splitlines()]
+    first, second, third, fourth = (url for how, _, url in sorted(rows) if how == "together")
+    assert first == second != third == fourth
+    assert [(index, url.startswith("http://127.0.0.1:")) for how, index, url in rows if how == "alone"] == [("0", True)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -119,8 +120,9 @@ def load_policy(
     }
     if trained and recipe.model.lora and recipe.model.lora.four_bit:
         settings["quantization_config"] = _nf4()
+    given = trained and recipe.cluster.sharding == "fsdp2" and not processes(recipe).is_main_process
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, **settings)
+        model = _without_weights(source, settings) if given else AutoModelForCausalLM.from_pretrained(source, **settings)
     except (OSError, ValueError) as error:
         raise RecipeError(f"model.path: no model at {source}: {str(error).splitlines()[0]}") from None
     if adapter is None:
@@ -129,6 +131,23 @@ def load_policy(
 
     wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=trained)
     return wrapped if trained else wrapped.merge_and_unload()
+
+
+def _without_weights(source: str, settings: Mapping[str, Any]) -> PreTrainedModel:
+    """The model at `source` without its weights: under FSDP2 the main process reads them and gives the others their shards.
+
+    Read by each, a node's eight processes would hold eight whole models at once. Memory that nothing was written to takes none.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers.initialization import no_init_weights
+
+    config = AutoConfig.from_pretrained(source, revision=settings["revision"], attn_implementation=settings["attn_implementation"])
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(config, dtype=settings["dtype"])
+    model.tie_weights()  # which is part of what was left out
+    with contextlib.suppress(OSError):  # not every model has one
+        model.generation_config = GenerationConfig.from_pretrained(source, revision=settings["revision"])
+    return model
 
 
 def accumulation(recipe: Recipe, batch: str, rows: int, micro_batch: int) -> int:
