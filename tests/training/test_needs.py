@@ -56,15 +56,16 @@ def test_what_is_not_installed_is_told_before_the_first_step(change: str, line: 
 
 
 def test_each_thing_that_is_missing_has_a_line(tmp_path: Path) -> None:
-    recipe = load_recipe("lora-qwen2.5-instruct-7b", ["model.lora.four_bit=true", SGLANG, "rollouts.server=no-such-program"])
-    if find_spec("bitsandbytes"):
+    changes = ["model.lora.four_bit=true", "rollouts.backend=vllm"]
+    recipe = load_recipe("lora-qwen2.5-instruct-7b", changes)
+    if find_spec("bitsandbytes") or find_spec("vllm"):
         pytest.skip("it is installed here")
     with pytest.raises(RecipeError) as refused:
         check_needs(recipe, recipe.stages)
-    four_bit, gpus, server = str(refused.value).splitlines()
+    sampler, four_bit, gpus = str(refused.value).splitlines()
     assert gpus == "cluster.gpus = 1, but this machine shows 0"
     assert four_bit == "model.lora.four_bit = true needs bitsandbytes: pip install bitsandbytes"
-    assert server.startswith("rollouts.server: there is no program no-such-program; ")
+    assert sampler == "rollouts.backend = \"vllm\" needs vllm: pip install 'trl[vllm]'"
 
 
 def test_only_what_the_wanted_stages_use_is_asked_for() -> None:

@@ -143,10 +143,10 @@ def test_adapters_are_added_to_the_weights_that_are_sent(tiny_model: Path, tmp_p
     assert not torch.allclose(sent["model.layers.0.mlp.up_proj.weight"], plain["model.layers.0.mlp.up_proj.weight"], atol=1e-2)
 
 
-def test_weights_in_four_bits_cannot_be_sent_to_a_server(tiny_model: Path, tmp_path: Path):
-    given = recipe(tiny_model, tmp_path, model={"lora": {"four_bit": True}}, rollouts={"backend": "sglang", "url": "http://x"})
-    with pytest.raises(RecipeError, match=r"drop model\.lora\.four_bit"):
-        rlvr.train(given, tasks(4), tmp_path, kind="rubric")
+@pytest.mark.parametrize(("change", "advice"), [("four_bit=true", "four_bit"), ('targets=["embed_tokens"]', "embed_tokens")])
+def test_what_cannot_be_sent_to_a_server_is_refused_at_once(change: str, advice: str):
+    with pytest.raises(RecipeError, match=rf"^lora-\S+: rollouts\.backend: .* drop .*{advice}"):
+        load_recipe("lora-qwen2.5-instruct-7b", [f"model.lora.{change}", "rollouts.backend=sglang"])
 
 
 WITH_DEEPSPEED = pytest.mark.skipif(not importlib.util.find_spec("deepspeed"), reason="opt-in: pip install deepspeed")

@@ -299,6 +299,13 @@ class Recipe(Frozen):
             )
         if rollouts.gpus and (rollouts.backend == "transformers" or (rollouts.backend == "vllm" and not rollouts.url)):
             raise ValueError(f"rollouts.gpus: {rollouts.backend} samples on the GPUs that train, so these would idle; leave it out")
+        lora = self.model.lora if self.rlvr and rollouts.backend == "sglang" else None
+        if lora and lora.four_bit:
+            raise ValueError('rollouts.backend: "sglang" needs whole weights; take another, or drop model.lora.four_bit')
+        if lora and "embed_tokens" in lora.targets:
+            raise ValueError(
+                'rollouts.backend: "sglang" is given no adapters to embeddings; drop embed_tokens from model.lora.targets'
+            )
         if rollouts.backend != "sglang" or rollouts.url or not cluster.gpus:
             return
         size = rollouts.tensor_parallel

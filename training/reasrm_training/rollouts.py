@@ -20,7 +20,6 @@ from accelerate.utils import gather_object
 from safetensors.torch import save_file
 from trl import GRPOTrainer
 
-from reasrm.errors import RecipeError
 from reasrm.types import Message
 from reasrm_training import policy
 from reasrm_training.config import Recipe
@@ -41,8 +40,6 @@ def serving(recipe: Recipe, model: Path | None, folder: Path, *, together: bool 
     if rollouts.backend != "sglang":
         yield None
         return
-    if recipe.model.lora and recipe.model.lora.four_bit:
-        raise RecipeError("rollouts.backend: sglang needs weights in full precision; drop model.lora.four_bit")
     if rollouts.url:
         server = SglangServer(rollouts.url)
         yield server
