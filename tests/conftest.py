@@ -100,9 +100,15 @@ def sglang(sglang_factory: Callable[..., Sglang], judge_model: Path) -> Sglang:
 
 
 @pytest.fixture(scope="session")
-def random_judge(sglang_factory: Callable[..., Sglang], tiny_model: Path) -> Sglang:
+def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a chat model with random weights whose greedy replies have no end."""
+    return make_tiny_model(tmp_path_factory.mktemp("endless") / "model", endless=True)
+
+
+@pytest.fixture(scope="session")
+def random_judge(sglang_factory: Callable[..., Sglang], endless_model: Path) -> Sglang:
     """The same with random weights. A test that kills it or moves its weights leaves it as it found it."""
-    return sglang_factory(tiny_model)
+    return sglang_factory(endless_model)
 
 
 @pytest.fixture(scope="session")

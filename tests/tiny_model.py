@@ -19,8 +19,8 @@ CORPUS = [
 ]
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192) -> Path:
-    """Write a random model with its tokenizer into `folder`; equal seeds give equal weights."""
+def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endless: bool = False) -> Path:
+    """Write a random model with its tokenizer into `folder`; equal seeds give equal weights. `endless`: no greedy reply ends."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -60,6 +60,9 @@ def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192) -> P
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    if endless:  # of some 370 logits one is above 0 always, and this one never
+        with torch.no_grad():
+            model.get_input_embeddings().weight[tokenizer.eos_token_id] = 0.0
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

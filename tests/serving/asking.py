@@ -31,7 +31,7 @@ def a_pair(**more: Any) -> dict[str, Any]:
 
 
 def a_long_one(**more: Any) -> dict[str, Any]:
-    """A pair whose judgment takes a quarter of a minute at the least: random weights, once begun so, repeat themselves for ever."""
+    """A pair whose judgment takes a quarter of a minute at the least: the random weights' replies do not end."""
     return a_pair(max_tokens=6000, **more)
 
 

@@ -25,8 +25,8 @@ def ask(prefill: str = "", max_tokens: int = 20, temperature: float = 0.0, seed:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Path) -> LocalModel:
-    return LocalModel(tiny_model, "cpu")
+def model(endless_model: Path) -> LocalModel:
+    return LocalModel(endless_model, "cpu")
 
 
 @pytest.fixture
