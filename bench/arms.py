@@ -34,7 +34,7 @@ SAMPLED, TRAINED = 1, 3  # passes that a token costs
 
 def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
     """The tiny recipe with this bench's budget."""
-    from reasrm_training.recipes import load_recipe
+    from reasrm_training.config.recipes import load_recipe
 
     folder = given.folder / f"{arm.replace(' ', '-')}-{seed}"
     changes = [f"seed={seed}", f"distill.steps={given.sft}", f"rlvr.steps={given.rl}", f"output={json.dumps(str(folder))}"]
@@ -46,13 +46,15 @@ def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
 
 def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     """Train and measure one arm: after SFT, and after RL on it or as much compute of further SFT."""
-    from reasrm_training import distill, policy, rlvr
-    from reasrm_training.generated import generated_chains, generated_examples
-    from reasrm_training.stages import tasks_of
+    from reasrm_training.data.from_world import generated_chains, generated_examples
+    from reasrm_training.model import loading
+    from reasrm_training.rl import trainer as rl_trainer
+    from reasrm_training.run.stages import tasks_of
+    from reasrm_training.sft import trainer as sft_trainer
 
     from reasrm.prompts import load_pack
 
-    policy.quiet()
+    loading.quiet()
     recipe = make_recipe(given, arm, seed)
     pack, folder = load_pack(recipe.prompts), Path(recipe.output)
     chains = generated_chains(recipe, recipe.fence_key)[0]
@@ -61,7 +63,7 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
         heldout = [blinded(example, arm) for example in heldout]
         shown = {example.id: blinded(example, arm) for example in generated_examples(recipe, "distill")}
         chains = [chain.model_copy(update={"messages": pack.render(shown[chain.id].pair, recipe.fence_key)}) for chain in chains]
-    start = distill.train(recipe, chains, folder / "sft")
+    start = sft_trainer.train(recipe, chains, folder / "sft")
     measure(recipe, heldout, start, folder / "sft.json", votes=())
     if CHAINS.get(arm, 0) == 0:
         lean(recipe, heldout, start, folder / LEANING)
@@ -70,16 +72,16 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     tasks = list(tasks_of(iter(generated_examples(recipe, "rlvr")), recipe, pack))
     thorough = seed == given.seeds[0] and arm == "two passes"
     votes = (4, 16) if thorough else ()
-    trained = rlvr.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
+    trained = rl_trainer.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
     measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
     steps = round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
     # A tenth of the rate, as the first schedule ended near 0: at the full rate, taken up again, 88.8 % fell to 84.2.
     changes = {"steps": steps, "learning_rate": recipe.distill.learning_rate / 10}
     more = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=changes)})
-    measure(more, heldout, distill.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)
+    measure(more, heldout, sft_trainer.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)
     if thorough:
         longer = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"steps": given.sft + steps})})
-        measure(longer, heldout, distill.train(longer, chains, folder / "longer"), folder / "longer.json", votes=())
+        measure(longer, heldout, sft_trainer.train(longer, chains, folder / "longer"), folder / "longer.json", votes=())
 
 
 def blinded(example: Any, control: str) -> Any:
@@ -99,16 +101,16 @@ def tokens_of(folder: Path) -> int:
 
 def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes: Sequence[int]) -> None:
     """Judge the held-out pairs with `model`, greedily in both orders, unless that was done."""
-    from reasrm_training import policy
-    from reasrm_training.evaluate import evaluate
-    from reasrm_training.generation import by_model
+    from reasrm_training.measure.evaluate import evaluate
+    from reasrm_training.measure.sampling import by_model
+    from reasrm_training.model import loading
 
     from reasrm.prompts import load_pack
 
     if done.exists():
         return
-    loaded: Any = policy.load_policy(recipe, model, trained=False)
-    generate = by_model(loaded, policy.load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
+    loaded: Any = loading.load_policy(recipe, model, trained=False)
+    generate = by_model(loaded, loading.load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
     found = evaluate(heldout, generate, load_pack(recipe.prompts), recipe.fence_key, votes=votes, sampled_pairs=100)
     done.write_text(found.model_dump_json(indent=2), encoding="utf-8")
     print(f"{done.parent.name} {done.stem}: {found.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
@@ -120,20 +122,20 @@ def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
     A model that says A whatever it is shown is right in half of the judgments, and may know more than it says; this shows it.
     """
     import torch
-    from reasrm_training import policy
+    from reasrm_training.model import loading
 
     from reasrm.prompts import load_pack
 
     if done.exists():
         return
-    loaded: Any = policy.load_policy(recipe, model, trained=False).eval()
-    tokenizer: Any = policy.load_tokenizer(recipe, model)
+    loaded: Any = loading.load_policy(recipe, model, trained=False).eval()
+    tokenizer: Any = loading.load_tokenizer(recipe, model)
     pack = load_pack(recipe.prompts)
     a, b = (tokenizer(f"<answer>[[{side}]]</answer>", add_special_tokens=False)["input_ids"] for side in "AB")
     shared = next(i for i, (one, other) in enumerate(zip(a, b, strict=True)) if one != other)
 
     def towards_a(examples: Sequence[Any]) -> Any:
-        ids = [policy.prompt_ids(tokenizer, pack.render(example.pair, recipe.fence_key)) + a[:shared] for example in examples]
+        ids = [loading.prompt_ids(tokenizer, pack.render(example.pair, recipe.fence_key)) + a[:shared] for example in examples]
         with torch.no_grad():
             last = loaded(**tokenizer.pad({"input_ids": ids}, return_tensors="pt")).logits[:, -1]
         return last[:, a[shared]] - last[:, b[shared]]

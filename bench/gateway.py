@@ -176,7 +176,7 @@ def sglang_pair(number: int) -> dict[str, Any]:
 
 async def payloads(sglang: Sglang, prompts: str, bodies: Sequence[dict[str, Any]], gateway: Gateway) -> list[bytes]:
     """What the gateway sends to the engine for `bodies`: recorded from the same code that the gateway runs."""
-    from reasrm_serving.fences import fence_key
+    from reasrm_serving.judging.fences import fence_key
 
     pack, key = load_pack(prompts), await fence_key(SECRET, None, Path("/nowhere"))
     sent: list[bytes] = []

@@ -72,9 +72,9 @@ def make_model(name: str, layers: int | None, folder: Path) -> None:
     """A model of the shape called `name` (or that of a folder) with random bf16 weights, and a tokenizer for it, in `folder`."""
     import torch
     import transformers
-    from reasrm_training.config import Model
-    from reasrm_training.shapes import shape_of
-    from reasrm_training.tiny import make_tokenizer
+    from reasrm_training.config.recipe import Model
+    from reasrm_training.model.from_scratch import make_tokenizer
+    from reasrm_training.plan.shapes import shape_of
 
     shape = shape_of(Model(path=name))
     family = "Qwen3" if shape.qk_norm else "Llama" if shape.output_bias or not shape.attention_bias else "Qwen2"
@@ -92,8 +92,8 @@ def make_model(name: str, layers: int | None, folder: Path) -> None:
 def make_recipe(given: argparse.Namespace, arm: str) -> Any:
     """The LoRA recipe for one GPU (or, full, without LoRA) over the dummy model."""
     import torch
-    from reasrm_training.recipes import load_recipe
-    from reasrm_training.shapes import GPUS
+    from reasrm_training.config.recipes import load_recipe
+    from reasrm_training.plan.shapes import GPUS
 
     stage, _, kind = arm.partition("/")
     there = torch.cuda.is_available()
@@ -115,25 +115,28 @@ def make_recipe(given: argparse.Namespace, arm: str) -> Any:
 def measure(given: argparse.Namespace, arm: str) -> dict[str, Any]:
     """Train `arm` and say how fast that was, where its seconds went, and how much memory it took and was to take."""
     import torch
-    from reasrm_training import distill, policy, rlvr
-    from reasrm_training.monitor import Report
-    from reasrm_training.plan import plan
+    from reasrm_training.model import loading
+    from reasrm_training.plan.plan import plan
+    from reasrm_training.rl import trainer as rl_trainer
+    from reasrm_training.run.monitor import Report
+    from reasrm_training.sft import trainer as sft_trainer
 
     from reasrm.types import Message
 
-    policy.quiet()
+    loading.quiet()
     recipe = make_recipe(given, arm)
     stage, _, _ = arm.partition("/")
     folder = recipe.folder(stage)
-    texts = long_texts(given, policy.load_tokenizer(recipe))
+    texts = long_texts(given, loading.load_tokenizer(recipe))
     report = Report(folder)
     if stage == "rlvr":
         tasks = [
-            rlvr.Task((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2]) for i, text in enumerate(texts)
+            rl_trainer.Task((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2])
+            for i, text in enumerate(texts)
         ]
-        rlvr.train(recipe, tasks, folder, kind="rubric", callbacks=[report])
+        rl_trainer.train(recipe, tasks, folder, kind="rubric", callbacks=[report])
     else:
-        distill.train(recipe, long_chains(recipe, texts), folder, callbacks=[report])
+        sft_trainer.train(recipe, long_chains(recipe, texts), folder, callbacks=[report])
     rows = [row for row in report.metrics.read() if row["step"] > 1]
     found: dict[str, Any] = {"arm": arm}
     if stage == "rlvr":
@@ -166,14 +169,14 @@ def long_texts(given: argparse.Namespace, tokenizer: Any) -> list[str]:
 
 def long_chains(recipe: Any, texts: list[str]) -> list[Any]:
     """A chain a step, of nearly as many tokens as distillation takes."""
-    from reasrm_training import policy
+    from reasrm_training.model import loading
     from reasrm_training.oracle import Chain
 
     from reasrm.types import Message
 
-    tokenizer = policy.load_tokenizer(recipe)
+    tokenizer = loading.load_tokenizer(recipe)
     stage, messages = recipe.distill, (Message(role="user", content=texts[0]),)
-    room = stage.max_length - len(policy.prompt_ids(tokenizer, messages)) - 1
+    room = stage.max_length - len(loading.prompt_ids(tokenizer, messages)) - 1
     ids = tokenizer("\n".join(texts) * (1 + room // 64), add_special_tokens=False)["input_ids"][: room * 31 // 32]
     reply = tokenizer.decode(ids)
     return [

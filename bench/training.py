@@ -43,28 +43,29 @@ ARMS = ("sft/bare", "sft/reasrm", "grpo/bare", "grpo/reasrm")
 
 def make_recipe(folder: Path) -> Any:
     """The tiny recipe, short, over the random model in `folder`."""
-    from reasrm_training.recipes import load_recipe
+    from reasrm_training.config.recipes import load_recipe
 
     return load_recipe("tiny", [*CHANGES, f"output={json.dumps(str(folder / 'run'))}"])
 
 
 def prepare(folder: Path) -> None:
     """Make the data, the chains, and the model that every arm starts from."""
-    from reasrm_training import policy
-    from reasrm_training.stages import chains, data
+    from reasrm_training.model import loading
+    from reasrm_training.run.stages import chains, data
 
     recipe = make_recipe(folder)
     data(recipe, lambda *_: None)
     chains(recipe, lambda *_: None)
-    policy.load_policy(recipe, trained=True).save_pretrained(folder / "model")
-    policy.load_tokenizer(recipe).save_pretrained(folder / "model")
+    loading.load_policy(recipe, trained=True).save_pretrained(folder / "model")
+    loading.load_tokenizer(recipe).save_pretrained(folder / "model")
 
 
 def measure(arm: str, folder: Path) -> float:
     """Tokens that `arm` gets through in a second: trained on, and for GRPO sampled, padding not counted."""
-    from reasrm_training import monitor, policy
+    from reasrm_training.model import loading
+    from reasrm_training.run import monitor
 
-    policy.quiet()
+    loading.quiet()
     stage, _, who = arm.partition("/")
     recipe = make_recipe(folder)
     out = Path(tempfile.mkdtemp(dir=folder))
@@ -82,15 +83,16 @@ def measure(arm: str, folder: Path) -> float:
 def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     """Ours, or TRL's SFTTrainer on the same rows with the same settings and nothing else."""
     from datasets import Dataset
-    from reasrm_training import distill, policy
+    from reasrm_training.model import loading
     from reasrm_training.oracle.chains import read_chains
+    from reasrm_training.sft import trainer as sft_trainer
     from trl import SFTConfig, SFTTrainer
 
     found = list(read_chains(recipe.folder("chains") / "chains.jsonl"))
     if not bare:
-        return distill.make_trainer(recipe, found, out, start=model)
-    tokenizer = policy.load_tokenizer(recipe, model)
-    rows = [distill.encode(tokenizer, chain, recipe.distill.max_length) for chain in found]
+        return sft_trainer.make_trainer(recipe, found, out, start=model)
+    tokenizer = loading.load_tokenizer(recipe, model)
+    rows = [sft_trainer.encode(tokenizer, chain, recipe.distill.max_length) for chain in found]
     args = SFTConfig(
         **bare_arguments(recipe, recipe.distill, out),
         max_steps=SFT_STEPS,
@@ -98,7 +100,7 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
         completion_only_loss=True,
     )
     return SFTTrainer(
-        policy.load_policy(recipe, model, trained=True),
+        loading.load_policy(recipe, model, trained=True),
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -108,9 +110,10 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
 def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     """Ours, or TRL's GRPOTrainer on the same prompts with the same settings and a reward of one line."""
     from datasets import Dataset
-    from reasrm_training import policy, rlvr
     from reasrm_training.data.examples import read_examples
-    from reasrm_training.stages import tasks_of
+    from reasrm_training.model import loading
+    from reasrm_training.rl import trainer as rl_trainer
+    from reasrm_training.run.stages import tasks_of
     from trl import GRPOConfig, GRPOTrainer
 
     from reasrm.prompts import load_pack
@@ -118,9 +121,11 @@ def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     pack = load_pack(recipe.prompts)
     tasks = list(tasks_of(read_examples(recipe.folder("data") / "rlvr.jsonl"), recipe, pack))
     if not bare:
-        return rlvr.make_trainer(recipe, tasks, out, kind=pack.kind, start=model)
+        return rl_trainer.make_trainer(recipe, tasks, out, kind=pack.kind, start=model)
     stage = recipe.rlvr
-    rows = [{"prompt": policy.as_chat(task.messages), "gold": task.gold} for task in rlvr.schedule(tasks, stage, recipe.seed)]
+    rows = [
+        {"prompt": loading.as_chat(task.messages), "gold": task.gold} for task in rl_trainer.schedule(tasks, stage, recipe.seed)
+    ]
 
     def verdict(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float]:
         return [1.0 if f"[[{side}]]" in reply[0]["content"][-80:] else -1.0 for reply, side in zip(completions, gold, strict=True)]
@@ -133,8 +138,8 @@ def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
         beta=stage.kl,
         shuffle_dataset=False,
     )
-    start = policy.load_policy(recipe, model, trained=True)
-    tokenizer = policy.load_tokenizer(recipe, model)
+    start = loading.load_policy(recipe, model, trained=True)
+    tokenizer = loading.load_tokenizer(recipe, model)
     return GRPOTrainer(start, reward_funcs=verdict, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
@@ -156,25 +161,26 @@ def bare_arguments(recipe: Any, stage: Any, out: Path) -> dict[str, Any]:
 
 def rollouts(engine: str, folder: Path, url: str) -> float:
     """Reply tokens that `engine` samples in a second, ROLLOUTS at once."""
-    from reasrm_training import generation, policy
     from reasrm_training.data.examples import read_examples
-    from reasrm_training.sglang import SglangServer
-    from reasrm_training.stages import tasks_of
+    from reasrm_training.measure import sampling
+    from reasrm_training.model import loading
+    from reasrm_training.rl.sglang_server import SglangServer
+    from reasrm_training.run.stages import tasks_of
 
     from reasrm.prompts import load_pack
 
-    policy.quiet()
+    loading.quiet()
     recipe = make_recipe(folder)
-    tokenizer = policy.load_tokenizer(recipe, folder / "model")
+    tokenizer = loading.load_tokenizer(recipe, folder / "model")
     examples = read_examples(recipe.folder("data") / "rlvr.jsonl")
     prompts = [task.messages for task in tasks_of(examples, recipe, load_pack(recipe.prompts))][:ROLLOUTS]
     if engine == "sglang":
         server = SglangServer(url)
         server.load_folder(folder / "model", "bench")
-        generate = generation.by_sglang(server, tokenizer, version="bench", max_tokens=ROLLOUT_TOKENS)
+        generate = sampling.by_sglang(server, tokenizer, version="bench", max_tokens=ROLLOUT_TOKENS)
     else:
-        model: Any = policy.load_policy(recipe, folder / "model", trained=False)
-        generate = generation.by_model(model, tokenizer, max_tokens=ROLLOUT_TOKENS, batch=ROLLOUTS)
+        model: Any = loading.load_policy(recipe, folder / "model", trained=False)
+        generate = sampling.by_model(model, tokenizer, max_tokens=ROLLOUT_TOKENS, batch=ROLLOUTS)
     generate(prompts[:8], 1.0, 0)  # warm
     started = time.perf_counter()
     replies = generate(prompts, 1.0, 1)
@@ -184,7 +190,7 @@ def rollouts(engine: str, folder: Path, url: str) -> float:
 @contextmanager
 def sglang(url: str, folder: Path) -> Any:
     """The server at `url`, or one on this CPU from .venv-sglang; None where there is neither."""
-    from reasrm_training.sglang import started
+    from reasrm_training.rl.sglang_server import started
 
     python, shim = ROOT / ".venv-sglang" / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
     if url or not python.exists():

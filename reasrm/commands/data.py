@@ -15,10 +15,10 @@ from reasrm.commands import quality
 from reasrm.commands.train import OutputOption, RecipeArgument, SetOption, recipe_of
 
 if TYPE_CHECKING:
-    from reasrm_training.config import Recipe
+    from reasrm_training.config.recipe import Recipe
     from reasrm_training.data.mix import Manifest
-    from reasrm_training.oracle.asking import Tally
     from reasrm_training.oracle.chains import ChainReport
+    from reasrm_training.oracle.client import Tally
 
 app = typer.Typer(no_args_is_help=True, help="Mix preference data, get oracle chains for it, measure and clean it.")
 app.command("strength", epilog=quality.STRENGTH_EPILOG)(quality.strength)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from reasrm_training.config import Recipe
-    from reasrm_training.plan import Plan
+    from reasrm_training.config.recipe import Recipe
+    from reasrm_training.plan.plan import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ RestartOption = Annotated[
 def check_installed() -> None:
     """Raises InputError where there is no trainer."""
     try:
-        import reasrm_training.recipes as _  # noqa: F401
+        import reasrm_training.config.recipes as _  # noqa: F401
     except ImportError as error:
         from reasrm.errors import InputError
 
@@ -51,7 +51,7 @@ def check_installed() -> None:
 def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Recipe:
     """Read a recipe with what the command line changes in it."""
     check_installed()
-    from reasrm_training.recipes import load_recipe
+    from reasrm_training.config.recipes import load_recipe
 
     placed = [f"output={json.dumps(str(output))}"] if output else []
     return load_recipe(recipe, [*(changes or []), *placed])
@@ -89,7 +89,7 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
     """Run the stages up to `last`, or all."""
     from typing import get_args
 
-    from reasrm_training.config import Stage
+    from reasrm_training.config.recipe import Stage
 
     from reasrm.errors import RecipeError
 
@@ -99,16 +99,16 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
         raise RecipeError(f"{recipe.name}: the recipe has no [{last}]")
 
     # From here on torch is loaded, which takes its time.
-    from reasrm_training import policy
-    from reasrm_training.progress import Display
-    from reasrm_training.run import run as run_recipe
+    from reasrm_training.model import loading
+    from reasrm_training.run.pipeline import run as run_recipe
+    from reasrm_training.run.progress import Display
     from rich.console import Console
 
     wanted: Any = recipe.stages[: recipe.stages.index(last) + 1] if last else ()  # type: ignore[arg-type]
-    policy.quiet()
+    loading.quiet()
     with Display(Console(stderr=True)) as display:
         folder = run_recipe(recipe, display, only=wanted, restart=restart)  # type: ignore[arg-type]
-    if policy.processes(recipe).is_main_process:
+    if loading.processes(recipe).is_main_process:
         sys.stderr.write(f"report: {folder / 'report.html'}\n")
         sys.stdout.write(f"{folder}\n")
 
@@ -155,8 +155,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """GPUs, memory by part, tokens, hours, disk and oracle money, before anything is spent. Loads no model."""
-    from reasrm_training.plan import Lengths, usual_lengths
-    from reasrm_training.plan import plan as plan_of
+    from reasrm_training.plan.plan import Lengths, usual_lengths
+    from reasrm_training.plan.plan import plan as plan_of
 
     loaded = recipe_of(recipe, changes, output)
     usual = usual_lengths(loaded)
@@ -173,7 +173,7 @@ def plan(
 def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", show_default=False)] = None) -> None:
     """The built-in recipes, or the text of one: a start for your own."""
     check_installed()
-    from reasrm_training.recipes import FOLDER, built_in_recipes, load_recipe
+    from reasrm_training.config.recipes import FOLDER, built_in_recipes, load_recipe
 
     if name is not None:
         load_recipe(name)

@@ -9,13 +9,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm import __version__
-from reasrm_serving import contracts, problems
-from reasrm_serving.admission import Admission, gate_of
+from reasrm_serving import errors, frameworks
+from reasrm_serving.auth.gate import Admission, gate_of
 from reasrm_serving.routes import admin, batch, health, judge, pages, rank, recent, stream
-from reasrm_serving.services import open_services
 from reasrm_serving.settings import Settings
+from reasrm_serving.wiring import open_services
 
-JUDGING = (judge.router, batch.router, stream.router, rank.router, *contracts.ROUTERS)
+JUDGING = (judge.router, batch.router, stream.router, rank.router, *frameworks.ROUTERS)
 ROUTERS = (*JUDGING, recent.router, admin.router, health.router, pages.router)
 ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     for router in ROUTERS:
         app.include_router(router)
-    problems.install(app)
+    errors.install(app)
     app.add_middleware(Admission, gate=gate)
     app.add_middleware(CountRequests)
     return app

@@ -15,7 +15,7 @@ import uvicorn
 
 from reasrm.errors import InputError
 from reasrm_serving.app import create_app
-from reasrm_serving.router import router
+from reasrm_serving.engines.sglang_router import router
 from reasrm_serving.settings import Settings, secret
 
 BACKLOG = 2048

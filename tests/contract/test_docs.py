@@ -152,8 +152,8 @@ def check_call(call: ast.Call, known: dict[str, Any]) -> None:
 @pytest.mark.parametrize("block", named("toml"))
 def test_a_toml_block_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
     """A recipe, whole or as what changes in the 7B one, unless its title says that it is a list of keys or a prompt pack."""
-    from reasrm_serving.admission import load_keys
-    from reasrm_training.recipes import load_recipe
+    from reasrm_serving.auth.gate import load_keys
+    from reasrm_training.config.recipes import load_recipe
 
     file = tmp_path / (block.title or "fragment.toml")
     file.parent.mkdir(parents=True, exist_ok=True)

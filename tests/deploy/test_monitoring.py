@@ -14,8 +14,8 @@ import promql_parser
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from reasrm_serving.services import open_services
 from reasrm_serving.settings import Settings
+from reasrm_serving.wiring import open_services
 
 from reasrm.types import Reason, Side
 from tests.deploy.manifests import DEPLOY

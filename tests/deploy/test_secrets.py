@@ -14,10 +14,10 @@ import pytest
 from limits import parse
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from reasrm_serving.cache import Cache
-from reasrm_serving.claims import Claims, new_token
+from reasrm_serving.judging.cache import Cache
+from reasrm_serving.judging.lease import Claims, new_token
+from reasrm_serving.judgment_json import Reply
 from reasrm_serving.redis_link import RedisLink
-from reasrm_serving.reply import Reply
 from redis.asyncio import Redis as Client
 from redis.exceptions import NoPermissionError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from reasrm_serving.demo import PAIRS
-from reasrm_serving.local import LocalEngine
-from reasrm_serving.local_model import LocalModel
+from reasrm_serving.engines.embedded import LocalEngine
+from reasrm_serving.engines.embedded_model import LocalModel
 from reasrm_serving.settings import EMBEDDED
 
 from reasrm.engine import HttpEngine

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from reasrm_training.generated import generated_examples
-from reasrm_training.recipes import load_recipe
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.data.from_world import generated_examples
 from reasrm_training.report import Left, write_report
 
 from tests.components import Gateway

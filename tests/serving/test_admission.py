@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.admission import Admitted, Gate, Key, admitted, hashed, load_keys
-from reasrm_serving.limits import Slots
-from reasrm_serving.problems import Problem
-from reasrm_serving.recent import Caller, caller
+from reasrm_serving.auth.context import Admitted, Caller, admitted, caller
+from reasrm_serving.auth.gate import Gate, Key, hashed, load_keys
+from reasrm_serving.errors import Problem
+from reasrm_serving.judging.fair_queue import Slots
 from typer.testing import CliRunner
 
 from reasrm.cli import app

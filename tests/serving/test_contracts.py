@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.admission import hashed
-from reasrm_serving.contracts.templates import plain, question_of
+from reasrm_serving.auth.gate import hashed
+from reasrm_serving.frameworks.chat_templates import plain, question_of
 
 from reasrm.rewards.verl import compute_score
 from tests.serving.clients import OpenRlhfExecutor, SlimeRm, VerlRewardLoop, openrlhf_batch, responses_object

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import reasrm_serving
-from reasrm_serving.domain import load_domain
+from reasrm_serving.engines.domain import load_domain
 from reasrm_training.world import FAMILIES, generate
 
 from reasrm.datasets import DataSet

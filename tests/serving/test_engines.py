@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.admission import hashed
-from reasrm_serving.engines import RETRIES, Engines
-from reasrm_serving.served import TRIPS, Served
+from reasrm_serving.auth.gate import hashed
+from reasrm_serving.engines.member import TRIPS, Served
+from reasrm_serving.engines.pool import RETRIES, Engines
 from reasrm_serving.settings import Settings
 
 from reasrm.engine import EngineInfo
@@ -238,7 +238,7 @@ class Fake:
 
 @pytest.fixture
 def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engines]:
-    monkeypatch.setattr("reasrm_serving.engines.backoff_s", lambda _: 0.0)
+    monkeypatch.setattr("reasrm_serving.engines.pool.backoff_s", lambda _: 0.0)
 
     def make(*fakes: Fake) -> Engines:
         return Engines([Served(fake, str(number), every_s=60.0) for number, fake in enumerate(fakes)])

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from reasrm_serving.local import LocalEngine
-from reasrm_serving.local_model import LocalModel
+from reasrm_serving.engines.embedded import LocalEngine
+from reasrm_serving.engines.embedded_model import LocalModel
 
 from reasrm.engine import HttpEngine
 from reasrm.errors import InputError, TooLong

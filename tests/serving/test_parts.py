@@ -9,15 +9,15 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from reasrm_serving.ahead import Ahead
-from reasrm_serving.cache import Cache, judgment_key
-from reasrm_serving.fences import fence_key
-from reasrm_serving.inflight import Flights
-from reasrm_serving.limits import Slots
+from reasrm_serving.cohorts.early import Ahead
+from reasrm_serving.cohorts.result import Terms, pack_text
+from reasrm_serving.http.schemas import JudgeRequest
+from reasrm_serving.judging.cache import Cache, judgment_key
+from reasrm_serving.judging.fair_queue import Slots
+from reasrm_serving.judging.fences import fence_key
+from reasrm_serving.judging.single_flight import Flights
+from reasrm_serving.judgment_json import Reply
 from reasrm_serving.redis_link import RedisLink
-from reasrm_serving.reply import Reply
-from reasrm_serving.rewards import Terms, pack_text
-from reasrm_serving.wire import JudgeRequest
 
 from reasrm.judging.group import MethodName, RankOptions, key_of
 from reasrm.judging.ranking import surely_meet

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.admission import NOBODY, Admitted, admitted
-from reasrm_serving.recent import MAX_BYTES, Caller, Recent, Wanted, caller
-from reasrm_serving.reply import Reply
+from reasrm_serving.auth.context import NOBODY, Admitted, Caller, admitted, caller
+from reasrm_serving.judgment_json import Reply
+from reasrm_serving.observe.history import MAX_BYTES, Recent, Wanted
 from reasrm_serving.settings import Settings
 
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Usage, Verdict

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from reasrm_serving import router as routing
+from reasrm_serving.engines import sglang_router as routing
 
 from reasrm.errors import InputError
 from tests.components import ROOT, Gateway, Server, answers, free_port

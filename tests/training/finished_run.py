@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reasrm_training.evaluate import Evaluation
-from reasrm_training.recipes import load_recipe
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.measure.evaluate import Evaluation
 from reasrm_training.report.curves import PANELS
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from reasrm_training import policy
-from reasrm_training.config import Recipe
-from reasrm_training.progress import Display
-from reasrm_training.run import run
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.model import loading
+from reasrm_training.run.pipeline import run
+from reasrm_training.run.progress import Display
 
 from tests.components import ROOT
 
@@ -73,7 +73,7 @@ class Mini(Protocol):
 
 
 def do(recipe: Recipe, **settings: Any) -> Path:
-    policy.quiet()
+    loading.quiet()
     with Display.silent() as display:
         return run(recipe, display, **settings)
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from reasrm_training.config import Recipe
+from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.examples import Example, write_examples
 from reasrm_training.oracle.chains import make_chains
 

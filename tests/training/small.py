@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reasrm_training import policy
-from reasrm_training.config import Recipe
+from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.examples import Example
+from reasrm_training.model import loading
 from reasrm_training.oracle import Chain
-from reasrm_training.rlvr import Task
+from reasrm_training.rl.trainer import Task
 
 from reasrm.types import Message, Side
 from tests.components import ROOT, SGLANG_VENV
@@ -43,7 +43,7 @@ def recipe(path: Path, output: Path, /, *, distill: Any = None, rlvr: Any = None
         "distill": DISTILL | (distill or {}),
         "rlvr": RLVR | (rlvr or {}),
     }
-    policy.quiet()
+    loading.quiet()
     return Recipe.model_validate(settings | rest)
 
 

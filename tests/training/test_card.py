@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reasrm_training.card import CURVES, card, weak_subsets, write_card
-from reasrm_training.config import Recipe
-from reasrm_training.evaluate import Evaluation
-from reasrm_training.recipes import load_recipe
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.measure.evaluate import Evaluation
+from reasrm_training.report.card import CURVES, card, weak_subsets, write_card
 
 
 def share(value: float) -> dict[str, float]:

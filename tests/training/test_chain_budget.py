@@ -6,9 +6,9 @@ import json
 
 import pytest
 from pydantic import ValidationError
+from reasrm_training.config.recipes import built_in_recipes, load_recipe
 from reasrm_training.oracle.chains import open_journal
 from reasrm_training.oracle.journal import tokens_in
-from reasrm_training.recipes import built_in_recipes, load_recipe
 
 from reasrm.errors import Refused
 from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, completion, label_in, wrong_at_first

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import write_examples
-from reasrm_training.oracle.asking import GIVE_UP_AFTER
 from reasrm_training.oracle.chains import make_chains, read_chains
+from reasrm_training.oracle.client import GIVE_UP_AFTER
 from reasrm_training.oracle.journal import Journal
-from reasrm_training.recipes import load_recipe
 
 from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
 from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, completion, example, label_in, wrong_at_first

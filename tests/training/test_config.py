@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reasrm_training.recipes import FOLDER, built_in_recipes, load_recipe
+from reasrm_training.config.recipes import FOLDER, built_in_recipes, load_recipe
 
 from reasrm.errors import RecipeError
 
@@ -187,6 +187,6 @@ def test_reading_recipes_loads_no_torch():
     import subprocess
     import sys
 
-    code = "import sys; from reasrm_training.recipes import load_recipe; load_recipe('tiny'); print('torch' in sys.modules)"
+    code = "import sys; from reasrm_training.config.recipes import load_recipe; load_recipe('tiny'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"

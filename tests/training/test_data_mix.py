@@ -11,10 +11,10 @@ from typing import Any
 
 import datasets
 import pytest
-from reasrm_training.config import Recipe
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import Example, read_examples
 from reasrm_training.data.mix import Manifest, make_data, question_key
-from reasrm_training.recipes import load_recipe
 
 from reasrm.errors import InputError, RecipeError, SchemaError
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from reasrm_training import policy
 from reasrm_training.data.examples import Example
-from reasrm_training.evaluate import Evaluation, evaluate, figure, percent, table
-from reasrm_training.generation import Generate, Reply, by_model, by_sglang
-from reasrm_training.sglang import Sample
+from reasrm_training.measure.evaluate import Evaluation, evaluate, figure, percent, table
+from reasrm_training.measure.sampling import Generate, Reply, by_model, by_sglang
+from reasrm_training.model import loading
+from reasrm_training.rl.sglang_server import Sample
 
 from reasrm.prompts import load_pack
 from reasrm.types import Message
@@ -127,9 +127,9 @@ def test_replies_are_kept_to_be_read(tmp_path: Path):
 
 def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn_before(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path)
-    tokenizer = policy.load_tokenizer(given)
+    tokenizer = loading.load_tokenizer(given)
     told: list[tuple[int, int]] = []
-    model = policy.load_policy(given, None, trained=False)
+    model = loading.load_policy(given, None, trained=False)
     generate = by_model(model, tokenizer, max_tokens=8, batch=4, progress=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
     prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
     first = generate(prompts, 1.0, 7)
@@ -143,12 +143,12 @@ def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn
 
 @pytest.fixture
 def model(tiny_model: Path, tmp_path: Path) -> Any:
-    return policy.load_policy(recipe(tiny_model, tmp_path), None, trained=False)
+    return loading.load_policy(recipe(tiny_model, tmp_path), None, trained=False)
 
 
 @pytest.fixture
 def tokenizer(tiny_model: Path, tmp_path: Path) -> Any:
-    return policy.load_tokenizer(recipe(tiny_model, tmp_path))
+    return loading.load_tokenizer(recipe(tiny_model, tmp_path))
 
 
 PROMPTS = [PACK.render(one.pair, KEY) for one in EXAMPLES[:3]]
@@ -169,7 +169,7 @@ def test_what_a_model_would_rather_sample_by_changes_no_measurement(model: Any, 
 
 
 def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: Any):
-    asked = policy.prompt_ids(tokenizer, PROMPTS[0])
+    asked = loading.prompt_ids(tokenizer, PROMPTS[0])
     whole = model.generate(torch.tensor([asked]), max_new_tokens=12)[0, len(asked) :].tolist()
     second = whole[4]
     upto = whole.index(second) + 1

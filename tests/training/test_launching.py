@@ -19,7 +19,7 @@ PARENT = """
 import subprocess, sys
 from pathlib import Path
 from reasrm_training.data.examples import locked
-from reasrm_training.launching import end_with_parent
+from reasrm_training.run.launching import end_with_parent
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
 with locked(Path(sys.argv[1])) as lock:
     child = subprocess.Popen(sleeper, preexec_fn=end_with_parent, pass_fds=[lock])

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from reasrm_training.needs import PACKAGES, check_needs
-from reasrm_training.plan import plan
-from reasrm_training.progress import Display
-from reasrm_training.recipes import load_recipe
-from reasrm_training.run import run
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.plan.plan import plan
+from reasrm_training.plan.requirements import PACKAGES, check_needs
+from reasrm_training.run.pipeline import run
+from reasrm_training.run.progress import Display
 
 from reasrm.errors import RecipeError
 

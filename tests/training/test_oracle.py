@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from reasrm_training.config.endpoints import Endpoint, Oracle
+from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import Example
-from reasrm_training.endpoints import Endpoint, Oracle
 from reasrm_training.oracle.examiner import Examiner, Reply, Request, learnable, problem_of
-from reasrm_training.oracle.told import TOLD, speaks_of_being_told
-from reasrm_training.recipes import load_recipe
-from reasrm_training.rewards import Rollout, verdict
+from reasrm_training.oracle.leaks import TOLD, speaks_of_being_told
+from reasrm_training.rl.rewards import Rollout, verdict
 
 from reasrm.prompts import load_pack
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from reasrm_training import policy
-from reasrm_training.config import Model, Recipe
-from reasrm_training.plan import Lengths, disk_bytes, launch_command, plan, training_memory
-from reasrm_training.recipes import built_in_recipes, load_recipe
-from reasrm_training.shapes import Decoder, adapter_parameters, parameters, shape_in, shape_of
+from reasrm_training.config.recipe import Model, Recipe
+from reasrm_training.config.recipes import built_in_recipes, load_recipe
+from reasrm_training.model import loading
+from reasrm_training.plan.plan import Lengths, disk_bytes, launch_command, plan, training_memory
+from reasrm_training.plan.shapes import Decoder, adapter_parameters, parameters, shape_in, shape_of
 
 from reasrm.errors import RecipeError
 
@@ -57,7 +57,7 @@ def test_a_models_own_config_gives_its_parameters(family: str):
 
 
 def test_the_tiny_recipe_counts_what_it_trains():
-    from reasrm_training.tiny import make_model, make_tokenizer
+    from reasrm_training.model.from_scratch import make_model, make_tokenizer
 
     recipe = load_recipe("tiny")
     assert recipe.model.scratch
@@ -214,7 +214,7 @@ def test_a_folder_of_ones_own_is_planned_by_its_config(tiny_model: Path):
 @pytest.mark.parametrize("name", ["rm-r1-qwen2.5-instruct-7b", "lora-qwen2.5-instruct-7b"])
 def test_a_run_asks_for_the_disk_that_its_plan_names(tiny_model: Path, name: str):
     recipe = load_recipe(name, [f"model.path={json.dumps(str(tiny_model))}"])
-    weights, trained = policy.parameter_counts(recipe)
+    weights, trained = loading.parameter_counts(recipe)
     assert (trained == weights) is (recipe.model.lora is None)
     assert plan(recipe).disk == disk_bytes(recipe, weights, trained) > 0
 
@@ -223,4 +223,4 @@ def test_adapters_to_layers_that_the_model_lacks_are_named(tiny_model: Path):
     path = f"model.path={json.dumps(str(tiny_model))}"
     recipe = load_recipe("lora-qwen2.5-instruct-7b", [path, 'model.lora.targets=["query_key_value"]'])
     with pytest.raises(RecipeError, match=r"model\.lora: .*query_key_value"):
-        policy.parameter_counts(recipe)
+        loading.parameter_counts(recipe)

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reasrm_training import distill, policy, rlvr
-from reasrm_training.probe import JUDGMENTS, chosen, due
+from reasrm_training.measure.probe import JUDGMENTS, chosen, due
+from reasrm_training.model import loading
+from reasrm_training.rl import trainer as rl_trainer
+from reasrm_training.sft import trainer as sft_trainer
 
 from tests.training.small import chains, heldout, recipe, tasks
 
@@ -35,9 +37,9 @@ def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(t
     weights: dict[str, list[str]] = {}
     for name, pairs in (("with", probed), ("without", [])):
         folder = tmp_path / name
-        start = distill.train(given, chains(32), folder / "distill", probed=pairs)
-        trained = rlvr.train(given, tasks(8), folder / "rlvr", kind="rubric", start=start, probed=pairs)
-        weights[name] = [policy.weights_digest(start), policy.weights_digest(trained)]
+        start = sft_trainer.train(given, chains(32), folder / "distill", probed=pairs)
+        trained = rl_trainer.train(given, tasks(8), folder / "rlvr", kind="rubric", start=start, probed=pairs)
+        weights[name] = [loading.weights_digest(start), loading.weights_digest(trained)]
     assert weights["with"] == weights["without"]
     assert not (tmp_path / "without" / "distill" / JUDGMENTS).exists()
     rows = rows_of(tmp_path / "with" / "distill")
@@ -49,18 +51,18 @@ def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(t
 def test_a_stage_that_goes_on_judges_no_round_twice(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path, distill={"steps": 4, "save_steps": 1}, rlvr={"max_completion_tokens": 8})
     whole, broken, early = tmp_path / "whole", tmp_path / "broken", tmp_path / "early"
-    distill.train(given, chains(32), whole, probed=heldout("x"))
+    sft_trainer.train(given, chains(32), whole, probed=heldout("x"))
     for folder, left in ((broken, ("checkpoint-3",)), (early, ())):
         shutil.copytree(whole, folder)
         shutil.rmtree(folder / "model")
         for checkpoint in (folder / "checkpoints").glob("checkpoint-*"):
             if checkpoint.name not in left:
                 shutil.rmtree(checkpoint)
-        distill.train(given, chains(32), folder, probed=heldout("x"))
+        sft_trainer.train(given, chains(32), folder, probed=heldout("x"))
         assert rows_of(folder) == rows_of(whole)
 
 
 def test_where_the_policy_is_sharded_no_process_samples_alone(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path, cluster={"sharding": "fsdp2"})
-    distill.train(given, chains(8), tmp_path, probed=heldout("x"))
+    sft_trainer.train(given, chains(8), tmp_path, probed=heldout("x"))
     assert not (tmp_path / JUDGMENTS).exists()

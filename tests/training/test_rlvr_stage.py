@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from reasrm_training import distill, policy, rlvr
-from reasrm_training.config import Guard, Rlvr
-from reasrm_training.monitor import Journal, Report, breaches
+from reasrm_training.config.recipe import Guard, Rlvr
+from reasrm_training.model import loading
+from reasrm_training.rl import trainer as rl_trainer
+from reasrm_training.run.monitor import Journal, Report, breaches
+from reasrm_training.sft import trainer as sft_trainer
 
 from reasrm.errors import InputError, Refused
 from tests.training.small import LENIENT, chains, recipe, tasks
@@ -21,7 +23,7 @@ from tests.training.small import LENIENT, chains, recipe, tasks
 def distilled(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that answers in the right form, and no better than chance."""
     folder = tmp_path_factory.mktemp("distilled")
-    return distill.train(recipe(tiny_model, folder, distill={"steps": 40, "save_steps": 100}), chains(64), folder)
+    return sft_trainer.train(recipe(tiny_model, folder, distill={"steps": 40, "save_steps": 100}), chains(64), folder)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -35,12 +37,12 @@ def timeless(folder: Path) -> list[dict[str, Any]]:
 
 def test_every_step_says_how_the_judge_is_doing(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"kl": 1e-3, "reward": {"verdict": 1.0, "consistency": 0.5, "length": 0.1}})
-    rlvr.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
     first, second = rows_of(tmp_path / "metrics.jsonl")
     assert (first["step"], second["step"]) == (1, 2)
     shares = ("verdict_accuracy", "order_consistency", "p_a", "format", "no_verdict", "frac_reward_zero_std")
     assert all(0.0 <= first[name] <= 1.0 for name in shares)
-    assert sum(first[f"no_verdict/{reason}"] for reason in rlvr.REASONS) == pytest.approx(first["no_verdict"])
+    assert sum(first[f"no_verdict/{reason}"] for reason in rl_trainer.REASONS) == pytest.approx(first["no_verdict"])
     assert first["rewards/verdict"] == pytest.approx(2 * first["verdict_accuracy"] - 1, abs=0.13)
     assert first["reward"] == pytest.approx(
         first["rewards/verdict"] + 0.5 * first["rewards/consistency"] + 0.1 * first["rewards/length"], abs=1e-5
@@ -59,7 +61,7 @@ def test_replies_that_are_rewarded_become_likelier(distilled: Path, tmp_path: Pa
     one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
     guard = LENIENT | {"probability_a": [0.0, 1.0]}
     given = recipe(distilled, tmp_path, rlvr={"steps": 12, "learning_rate": 3e-3, "generations": 8, "guard": guard})
-    rlvr.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
     rows = rows_of(tmp_path / "metrics.jsonl")
     assert sum(row["verdict_accuracy"] for row in rows[-3:]) / 3 > 0.9 > rows[0]["verdict_accuracy"]
 
@@ -70,15 +72,15 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distil
 
     def train(folder: Path) -> None:
         callbacks = [Report(folder, stride=2)]
-        rlvr.train(given, tasks(10), folder, kind="rubric", start=distilled, callbacks=callbacks)
+        rl_trainer.train(given, tasks(10), folder, kind="rubric", start=distilled, callbacks=callbacks)
 
     train(whole)
     shutil.copytree(whole, broken)
     shutil.rmtree(broken / "model")
     shutil.rmtree(broken / "checkpoints" / "checkpoint-8")
     train(broken)
-    assert policy.weights_digest(whole / "model") != policy.weights_digest(distilled)
-    assert policy.weights_digest(broken / "model") == policy.weights_digest(whole / "model")
+    assert loading.weights_digest(whole / "model") != loading.weights_digest(distilled)
+    assert loading.weights_digest(broken / "model") == loading.weights_digest(whole / "model")
     assert timeless(broken) == timeless(whole)
     assert (broken / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
 
@@ -91,9 +93,9 @@ def test_a_run_that_collapses_stops_itself_and_says_why(distilled: Path, tmp_pat
         rlvr={"steps": 40, "save_steps": 1, "learning_rate": 3e-3, "generations": 8, "guard": LENIENT | {"patience": 2}},
     )
     with pytest.raises(Refused, match=r"RL stopped itself at step \d+, it collapsed: \d+% of the verdicts name A \(allowed: 15%"):
-        rlvr.train(given, one_side, tmp_path, kind="rubric", start=distilled)
+        rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled)
     assert not (tmp_path / "model").exists()
-    checkpoint = policy.last_checkpoint(tmp_path)
+    checkpoint = loading.last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert int(checkpoint.rpartition("-")[2]) < 40
 
@@ -116,17 +118,17 @@ def test_each_bound_of_the_guard_is_watched(row: dict[str, float], name: str):
 
 def test_the_schedule_keeps_a_pairs_orders_together_and_shows_every_pair_before_any_again():
     stage = Rlvr(steps=5, prompts=8, mini_batch=4, learning_rate=1e-6)
-    order = rlvr.schedule(tasks(10), stage, seed=7)
+    order = rl_trainer.schedule(tasks(10), stage, seed=7)
     assert len(order) == 40
     assert all(a.pair == b.pair and a.order != b.order for a, b in zip(order[::2], order[1::2], strict=True))
     assert len({task.pair for task in order[:20]}) == 10
-    assert order == rlvr.schedule(tasks(10), stage, seed=7) != rlvr.schedule(tasks(10), stage, seed=8)
+    assert order == rl_trainer.schedule(tasks(10), stage, seed=7) != rl_trainer.schedule(tasks(10), stage, seed=8)
 
 
 def test_prompts_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"max_prompt_tokens": 4})
     with pytest.raises(InputError, match=r"none of the 8 prompts fits into rlvr\.max_prompt_tokens = 4"):
-        rlvr.make_trainer(given, tasks(4), tmp_path, kind="rubric", start=distilled)
+        rl_trainer.make_trainer(given, tasks(4), tmp_path, kind="rubric", start=distilled)
 
 
 def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp_path: Path):
@@ -141,7 +143,7 @@ def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp
 
 def test_kl_is_measured_against_the_revision_that_is_trained(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path, model={"revision": "abc"}, rlvr={"kl": 1e-3})
-    trainer = rlvr.make_trainer(given, tasks(4), tmp_path, kind="rubric")
+    trainer = rl_trainer.make_trainer(given, tasks(4), tmp_path, kind="rubric")
     assert trainer.args.model_init_kwargs == {"revision": "abc"}  # by which TRL loads the reference
     reference: Any = trainer.ref_model
     assert reference.dtype == torch.float32

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from reasrm_training import policy
-from reasrm_training.progress import Display
-from reasrm_training.recipes import load_recipe
-from reasrm_training.run import key_of, run
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.model import loading
+from reasrm_training.run.pipeline import key_of, run
+from reasrm_training.run.progress import Display
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -24,7 +24,7 @@ from tests.training.mini import TWO_PROCESSES, Mini, command, do, environment
 
 # Runs are forked from a process that has imported what takes seconds to import.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["reasrm_training.run", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"])
+PROCESSES.set_forkserver_preload(["reasrm_training.run.pipeline", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"])
 
 
 def train(file: Path) -> None:
@@ -51,9 +51,9 @@ def results(folder: Path) -> dict[str, str]:
 def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_path: Path):
     whole = do(load_recipe(mini("whole")))
     broken, file = tmp_path / "broken", mini("broken")
-    kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / policy.COMPLETE)
+    kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / loading.COMPLETE)
     assert results(broken)["distill"] == ""
-    kill_when(file, broken / "rlvr" / "checkpoints" / "checkpoint-2" / policy.COMPLETE)
+    kill_when(file, broken / "rlvr" / "checkpoints" / "checkpoint-2" / loading.COMPLETE)
     assert results(broken)["distill"] == results(whole)["distill"]
     assert results(broken)["rlvr"] == ""
     kill_when(file, broken / "evaluate" / "distill.json")
@@ -70,7 +70,7 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_pa
         "rlvr/samples.jsonl",
     ):
         assert (broken / name).read_text() == (whole / name).read_text(), name
-    assert policy.weights_digest(broken / "export") == policy.weights_digest(whole / "export")
+    assert loading.weights_digest(broken / "export") == loading.weights_digest(whole / "export")
     report = (broken / "report.html").read_text()
     assert "SFT, step 8" in report
     assert "RL, step 4" in report
@@ -162,7 +162,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_step(mini: Mini, tmp_
 
 def test_without_a_terminal_each_stage_is_a_line(mini: Mini):
     console = Console(record=True, width=200, force_terminal=False)
-    policy.quiet()
+    loading.quiet()
     with Display(console) as display:
         run(load_recipe(mini("lines", short=True), ["distill.steps=2"]), display)
     lines = console.export_text().splitlines()

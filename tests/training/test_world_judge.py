@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import reasrm_serving
 import yaml
-from reasrm_training.evaluate import Evaluation, evaluate
-from reasrm_training.generated import generated_examples
-from reasrm_training.generation import by_model
-from reasrm_training.recipes import load_recipe
+from reasrm_training.config.recipes import load_recipe
+from reasrm_training.data.from_world import generated_examples
+from reasrm_training.measure.evaluate import Evaluation, evaluate
+from reasrm_training.measure.sampling import by_model
 from reasrm_training.world import FAMILIES
 from reasrm_training.world.domain import domain
 

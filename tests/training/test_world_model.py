@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reasrm_training.config import Shape
-from reasrm_training.tiny import LOOK_BACK, TAGS, make_model, make_tokenizer
+from reasrm_training.config.recipe import Shape
+from reasrm_training.model.from_scratch import LOOK_BACK, TAGS, make_model, make_tokenizer
 from reasrm_training.world import generate
 
 SHAPE = Shape(

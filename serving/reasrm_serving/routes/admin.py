@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from reasrm.types import Frozen
-from reasrm_serving.admission import require_admin
-from reasrm_serving.openapi import ERRORS, asks
-from reasrm_serving.problems import Problem
-from reasrm_serving.routes.reading import read
-from reasrm_serving.services import services_of
+from reasrm_serving.auth.gate import require_admin
+from reasrm_serving.errors import Problem
+from reasrm_serving.http.openapi import ERRORS, asks
+from reasrm_serving.http.requests import read
+from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["operating"])
 

@@ -12,12 +12,12 @@ from fastapi.responses import StreamingResponse
 
 from reasrm.errors import EngineError, InputError
 from reasrm.types import Judgment, NoVerdict, Options, Pair
-from reasrm_serving.openapi import BATCHED, asks
-from reasrm_serving.problems import Problem
-from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import deadline_of, read
-from reasrm_serving.services import Services, services_of
-from reasrm_serving.wire import BATCH_EXAMPLES, BatchRequest
+from reasrm_serving.errors import Problem
+from reasrm_serving.http.openapi import BATCHED, asks
+from reasrm_serving.http.requests import deadline_of, read
+from reasrm_serving.http.schemas import BATCH_EXAMPLES, BatchRequest
+from reasrm_serving.judgment_json import Reply
+from reasrm_serving.wiring import Services, services_of
 
 log = logging.getLogger("reasrm.serving")
 router = APIRouter(tags=["judging"])

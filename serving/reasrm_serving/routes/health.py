@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from reasrm import __version__
-from reasrm_serving.services import services_of
+from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["operating"])
 

@@ -7,12 +7,12 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from reasrm_serving.openapi import JUDGED, asks
-from reasrm_serving.problems import Problem, failure_of
-from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import read_work, unless_gone
-from reasrm_serving.services import services_of
-from reasrm_serving.wire import JUDGE_EXAMPLES, JudgeRequest
+from reasrm_serving.errors import Problem, failure_of
+from reasrm_serving.http.openapi import JUDGED, asks
+from reasrm_serving.http.requests import read_work, unless_gone
+from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
+from reasrm_serving.judgment_json import Reply
+from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["judging"])
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from reasrm_serving.problems import Problem
-from reasrm_serving.services import services_of
+from reasrm_serving.errors import Problem
+from reasrm_serving.wiring import services_of
 
 STATIC = Path(__file__).parent.parent / "static"
 TYPES = {

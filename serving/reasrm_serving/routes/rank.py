@@ -9,10 +9,10 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from reasrm.types import Comparison, Ranking, Reading
-from reasrm_serving.openapi import RANKED, asks
-from reasrm_serving.ranker import RankRequest
-from reasrm_serving.routes.reading import deadline_of, read, unless_gone
-from reasrm_serving.services import services_of
+from reasrm_serving.http.openapi import RANKED, asks
+from reasrm_serving.http.requests import deadline_of, read, unless_gone
+from reasrm_serving.judging.ranking import RankRequest
+from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["judging"])
 

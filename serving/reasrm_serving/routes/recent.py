@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from reasrm_serving.admission import admitted
-from reasrm_serving.problems import Problem
-from reasrm_serving.recent import Wanted
-from reasrm_serving.services import services_of
+from reasrm_serving.auth.context import admitted
+from reasrm_serving.errors import Problem
+from reasrm_serving.observe.history import Wanted
+from reasrm_serving.wiring import services_of
 
 MOST = 1000  # lines in one answer
 

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from reasrm.types import Options, Order, Pair
-from reasrm_serving.openapi import STREAMED, asks
-from reasrm_serving.problems import failure_of, problem_of
-from reasrm_serving.reply import Reply
-from reasrm_serving.routes.reading import read_work
-from reasrm_serving.services import Services, services_of
-from reasrm_serving.wire import JUDGE_EXAMPLES, JudgeRequest
+from reasrm_serving.errors import failure_of, problem_of
+from reasrm_serving.http.openapi import STREAMED, asks
+from reasrm_serving.http.requests import read_work
+from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
+from reasrm_serving.judgment_json import Reply
+from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"])
 QUIET = b": judging\n\n"

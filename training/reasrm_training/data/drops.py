@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from reasrm.prompts import Pack
 from reasrm.quality.near import Near
 from reasrm.types import Message
-from reasrm_training.config import Data, DropRule
+from reasrm_training.config.recipe import Data, DropRule
 from reasrm_training.data.examples import Example, folded, text_of
 from reasrm_training.data.sources import read_questions
 

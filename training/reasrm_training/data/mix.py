@@ -23,11 +23,11 @@ from pydantic import Field, ValidationError
 from reasrm.errors import RecipeError
 from reasrm.prompts import load_pack
 from reasrm.types import Frozen
-from reasrm_training.config import Recipe, Source
+from reasrm_training.config.recipe import Recipe, Source
 from reasrm_training.data.drops import Drops, TokenCounter
 from reasrm_training.data.examples import PARTS, Example, Part, folded, text_of, write_examples, write_whole
+from reasrm_training.data.from_world import generated_examples
 from reasrm_training.data.sources import Progress, read_source
-from reasrm_training.generated import generated_examples
 
 
 class SourceReport(Frozen):
@@ -251,7 +251,7 @@ def _balanced(parts: dict[Part, list[Example]]) -> dict[Part, list[Example]]:
 
 def tokenizer_of(recipe: Recipe) -> TokenCounter:
     """Count tokens with the recipe's own tokenizer. Raises RecipeError where it has no chat template or cannot be had."""
-    from reasrm_training import policy
+    from reasrm_training.model import loading
 
-    tokenizer = policy.load_tokenizer(recipe)
-    return lambda messages: len(policy.prompt_ids(tokenizer, messages))
+    tokenizer = loading.load_tokenizer(recipe)
+    return lambda messages: len(loading.prompt_ids(tokenizer, messages))

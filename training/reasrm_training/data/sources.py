@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reasrm.datasets import DataSet, Entry, read_examples
 from reasrm.errors import InputError, RecipeError, SchemaError
-from reasrm_training.config import Source
+from reasrm_training.config.recipe import Source
 from reasrm_training.data.examples import Example, text_of
 
 #: Told what is being done, how many of it are done, and of how many, where that is known.

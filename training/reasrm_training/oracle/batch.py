@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from reasrm.engine import EngineInfo, completion_of, overlaid
 from reasrm.errors import EngineError, InputError
 from reasrm.types import Ask
+from reasrm_training.config.endpoints import Endpoint
 from reasrm_training.data.examples import Example, write_whole
-from reasrm_training.endpoints import Endpoint
 from reasrm_training.oracle.budget import Budget
 from reasrm_training.oracle.examiner import Examiner, Pass, Request
 from reasrm_training.oracle.journal import Journal

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from reasrm.types import Ask
-from reasrm_training.endpoints import Oracle
+from reasrm_training.config.endpoints import Oracle
 from reasrm_training.oracle.examiner import Pass
 from reasrm_training.oracle.journal import Journal, Spend, price, tokens_in
 

@@ -22,11 +22,11 @@ from pydantic import Field
 from reasrm.errors import EngineBusy, EngineUnreachable, RecipeError, Refused
 from reasrm.prompts import load_pack
 from reasrm.types import Completer, Frozen
-from reasrm_training.config import Recipe
+from reasrm_training.config.endpoints import Endpoint, Oracle
+from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.examples import Example, read_examples, write_whole
-from reasrm_training.endpoints import Endpoint, Oracle
-from reasrm_training.generated import generated_chains
-from reasrm_training.oracle.asking import Asking, Tally, Watch, pause
+from reasrm_training.data.from_world import generated_chains
+from reasrm_training.oracle.client import Asking, Tally, Watch, pause
 from reasrm_training.oracle.examiner import CORRECTION, Chain, Examiner, Pass
 from reasrm_training.oracle.journal import Journal, Spend
 

@@ -15,10 +15,10 @@ from typing import Literal
 from reasrm.parsing import ReplyKind, parse
 from reasrm.prompts import Pack
 from reasrm.types import Ask, Frozen, Message, Order, Side
+from reasrm_training.config.endpoints import Oracle
 from reasrm_training.data.examples import Example
-from reasrm_training.endpoints import Oracle
-from reasrm_training.oracle.told import speaks_of_being_told
-from reasrm_training.rewards import Rollout, verdict, well_formed
+from reasrm_training.oracle.leaks import speaks_of_being_told
+from reasrm_training.rl.rewards import Rollout, verdict, well_formed
 
 Pass = Literal["first", "second"]
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from reasrm.errors import Refused
 from reasrm.parsing import mended
 from reasrm.types import Ask, Completion, Frozen
-from reasrm_training.endpoints import Endpoint, Oracle
+from reasrm_training.config.endpoints import Endpoint, Oracle
 from reasrm_training.oracle.examiner import Pass, Reply, Request
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasrm.report.drawing import AMBER, BLUE, GREEN, INK, RED, axes_of, svg
-from reasrm_training.config import Recipe
-from reasrm_training.evaluate import Evaluation, Figure
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.measure.evaluate import Evaluation, Figure
 
 REACH = 0.04  # share of the steps, on either side, that the thick line averages over
 MOST_SUBSETS = 30

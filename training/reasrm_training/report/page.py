@@ -9,9 +9,9 @@ from typing import Any
 
 from reasrm.report.drawing import as_text, render
 from reasrm_training.data.examples import write_whole
-from reasrm_training.evaluate import MEASURED_BY, Evaluation, Figure, cells, figure
+from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, Figure, cells, figure
 from reasrm_training.report.curves import by_subset, drawn
-from reasrm_training.report.reading import Left, recipe_text
+from reasrm_training.report.history import Left, recipe_text
 
 REPORT = "report.html"
 NAMES = {"model": "as it came", "distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}

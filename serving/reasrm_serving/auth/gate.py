@@ -1,0 +1,264 @@
+"""Who may ask, how often, how much at once, and until when.
+
+A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their token; without one everybody is let in.
+
+    [[key]]
+    name = "team-a"
+    sha256 = "..."            # of the token: `reasrm keys new team-a` prints both
+    rate = "600/minute"       # requests, as the `limits` library writes it; across gateways that share a Redis
+    concurrency = 64          # requests at once, in each gateway
+    priority = 1              # whose judgments go first, -10 to 10
+    admin = false             # may move weights
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import math
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from limits.errors import StorageError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reasrm.errors import InputError
+from reasrm.types import Frozen
+from reasrm_serving.auth.context import Admitted, admitted
+from reasrm_serving.errors import Problem
+
+#: What needs no key: the page, its files, and what load balancers and Prometheus ask.
+OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico")
+#: A Redis that does not answer by then counts as away.
+_QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+OPEN_FOLDERS = ("/static/",)
+
+
+def _rate(value: str) -> str:
+    try:
+        parse(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is no rate: write it as "600/minute"') from None
+    return value
+
+
+class Key(Frozen):
+    """One caller. `sha256` is the hex hash of the token, `rate` a limit such as "600/minute"."""
+
+    name: str = Field(min_length=1, max_length=100)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rate: Annotated[str, AfterValidator(_rate)] | None = None
+    concurrency: int | None = Field(default=None, ge=1)
+    priority: int = Field(default=0, ge=-10, le=10)
+    admin: bool = False
+
+
+_KEYS = TypeAdapter(tuple[Key, ...])
+
+
+def hashed(token: str) -> str:
+    """How a token is kept: tokens are long and random, so that a plain hash hides them."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _token(authorization: str | None) -> str:
+    """A bearer's token, or the password of an address such as http://team-a:TOKEN@gateway, which HTTP clients send as Basic.
+
+    Loops whose client takes nothing but an address have no other way. Empty where there is none.
+    """
+    scheme, _, said = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return said.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(said, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def load_keys(path: Path) -> tuple[Key, ...]:
+    """The keys in a file. Raises `InputError` in one line that names the file and what is wrong in it."""
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8")).get("key", [])
+        keys = _KEYS.validate_python(rows)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--keys: cannot read {path}: {error}", field="keys") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(("key", *map(str, first["loc"])))
+        raise InputError(f"--keys: {path}: {where}: {first['msg'].removeprefix('Value error, ')}", field="keys") from None
+    if not keys:
+        raise InputError(f"--keys: {path} lists no [[key]]; `reasrm keys new NAME` prints one", field="keys")
+    if len({key.name for key in keys}) < len(keys):
+        raise InputError(f"--keys: {path}: two keys have the same name", field="keys")
+    return keys
+
+
+class Gate:
+    """The keys with their limits, which gateways with the same `redis_url` share; where Redis is away this process counts alone."""
+
+    def __init__(self, keys: tuple[Key, ...], redis_url: str | None) -> None:
+        self._keys = keys
+        self._rates: dict[str, RateLimitItem] = {key.name: parse(key.rate) for key in keys if key.rate}
+        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._pool = _pool(redis_url) if redis_url else None
+        self._shared = MovingWindowRateLimiter(_storage(self._pool)) if self._pool else None
+        self._under_way: Counter[str] = Counter()
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        if self._pool is not None:
+            await self._pool.aclose()
+
+    def key_of(self, authorization: str | None) -> Key:
+        """The key whose token is given. Raises `Problem` (401). Every key is compared, each in constant time."""
+        token = _token(authorization)
+        found = None
+        if token:
+            given = hashed(token)
+            for key in self._keys:
+                if hmac.compare_digest(given, key.sha256):
+                    found = key
+        if found is None:
+            why = "this gateway needs an API key: send it as `Authorization: Bearer TOKEN`" if not token else "unknown API key"
+            raise Problem(401, "unauthorized", why, headers={"www-authenticate": "Bearer"})
+        return found
+
+    async def enter(self, key: Key) -> None:
+        """Count a request in. Raises `Problem` (429) with the time to come back. `leave` must follow."""
+        if key.concurrency is not None and self._under_way[key.name] >= key.concurrency:
+            raise _too_many(f"{key.concurrency} requests of {key.name} are under way, which is its limit", 1.0)
+        rate = self._rates.get(key.name)
+        if rate is not None and (wait := await self._wait(rate, key.name)) is not None:
+            raise _too_many(f"{key.name} may ask {key.rate}", wait)
+        self._under_way[key.name] += 1
+
+    def leave(self, key: Key) -> None:
+        """Count it out again."""
+        self._under_way[key.name] -= 1
+
+    async def _wait(self, rate: RateLimitItem, name: str) -> float | None:
+        """None where the request is within the rate, else the seconds to wait."""
+        for limiter in (self._shared, self._local):
+            if limiter is not None:
+                try:
+                    if await limiter.hit(rate, "key", name):
+                        return None
+                    return max(0.0, (await limiter.get_window_stats(rate, "key", name)).reset_time - time.time())
+                except (RedisError, StorageError, OSError):
+                    continue
+        return None
+
+
+def _pool(redis_url: str) -> ConnectionPool:
+    return ConnectionPool.from_url(redis_url, **_QUICK)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _storage(pool: ConnectionPool) -> RedisStorage:
+    """The counters behind `pool`, which knows the address."""
+    return RedisStorage("async+redis://", implementation="redispy", connection_pool=cast("Any", pool))
+
+
+def _too_many(why: str, wait_s: float) -> Problem:
+    return Problem(429, "rate_limited", why, headers={"retry-after": str(max(1, math.ceil(wait_s)))})
+
+
+class Admission:
+    """ASGI middleware: the key, its limits, `x-priority` (never above the key's) and `x-deadline` (Unix time in seconds).
+
+    What cannot be finished by its deadline is stopped then, and not started after it.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate | None) -> None:
+        self.app, self.gate = app, gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request in, or say why not."""
+        path = str(scope.get("path", ""))
+        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            left = _left_s(headers.get("x-deadline"))
+            if self.gate is None:
+                admitted.set(Admitted(priority=_priority(headers, 0, 10)))
+                await self._until(left, scope, receive, send)
+                return
+            key = self.gate.key_of(headers.get("authorization"))
+            await self.gate.enter(key)
+            try:
+                admitted.set(Admitted(key.name, _priority(headers, key.priority, key.priority), key.admin))
+                await self._until(left, scope, receive, send)
+            finally:
+                self.gate.leave(key)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+
+    async def _until(self, left_s: float | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if left_s is None:
+            await self.app(scope, receive, send)
+            return
+        answering = False
+
+        async def watched(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(left_s):
+                await self.app(scope, receive, watched)
+        except TimeoutError:
+            if answering:  # a stream: its end is missing, which its reader sees
+                raise
+            raise Problem(504, "deadline", "the deadline came before the answer") from None
+
+
+def _left_s(deadline: str | None) -> float | None:
+    if deadline is None:
+        return None
+    try:
+        left = float(deadline) - time.time()
+    except ValueError:
+        left = math.nan
+    if not math.isfinite(left):
+        raise Problem(422, "invalid", f"x-deadline is a Unix time in seconds, not {deadline!r}", "x-deadline")
+    if left <= 0:
+        raise Problem(504, "deadline", "the deadline has passed: nothing was started")
+    return left
+
+
+def _priority(headers: Headers, default: int, highest: int) -> int:
+    said = headers.get("x-priority")
+    if said is None:
+        return default
+    try:
+        wanted = int(said)
+    except ValueError:
+        raise Problem(422, "invalid", f"x-priority is a whole number from -10 to 10, not {said!r}", "x-priority") from None
+    return max(-10, min(wanted, highest))
+
+
+def require_admin() -> None:
+    """Raise `Problem` (403) unless an admin key asks."""
+    if not admitted.get().admin:
+        raise Problem(403, "forbidden", "this needs an admin key: give one `admin = true` in the file of `reasrm serve --keys`")
+
+
+def gate_of(keys: Path | None, redis_url: str | None) -> Gate | None:
+    """The gate for a key file; None where there is none."""
+    return None if keys is None else Gate(load_keys(keys), redis_url)

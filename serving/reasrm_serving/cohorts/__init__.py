@@ -1,0 +1,1 @@
+"""Cohorts: the rollouts of one prompt, gathered from many requests and ranked once."""

@@ -1,0 +1,1 @@
+"""The engines behind the gateway: a pool of members, their clients, the embedded engine, sglang-router."""

@@ -1,0 +1,150 @@
+"""The engines behind a gateway, as one: what one of them fails, another is asked for.
+
+Many engines are better behind sglang-router, which knows what each has in its prefix cache (`reasrm serve --workers`); this is
+for a few without it, and for one alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from reasrm.engine import EngineInfo, HttpEngine, backoff_s
+from reasrm.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
+from reasrm.types import Ask, Completion
+from reasrm_serving.engines.member import Served
+
+RETRIES = 3
+
+
+class Engines:
+    """Completes and streams by the engine that has least under way. Use as an async context manager.
+
+    A request that an engine fails goes to another one after a pause with jitter (to the same again where there is no other), at
+    most `RETRIES` times; `on_retry` is called for each. A refusal, a timeout, and a stream that has begun are not tried again.
+    """
+
+    def __init__(self, members: Sequence[Served], on_retry: Callable[[], None] = lambda: None) -> None:
+        self.members, self._on_retry = tuple(members), on_retry
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Engines:
+        for member in self.members:
+            await self._stack.enter_async_context(member)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong, where no engine is as it should be."""
+        errors = [each.error for each in self.members]
+        return None if None in errors else "; ".join(filter(None, errors))
+
+    @property
+    def versions(self) -> frozenset[str]:
+        """The weight versions that are known to be served."""
+        return frozenset(info.weight_version for info in self._infos())
+
+    @property
+    def known(self) -> EngineInfo | None:
+        """What is served. Where engines differ, their names are joined by "+", a name that no judgment is kept under."""
+        infos = self._infos()
+        return _together(infos) if infos else None
+
+    async def now(self, deadline: float | None = None) -> EngineInfo:
+        """What is `known`; asked for until `deadline`, a time of the running loop's clock, where nothing ever was.
+
+        Raises `EngineError`, `InputError` or `TimeoutError` where that fails.
+        """
+        if (known := self.known) is not None:
+            return known
+        async with asyncio.timeout_at(deadline):
+            return await self.refresh()
+
+    async def refresh(self) -> EngineInfo:
+        """Ask all that may be asked. Raises `EngineError` or `InputError` where none answers."""
+        asked = [each for each in self.members if not each.open] or self.members
+        answers = await asyncio.gather(*(each.refresh() for each in asked), return_exceptions=True)
+        errors = [each for each in answers if isinstance(each, BaseException)]
+        if len(errors) == len(answers):
+            raise errors[0]
+        return _together(self._infos())
+
+    async def complete(self, ask: Ask) -> Completion:
+        """One completion of `ask`. Raises `EngineError` or `TooLong`."""
+        tried: list[Served] = []
+        while True:
+            member = self._next(tried)
+            try:
+                with member.asked():
+                    return await member.engine.complete(ask)
+            except EngineError as error:
+                await self._before_another(tried, member, error)
+
+    async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
+        """The reply's text in pieces, then the whole completion. Raises as `complete`."""
+        tried: list[Served] = []
+        begun = False
+        while True:
+            member = self._next(tried)
+            try:
+                with member.asked():
+                    async for piece in member.engine.stream(ask):
+                        begun = True
+                        yield piece
+                    return
+            except EngineError as error:
+                if begun:
+                    raise
+                await self._before_another(tried, member, error)
+
+    async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
+        """Have every engine load the weights at `path`. Raises `EngineError` that names those which did not."""
+        engines = [(each.name, each.engine) for each in self.members if isinstance(each.engine, HttpEngine)]
+        if len(engines) < len(self.members):
+            raise InputError("the embedded judge cannot move its weights: start the gateway with --model", field="path")
+        loads = (engine.load_weights(path, weight_version) for _, engine in engines)
+        done = await asyncio.gather(*loads, return_exceptions=True)
+        failed = [f"{name}: {each}" for (name, _), each in zip(engines, done, strict=True) if isinstance(each, BaseException)]
+        if failed:
+            raise EngineError(f"{len(failed)} of {len(engines)} engines did not load {path} ({'; '.join(failed)})")
+        return await self.refresh()
+
+    def _infos(self) -> list[EngineInfo]:
+        """Of those that may be asked; of all, where none may."""
+        closed = [each.known for each in self.members if each.known and not each.open]
+        return closed or [each.known for each in self.members if each.known]
+
+    def _next(self, tried: Sequence[Served]) -> Served:
+        """The engine to ask: one that was tried least often, that is not busy, with least under way."""
+        closed = [each for each in self.members if not each.open]
+        if not closed:
+            raise EngineUnreachable(f"no engine may be asked until one answers again: {self.error}")
+        now = time.monotonic()
+        return min(closed, key=lambda each: (tried.count(each), each.busy_until > now, each.under_way, random.random()))
+
+    async def _before_another(self, tried: list[Served], member: Served, error: EngineError) -> None:
+        """Wait before the next try; raises `error` where there is none."""
+        if isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
+            raise error
+        await asyncio.sleep(backoff_s(len(tried)))
+        tried.append(member)
+        self._on_retry()
+
+
+def _together(infos: Sequence[EngineInfo]) -> EngineInfo:
+    """What several engines serve, in one."""
+    first = infos[0]
+    if all(info == first for info in infos):
+        return first
+    return EngineInfo(
+        model="+".join(sorted({info.model for info in infos})),
+        weight_version="+".join(sorted({info.weight_version for info in infos})),
+        max_context=min((info.max_context for info in infos if info.max_context), default=0),
+        sglang=all(info.sglang for info in infos),
+    )

@@ -1,0 +1,86 @@
+"""Errors on the wire: one shape, `{"error": {"type", "message", "field"}}`, for everything that goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from reasrm.errors import EngineBusy, EngineError, EngineTimeout, InputError, TooLong
+from reasrm_serving.judgment_json import Reply
+
+log = logging.getLogger("reasrm.serving")
+
+
+@dataclasses.dataclass(eq=False)
+class Problem(Exception):
+    """A refusal with its HTTP status; `type` is for programs, `message` for people, `field` names the culprit."""
+
+    status: int
+    type: str
+    message: str
+    field: str | None = None
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+    def body(self) -> bytes:
+        """The JSON of it."""
+        return orjson.dumps({"error": {"type": self.type, "message": self.message, "field": self.field, **self.more}})
+
+    def response(self) -> Response:
+        """The HTTP response."""
+        return Response(self.body(), self.status, dict(self.headers), "application/json")
+
+
+def problem_of(error: BaseException) -> Problem:
+    """How `error` is told to a caller."""
+    match error:
+        case Problem():
+            return error
+        case TooLong():
+            return Problem(422, "too_long", str(error), error.field, {"count": error.count, "limit": error.limit})
+        case InputError():
+            return Problem(422, "invalid", str(error), error.field)
+        case EngineBusy():
+            after = str(max(1, round(error.retry_after_s or 1.0)))
+            return Problem(429, "busy", str(error), headers={"retry-after": after})
+        case EngineTimeout() | TimeoutError():
+            return Problem(504, "deadline", str(error) or "there was no judgment in time")
+        case EngineError():
+            return Problem(503, "engine_failed", str(error), headers={"retry-after": "2"})
+        case _:
+            log.error("a request failed", exc_info=error)
+            return Problem(500, "internal", "the gateway failed; its log says why")
+
+
+def failure_of(reply: Reply) -> Problem | None:
+    """The problem that a failed judgment is to the caller of a single one; None where it is an outcome."""
+    if not reply.transient:
+        return None
+    status = 504 if reply.label == "deadline" else 503
+    return Problem(status, reply.label, orjson.loads(reply.judgment)["outcome"]["detail"], headers={"retry-after": "2"})
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of `app` the one shape."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        return problem_of(error).response()
+
+    async def answer_http(request: Request, raised: Exception) -> Response:
+        error = cast(HTTPException, raised)
+        kind, why = {
+            404: ("not_found", f"there is nothing at {request.url.path}; /openapi.json lists what there is"),
+            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /openapi.json says how to ask"),
+        }.get(error.status_code, ("http", str(error.detail)))
+        return Problem(error.status_code, kind, why, headers=error.headers or {}).response()
+
+    for kind in (Problem, InputError, EngineError, TimeoutError):
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer)

@@ -1,0 +1,1 @@
+"""What travels over HTTP: requests, schemas, the API's description."""

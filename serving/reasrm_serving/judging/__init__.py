@@ -1,0 +1,1 @@
+"""One judgment: cache, single flight, lease, queue, and the judge over the engines; ranking on top of it."""

@@ -1,0 +1,76 @@
+"""What a gateway counts, for Prometheus. The names here are what dashboards and alerts use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+from reasrm.types import Judgment
+from reasrm_serving.judgment_json import Reply
+
+disable_created_metrics()  # they double the page and nobody draws them
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+
+
+class Metrics:
+    """The counters of one gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        ProcessCollector(registry=own)
+        self.requests = Counter("reasrm_requests", "Requests answered", ["route", "status"], registry=own)
+        self.judgments = Counter(
+            "reasrm_judgments", "Judgments given, by winner or by the reason why there is none", ["outcome", "cached"], registry=own
+        )
+        self.seconds = Histogram("reasrm_judgment_seconds", "From request to judgment", ["cached"], buckets=_SECONDS, registry=own)
+        self.probability = Histogram("reasrm_probability_a", "P(A) of new verdicts", buckets=_TENTHS, registry=own)
+        self.consistent = Counter("reasrm_order_consistency", "New judgments in both orders", ["consistent"], registry=own)
+        self.tokens = Counter("reasrm_engine_tokens", "Tokens that went through the engine", ["kind"], registry=own)
+        self.cache = Counter("reasrm_cache", "Where judgments were looked for and found", ["result"], registry=own)
+        self.cache_errors = Counter("reasrm_cache_errors", "Redis commands that failed", registry=own)
+        self.cohorts = Counter("reasrm_cohorts", "Cohorts ranked: full, partial (at the deadline) or lone", ["end"], registry=own)
+        self.rewards = Counter(
+            "reasrm_rewards", "Rewards given to RL frameworks: judged, or the reason why not", ["contract", "outcome"], registry=own
+        )
+        self.engine_failures = Counter("reasrm_engine_failures", "Requests that an engine failed", ["engine"], registry=own)
+        self.engine_retries = Counter("reasrm_engine_retries", "Requests that were made to an engine once more", registry=own)
+        self._circuits = Gauge(
+            "reasrm_engine_circuit_open", "Whether an engine gets no requests until it answers again", ["engine"], registry=own
+        )
+        self.coalesced = Counter("reasrm_coalesced", "Requests that joined equal work in flight", ["where"], registry=own)
+
+    def cohort_ended(self, end: str) -> None:
+        """Count a cohort."""
+        self.cohorts.labels(end).inc()
+
+    def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for."""
+        Gauge(name, help_, registry=self.registry).set_function(value)
+
+    def circuit(self, engine: str, is_open: Callable[[], bool]) -> None:
+        """Show the circuit of `engine`."""
+        self._circuits.labels(engine).set_function(is_open)
+
+    def gave(self, reply: Reply, seconds: float, *, cached: bool) -> None:
+        """Count a judgment given to a caller."""
+        judgments, times = self._given(reply.label, "true" if cached else "false")
+        judgments.inc()
+        times.observe(seconds)
+
+    @cache  # noqa: B019 - a handful of labels, and metrics live as long as the process
+    def _given(self, label: str, cached: str) -> tuple[Counter, Histogram]:
+        return self.judgments.labels(label, cached), self.seconds.labels(cached)
+
+    def made(self, judgment: Judgment) -> None:
+        """Count what a new judgment took and whether its orders agree."""
+        usage = judgment.usage
+        self.tokens.labels("prompt").inc(usage.prompt_tokens)
+        self.tokens.labels("completion").inc(usage.completion_tokens)
+        self.tokens.labels("prefix_cached").inc(usage.cached_tokens)
+        if judgment.probability_a is not None:
+            self.probability.observe(judgment.probability_a)
+        if judgment.order_consistent is not None:
+            self.consistent.labels("true" if judgment.order_consistent else "false").inc()

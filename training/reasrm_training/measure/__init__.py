@@ -1,0 +1,1 @@
+"""Measuring a judge: evaluation, probes, and the sampling under them."""

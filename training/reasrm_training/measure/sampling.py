@@ -1,0 +1,139 @@
+"""Replies of a judge to many prompts: by transformers' own generate, or by an SGLang server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reasrm.types import Message
+from reasrm_training.model import loading
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+    from reasrm_training.rl.sglang_server import SglangServer
+
+#: Told while it works: replies so far, replies in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the judge wrote; `truncated` where it hit the token limit."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+#: Prompts, temperature, seed -> one reply to each prompt.
+Generate = Callable[[Sequence[tuple[Message, ...]], float, int], list[Reply]]
+
+
+def by_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int,
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> Generate:
+    """Replies by transformers' own generate, in batches of prompts of like length, half as many where a GPU has no memory left."""
+    import torch
+    from transformers import GenerationConfig
+
+    ends = end_tokens(tokenizer, model.generation_config)
+    fitting = batch
+
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        nonlocal fitting
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
+        config = GenerationConfig(**sampling, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+        ids = [loading.prompt_ids(tokenizer, prompt) for prompt in prompts]
+        longest_first = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
+        replies: dict[int, Reply] = {}
+        model.eval()
+        while (start := len(replies)) < len(ids):
+            chosen = longest_first[start : start + fitting]
+            try:
+                rows = _generated(model, tokenizer, [ids[i] for i in chosen], config, seed * 1_000_003 + start)
+            except torch.cuda.OutOfMemoryError:
+                if len(chosen) == 1:
+                    raise
+                fitting = len(chosen) // 2
+                continue
+            replies |= {i: _reply(tokenizer, row, ends, max_tokens) for i, row in zip(chosen, rows, strict=True)}
+            if progress:
+                progress(len(replies), len(ids))
+        return [replies[i] for i in range(len(ids))]
+
+    return generate
+
+
+def _generated(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], config: GenerationConfig, seed: int) -> list[list[int]]:
+    """What `model` writes after each of `ids`, by `config` alone, padded to one length."""
+    import torch
+
+    padded = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(model.device)
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # What a config leaves open `generate` takes from the model's own, penalties for repetition and all; so that one is put aside.
+    own, core.generation_config = core.generation_config, config
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(seed)  # a batch's replies depend on nothing before it, nor the other way
+            return model.generate(**padded)[:, padded["input_ids"].shape[1] :].tolist()
+    finally:
+        core.generation_config = own
+
+
+def by_trainer(trainer: Trainer, *, max_tokens: int) -> Generate:
+    """Replies by the model that `trainer` trains, as it is at that moment, in the process that calls."""
+
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        model: Any = trainer.accelerator.unwrap_model(trainer.model)
+        tokenizer: Any = trainer.processing_class
+        training = model.training
+        try:
+            return by_model(model, tokenizer, max_tokens=max_tokens)(prompts, temperature, seed)
+        finally:
+            model.train(training)  # by this TRL tells a step's numbers from those of an evaluation
+
+    return generate
+
+
+def by_sglang(
+    server: SglangServer,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    version: str,
+    max_tokens: int,
+    ends: Collection[int] = (),
+    progress: Progress | None = None,
+) -> Generate:
+    """Replies by an SGLang server whose weights are called `version`; a reply ends with any of `ends` (none: the tokenizer's)."""
+    stops: Any = list(ends) or [tokenizer.eos_token_id]
+
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+        ids = [loading.prompt_ids(tokenizer, prompt) for prompt in prompts]
+        params: Mapping[str, Any] = {"temperature": temperature, "max_new_tokens": max_tokens, "stop_token_ids": stops}
+        seeds = [(seed * 1_000_003 + index) % 2**31 for index in range(len(ids))]
+        drawn = server.sample(ids, params, seeds, version)
+        if progress:
+            progress(len(drawn), len(ids))
+        return [_reply(tokenizer, sample.ids, stops, max_tokens) for sample in drawn]
+
+    return generate
+
+
+def end_tokens(tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> list[int]:
+    """The tokens that end a reply: the tokenizer's, and those of a model's `config` (a chat model may have several)."""
+    own = config.eos_token_id
+    return sorted({*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None})  # type: ignore[type-var]
+
+
+def _reply(tokenizer: PreTrainedTokenizerBase, row: Sequence[int], ends: Collection[int], max_tokens: int) -> Reply:
+    """`row` up to its first end token."""
+    end = next((index for index, token in enumerate(row) if token in ends), None)
+    kept = list(row if end is None else row[: end + 1])
+    return Reply(str(tokenizer.decode(kept, skip_special_tokens=True)), len(kept), end is None and len(kept) >= max_tokens)

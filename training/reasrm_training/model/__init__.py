@@ -1,0 +1,1 @@
+"""Models: loading, making one from nothing, choosing devices."""

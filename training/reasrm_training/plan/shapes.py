@@ -1,0 +1,166 @@
+"""Models and GPUs by their numbers, so that a plan needs no download and no GPU.
+
+Shapes are those of the models' config.json on the hub; GPU figures are the makers' data sheets (dense bf16, no sparsity).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reasrm.errors import RecipeError
+from reasrm_training.config.recipe import Lora, Model, Shape
+
+
+class Decoder(Shape):
+    """A shape with what a family adds to it: Qwen3's norms of queries and keys, Llama's bias after attention."""
+
+    qk_norm: bool = False
+    output_bias: bool = False
+
+
+_QWEN25 = {"num_key_value_heads": 8, "vocab_size": 152_064, "attention_bias": True, "max_position_embeddings": 32_768}
+_QWEN25_7B = _QWEN25 | {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "intermediate_size": 18_944}
+_QWEN25_14B = _QWEN25 | {"hidden_size": 5120, "num_hidden_layers": 48, "num_attention_heads": 40, "intermediate_size": 13_824}
+_QWEN25_32B = _QWEN25 | {"hidden_size": 5120, "num_hidden_layers": 64, "num_attention_heads": 40, "intermediate_size": 27_648}
+_QWEN3_8B = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 12_288,
+    "vocab_size": 151_936,
+    "head_dim": 128,
+    "qk_norm": True,
+    "max_position_embeddings": 40_960,
+}
+
+SHAPES: Mapping[str, Decoder] = {
+    name: Decoder.model_validate(numbers)
+    for name, numbers in {
+        "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B | {"num_key_value_heads": 4},
+        "Qwen/Qwen2.5-14B-Instruct": _QWEN25_14B,
+        "Qwen/Qwen2.5-32B-Instruct": _QWEN25_32B,
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _QWEN25_7B | {"num_key_value_heads": 4},
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": _QWEN25_14B,
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B": _QWEN25_32B,
+        "Qwen/Qwen3-8B": _QWEN3_8B,
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """Memory in bytes, bf16 operations a second, memory traffic in bytes a second."""
+
+    memory: float
+    flops: float
+    bandwidth: float
+
+
+GPUS: Mapping[str, Gpu] = {
+    "A100-40GB": Gpu(40e9, 312e12, 1.56e12),
+    "A100": Gpu(80e9, 312e12, 2.04e12),
+    "L40S": Gpu(48e9, 362e12, 0.86e12),
+    "H100": Gpu(80e9, 989e12, 3.35e12),
+    "H200": Gpu(141e9, 989e12, 4.8e12),
+    "B200": Gpu(180e9, 2250e12, 8.0e12),
+}
+
+
+def gpu_named(name: str) -> Gpu:
+    """Raises RecipeError, which lists the names."""
+    if name not in GPUS:
+        raise RecipeError(f"cluster.gpu: no figures for {name!r}; there are {', '.join(GPUS)}")
+    return GPUS[name]
+
+
+def shape_of(model: Model) -> Decoder:
+    """The shape of a recipe's model: from scratch, in the table, in its folder, or on the hub. Raises RecipeError."""
+    if model.scratch:
+        return Decoder(**model.scratch.model_dump(), output_bias=model.scratch.attention_bias)
+    if model.path in SHAPES:
+        return SHAPES[str(model.path)]
+    config = Path(str(model.path)) / "config.json"
+    try:
+        return shape_in(json.loads(config.read_text(encoding="utf-8")) if config.is_file() else _published(model))
+    except (ValueError, ValidationError) as error:
+        raise RecipeError(f"{config}: not the config of a decoder: {str(error).splitlines()[0]}") from None
+
+
+def _published(model: Model) -> dict[str, Any]:
+    """The config of a model on the hub, or of one that was fetched from there before."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(model.path), revision=model.revision).get_text_config().to_dict()
+    except (OSError, ValueError):
+        known = ", ".join(SHAPES)
+        raise RecipeError(f"model.path: the shape of {model.path} is not known; give its folder, or one of {known}") from None
+
+
+def shape_in(config: Mapping[str, Any]) -> Decoder:
+    """The shape that a `config.json` says. Raises ValueError, of which pydantic's is one."""
+    if experts := next((name for name in ("num_experts", "num_local_experts", "n_routed_experts") if config.get(name)), None):
+        raise ValueError(f"{experts} = {config[experts]}: a mixture of experts cannot be planned")
+    known = {name: config[name] for name in Shape.model_fields if config.get(name) is not None}
+    family = str(config.get("model_type", ""))
+    # Qwen2 has biases and Qwen3 norms that their configs do not speak of.
+    adds = {"qk_norm": family == "qwen3", "output_bias": family == "llama" and bool(config.get("attention_bias"))}
+    return Decoder.model_validate({"attention_bias": family == "qwen2"} | known | adds)
+
+
+def head_dim(shape: Decoder) -> int:
+    """Numbers of one attention head."""
+    return shape.head_dim or shape.hidden_size // shape.num_attention_heads
+
+
+def kv_width(shape: Decoder) -> int:
+    """Numbers of a token's key in one layer; its value has as many."""
+    return (shape.num_key_value_heads or shape.num_attention_heads) * head_dim(shape)
+
+
+def linears(shape: Decoder) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of the linear layers of one block."""
+    hidden, queries, keys = shape.hidden_size, shape.num_attention_heads * head_dim(shape), kv_width(shape)
+    wide = shape.intermediate_size
+    return {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+        "gate_proj": (hidden, wide),
+        "up_proj": (hidden, wide),
+        "down_proj": (wide, hidden),
+    }
+
+
+def block_parameters(shape: Decoder) -> int:
+    """Parameters of one block: linear layers, their biases, norms."""
+    queries, keys = shape.num_attention_heads * head_dim(shape), kv_width(shape)
+    weights = sum(inputs * outputs for inputs, outputs in linears(shape).values())
+    biases = (queries + 2 * keys if shape.attention_bias else 0) + (shape.hidden_size if shape.output_bias else 0)
+    norms = 2 * shape.hidden_size + (2 * head_dim(shape) if shape.qk_norm else 0)
+    return weights + biases + norms
+
+
+def embedding_parameters(shape: Decoder) -> int:
+    """Parameters of the embedding and, where it is its own, the output head."""
+    return shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
+
+
+def parameters(shape: Decoder) -> int:
+    """All parameters of the model."""
+    return shape.num_hidden_layers * block_parameters(shape) + embedding_parameters(shape) + shape.hidden_size
+
+
+def adapter_parameters(shape: Decoder, lora: Lora) -> int:
+    """Parameters of the adapters: rank x (inputs + outputs) for each layer that has one."""
+    return shape.num_hidden_layers * sum(
+        lora.rank * (inputs + outputs) for name, (inputs, outputs) in linears(shape).items() if name in lora.targets
+    )

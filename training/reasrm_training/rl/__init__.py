@@ -1,0 +1,1 @@
+"""Stage two: reinforcement learning with verifiable rewards."""

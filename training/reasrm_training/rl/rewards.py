@@ -1,0 +1,128 @@
+"""Verifiable rewards: what one sampled reply of the judge is worth, given the gold side. Pure, and without torch.
+
+Each reward is a small function of a `Rollout`; a recipe composes them by name and weight (`rlvr.reward`). None means that a
+reward does not apply to a rollout; it then leaves that rollout's sum, and is never taken for a zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reasrm.types import Order, Side, other
+from reasrm_training.config.recipe import RewardName
+
+VERDICT_WINDOW = 80  # characters at a reply's end in which RM-R1's rule looks for the answer
+PRICE_STARTS_AT = 0.5  # share of the token limit below which length costs nothing
+
+# Each is matched in time that is linear in the reply, where no tag opens twice.
+_PARTS = {
+    "rubric": re.compile(
+        r"\s*<type>\s*(?:Chat\s*</type>\s*<rubric>.+</rubric>|Reasoning\s*</type>\s*<solution>.+</solution>)"
+        r"\s*<eval>.+</eval>\s*<answer>\s*\[\[[AB]\]\]\s*</answer>\s*",
+        re.DOTALL | re.IGNORECASE,
+    ),
+    "free": re.compile(r"\s*+(?>\S.*?</think>).*<answer>\s*\[\[[AB]\]\]\s*</answer>\s*", re.DOTALL | re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled reply. `gold` is the right side as the prompt shows the pair; `twin` a reply to the same pair in the other order.
+
+    `tokens` counts the reply with its end token, `limit` is the most it could have been; `strength` in (0, 1] says how
+    strongly the label prefers its side, None where the data does not say.
+    """
+
+    reply: str
+    gold: Side
+    kind: Literal["rubric", "free"] = "rubric"
+    tokens: int = 0
+    limit: int = 0
+    strength: float | None = None
+    twin: str | None = None
+
+
+def verdict(rollout: Rollout) -> float:
+    """RM-R1's rule (arXiv 2505.02387): +1 if the gold side's answer ends the reply and the other's does not, else -1."""
+    return 1.0 if _right(rollout.reply, rollout.gold) else -1.0
+
+
+def format_(rollout: Rollout) -> float:
+    """+1 if the reply is made of exactly the parts that its kind asks for, in their order, else -1."""
+    return 1.0 if well_formed(rollout.reply, rollout.kind) else -1.0
+
+
+def consistency(rollout: Rollout) -> float | None:
+    """+1 only if this reply and its twin in the other order are both right, else -1 (J1, arXiv 2505.10320); None without a twin."""
+    if rollout.twin is None:
+        return None
+    right = _right(rollout.reply, rollout.gold) and _right(rollout.twin, other(rollout.gold))
+    return 1.0 if right else -1.0
+
+
+def margin(rollout: Rollout) -> float | None:
+    """The verdict's reward times the label's strength, so that a clear preference weighs more than a slight one.
+
+    It says nothing where rewards are scaled by their group's deviation (`scale_rewards = "group"`): use "batch" or "none".
+    The idea is the margin loss of arXiv 2307.09288, section 3.2.2. None where the strength is unknown.
+    """
+    return None if rollout.strength is None else verdict(rollout) * rollout.strength
+
+
+def length(rollout: Rollout) -> float:
+    """From 0 up to half of the token limit linearly down to -1 at the limit (soft overlong punishment, arXiv 2503.14476)."""
+    if rollout.limit <= 0:
+        return 0.0
+    share = min(1.0, rollout.tokens / rollout.limit)
+    return -max(0.0, share - PRICE_STARTS_AT) / (1.0 - PRICE_STARTS_AT)
+
+
+#: The rewards by their names in a recipe.
+REWARDS: Mapping[RewardName, Callable[[Rollout], float | None]] = {
+    "verdict": verdict,
+    "format": format_,
+    "consistency": consistency,
+    "margin": margin,
+    "length": length,
+}
+
+
+def total(parts: Mapping[RewardName, float | None], weights: Mapping[RewardName, float]) -> float | None:
+    """The weighted sum of the parts that apply; None if none does."""
+    terms = [weights[name] * value for name, value in parts.items() if value is not None]
+    return sum(terms) if terms else None
+
+
+def score(rollout: Rollout, weights: Mapping[RewardName, float]) -> dict[RewardName, float | None]:
+    """The value of each reward that `weights` names, before weighting."""
+    return {name: REWARDS[name](rollout) for name in weights}
+
+
+def well_formed(reply: str, kind: Literal["rubric", "free"]) -> bool:
+    """Whether the whole reply is of the form that prompts of this kind ask for: its parts in order, once each, and nothing else."""
+    once, shown = ("type", "rubric", "solution", "eval", "answer") if kind == "rubric" else ("answer",), reply.lower()
+    return all(shown.count(f"<{tag}>") <= 1 for tag in once) and bool(_PARTS[kind].fullmatch(reply))
+
+
+def twins(keys: Sequence[tuple[str, Order]]) -> list[int | None]:
+    """For each rollout the index of its twin: the k-th rollout of a pair in one order and the k-th in the other.
+
+    `keys` are (pair id, order) in the batch's order. A rollout whose counterpart is not in the batch has none.
+    """
+    seen: Counter[tuple[str, Order]] = Counter()
+    places: dict[tuple[str, Order, int], int] = {}
+    ranks: list[int] = []
+    for index, (pair, order) in enumerate(keys):
+        ranks.append(seen[pair, order])
+        places[pair, order, ranks[-1]] = index
+        seen[pair, order] += 1
+    return [places.get((pair, "ba" if order == "ab" else "ab", rank)) for (pair, order), rank in zip(keys, ranks, strict=True)]
+
+
+def _right(reply: str, gold: Side) -> bool:
+    end = reply[-VERDICT_WINDOW:]
+    return f"<answer>[[{gold}]]</answer>" in end and f"<answer>[[{other(gold)}]]</answer>" not in end

@@ -1,0 +1,1 @@
+"""A training run: its stages, processes, environment and progress."""

@@ -1,0 +1,1 @@
+"""Stage one: distillation of chains by supervised fine-tuning."""
