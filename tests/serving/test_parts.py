@@ -21,6 +21,7 @@ from reasrm_serving.redis_link import RedisLink
 
 from reasrm.judging.group import MethodName, RankOptions, key_of
 from reasrm.judging.ranking import surely_meet
+from reasrm.prompts import fence_key as library_fence_key
 from reasrm.types import Judgment, Message, NoVerdict, Options, Pair, Verdict
 
 PAIR = Pair.of("q", "a", "b")
@@ -164,6 +165,22 @@ async def test_the_fence_secret_is_made_once_for_this_user_alone(tmp_path: Path)
     assert await fence_key("given", None, tmp_path) == await fence_key("given", None, tmp_path / "state")
     (file,) = (tmp_path / "state").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("secret", ["given", " from a file\n"])
+async def test_one_fence_secret_gives_one_key_in_the_library_and_in_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("REASRM_FENCE_SECRET", secret)
+    assert library_fence_key() == await fence_key(secret, None, tmp_path)
+
+
+async def test_a_stored_fence_secret_gives_one_key_in_the_library_and_in_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REASRM_FENCE_SECRET", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert library_fence_key() == await fence_key(None, None, tmp_path / "reasrm")
 
 
 def test_the_reply_may_take_half_of_a_small_context_unless_the_caller_says() -> None:

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from reasrm.prompts import fence_key
-
 
 def reasrm(*args, stdin=None, **environment):
     command = [sys.executable, "-m", "reasrm.cli", *args]
@@ -74,14 +72,3 @@ def test_a_pack_is_imported_and_shown(tmp_path):
     as_data = json.loads(reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?", "--json").stdout)
     assert as_data["messages"][-1] == {"role": "user", "content": "[Q] why? [A] 42 [B] 43"}
     assert as_data["digest"].startswith("mine@") and as_data["prefill"] == ""
-
-
-def test_the_fence_secret_is_made_once_and_only_its_owner_reads_it(tmp_path, monkeypatch):
-    monkeypatch.delenv("REASRM_FENCE_SECRET", raising=False)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    first = fence_key()
-    assert fence_key() == first
-    assert len(first) >= 32
-    assert (tmp_path / "reasrm" / "fence.key").stat().st_mode & 0o777 == 0o600
-    monkeypatch.setenv("REASRM_FENCE_SECRET", "given")
-    assert fence_key() == b"given"
