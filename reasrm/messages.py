@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
+#: The text that an empty response is judged as. A model that writes nothing has answered, and mostly with the worst of its group.
+EMPTY = "(the response is empty)"
 
 
 class Frozen(BaseModel):

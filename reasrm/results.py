@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from reasrm.types import Frozen, Judgment, Order, Reason, Side, Verdict, other
 
 
-class Who(NamedTuple):
+class JudgeIdentity(NamedTuple):
     """Who judged: the model, the version of its weights, and the digest of its prompts."""
 
     model: str
@@ -111,9 +111,9 @@ class Scored(Frozen):
     completion_tokens: int = 0
 
     @property
-    def judge(self) -> Who | None:
+    def judge(self) -> JudgeIdentity | None:
         """Who judged the row; None where nobody did or where that was not written down."""
-        return Who(self.model, self.weight_version, self.prompt_digest) if self.model else None
+        return JudgeIdentity(self.model, self.weight_version, self.prompt_digest) if self.model else None
 
     @property
     def only(self) -> Compared | None:

@@ -26,7 +26,7 @@ Judged = Callable[[Sequence[Pair], Options, int], Awaitable[list[Judgment]]]
 
 async def audit(examples: Sequence[Example], judge: PairJudge, options: Options, *, told: Callable[[str], None]) -> list[Finding]:
     """Judge `examples` (their first comparison each) in every way that the four senses ask for. `told` hears what comes next."""
-    pairs = [example.pair(*(example.asked or ((0, 1),))[0]) for example in examples]
+    pairs = [example.pair(*(example.comparisons_to_judge or ((0, 1),))[0]) for example in examples]
 
     async def judged(asked: Sequence[Pair], how: Options, at_once: int = CALM) -> list[Judgment]:
         return await _judged(asked, judge, how, at_once)
@@ -155,7 +155,7 @@ def _by_domain(examples: Sequence[Example], judgments: Sequence[Judgment]) -> li
 
 
 def _hit(example: Example, judgment: Judgment) -> bool | None:
-    i, j = (example.asked or ((0, 1),))[0]
+    i, j = (example.comparisons_to_judge or ((0, 1),))[0]
     preferred: Side | None = example.preferred(i, j)
     return None if preferred is None or judgment.winner is None else judgment.winner == preferred
 

@@ -102,14 +102,14 @@ def _judge(job: Any, address: Any, rounds: int, concurrency: int | None) -> None
     from reasrm.errors import Refused
     from reasrm.quality import Repeated, kept_from
     from reasrm.report.benchmark import read_judgments
-    from reasrm.results import Who
+    from reasrm.results import JudgeIdentity
     from reasrm.scoring import Connected, Limiter, connect, score_with
 
     async def judge() -> None:
         limiter = Limiter(concurrency)
         async with connect(address, limiter) as connected:
             if job.output.exists() and not job.restart and not job.journal.exists():
-                if kept_from(read_judgments(job.output), job.data, Who(**connected.identity), 2 * rounds):
+                if kept_from(read_judgments(job.output), job.data, JudgeIdentity(**connected.identity), 2 * rounds):
                     told(f"{job.output} holds these judgments already")
                     return
                 raise Refused(f"{job.output} holds judgments of other rows or by another judge; replace it with --restart")

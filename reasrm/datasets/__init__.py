@@ -4,14 +4,14 @@ for entry in DataSet("pairs.jsonl.zst"):
     print(entry.where, entry.example or entry.error)
 """
 
+from reasrm.datasets.dataset import DataRow, DataSet, read_examples
 from reasrm.datasets.example import Example
-from reasrm.datasets.reading import DataSet, Entry, read_examples
 from reasrm.datasets.schema import SCHEMAS, Schema, mapping_of, recognise, renamed, schema_named
 
 __all__ = [
     "SCHEMAS",
+    "DataRow",
     "DataSet",
-    "Entry",
     "Example",
     "Schema",
     "mapping_of",

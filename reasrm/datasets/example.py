@@ -41,7 +41,7 @@ class Example(Frozen):
         return len(self.responses) == 2
 
     @property
-    def asked(self) -> tuple[tuple[int, int], ...]:
+    def comparisons_to_judge(self) -> tuple[tuple[int, int], ...]:
         """The comparisons to make; none where the responses are to be ranked."""
         return self.comparisons or (((0, 1),) if self.is_pair else ())
 

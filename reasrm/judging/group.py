@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from reasrm.messages import EMPTY as EMPTY
 from reasrm.types import Frozen, Judgment, Options, Pair, Question, Ranking, Response
 
 MethodName = Literal["all_pairs", "circle", "pivot", "swiss", "knockout"]
 MAX_RESPONSES = 64
 SHINGLE = 3  # words
-#: What a loop's empty rollout is judged as: an empty text is no response, but it is a rollout, and mostly the worst of its group.
-EMPTY = "(the response is empty)"
 
 
 class Group(Frozen):

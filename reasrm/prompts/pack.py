@@ -34,7 +34,7 @@ _TEXTS = ("question", "response_a", "response_b", "conversation_a", "conversatio
 _FENCES = ("fence_question", "fence_a", "fence_b")
 
 
-class _Manifest(BaseModel):
+class _PackHeader(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str
     version: str
@@ -153,7 +153,7 @@ def load_pack(name_or_dir: str | Path) -> Pack:
 @lru_cache(maxsize=16)
 def _load(path: Path, digest: str) -> Pack:
     try:
-        manifest = _Manifest.model_validate(tomllib.loads(_read(path, "pack.toml")))
+        manifest = _PackHeader.model_validate(tomllib.loads(_read(path, "pack.toml")))
     except tomllib.TOMLDecodeError as error:
         raise PromptPackError(f"{path / 'pack.toml'} is no TOML: {error}") from error
     except ValidationError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reasrm.datasets import Entry, Example
+from reasrm.datasets import DataRow, Example
 from reasrm.quality.near import Near
 from reasrm.quality.strength import Strength
 from reasrm.types import Frozen, Message
@@ -46,7 +46,7 @@ class Action(Frozen):
 
 
 def clean(
-    entries: Iterable[Entry],
+    entries: Iterable[DataRow],
     rules: Rules,
     strengths: Mapping[int, Strength] | None = None,
     benchmarks: Sequence[Example] = (),
@@ -55,7 +55,7 @@ def clean(
 
     `benchmarks` are examples whose questions no row may ask, or nearly.
     """
-    seen = _Seen(rules.near, benchmarks)
+    seen = _EarlierRows(rules.near, benchmarks)
     for entry in entries:
         known = (strengths or {}).get(entry.index)
         strength = known.strength if known else None
@@ -73,7 +73,7 @@ def clean(
         yield action, _row(entry, entry.example, rules, flip, lean)
 
 
-def _unusable(entry: Entry) -> str:
+def _unusable(entry: DataRow) -> str:
     if entry.example is None:
         return f"unreadable: {entry.error}"
     if entry.example.winner is None:
@@ -81,7 +81,7 @@ def _unusable(entry: Entry) -> str:
     return "equal responses" if _folded(entry.example.responses[0]) == _folded(entry.example.responses[1]) else ""
 
 
-def _row(entry: Entry, example: Example, rules: Rules, flip: bool, lean: float | None) -> dict[str, Any]:
+def _row(entry: DataRow, example: Example, rules: Rules, flip: bool, lean: float | None) -> dict[str, Any]:
     """A preference row as TRL reads it (prompt, chosen, rejected as messages)."""
     chosen, rejected = (example.rejected, example.chosen) if flip else (example.chosen, example.rejected)
     row: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _row(entry: Entry, example: Example, rules: Rules, flip: bool, lean: float |
     return row
 
 
-class _Seen:
+class _EarlierRows:
     """The rows so far and the benchmarks' questions: exact after white space and case are folded, and nearly."""
 
     def __init__(self, near: float | None, benchmarks: Sequence[Example]) -> None:
@@ -113,7 +113,7 @@ class _Seen:
             if self._near_questions is not None:
                 self._near_questions.add(name, question)
 
-    def reason(self, entry: Entry) -> str:
+    def reason(self, entry: DataRow) -> str:
         """Why this row is one too many; empty where it is not, and then it is remembered."""
         example = entry.example
         if example is None:
@@ -127,7 +127,7 @@ class _Seen:
             return f"contamination: asks nearly what {like} asks"
         return self._double(entry, example, question)
 
-    def _double(self, entry: Entry, example: Example, question: str) -> str:
+    def _double(self, entry: DataRow, example: Example, question: str) -> str:
         sides = sorted(_folded(response) for response in example.responses)
         whole = "\0".join([question, *sides])
         chosen = _folded(example.chosen or ())

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from reasrm.datasets import Entry
+from reasrm.datasets import DataRow
 from reasrm.errors import InputError
-from reasrm.results import Compared, Scored, Who
+from reasrm.results import Compared, JudgeIdentity, Scored
 from reasrm.types import Frozen, Judgment, NoVerdict, Options, Pair, PairJudge, Usage, Verdict
 
 
@@ -86,7 +86,7 @@ def strengths(judges: Sequence[Iterable[Scored]]) -> Iterator[Strength]:
         )
 
 
-def kept_from(rows: Iterable[Scored], entries: Iterable[Entry], judge: Who, votes: int) -> bool:
+def kept_from(rows: Iterable[Scored], entries: Iterable[DataRow], judge: JudgeIdentity, votes: int) -> bool:
     """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies a pair: then they need not be made again."""
     return all(
         row is not None

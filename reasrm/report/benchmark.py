@@ -18,7 +18,7 @@ from reasrm.benchmarks import Benchmark, Protocol, Score
 from reasrm.datasets.files import rows
 from reasrm.errors import InputError
 from reasrm.metrics import Mean
-from reasrm.report.page import Comparison
+from reasrm.report.page import BenchmarkTable
 from reasrm.results import Scored
 from reasrm.scoring.tally import Tally
 
@@ -41,7 +41,7 @@ def published(name: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
     return sorted(table[name], key=lambda entry: -entry["overall"]), table["sources"]
 
 
-def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: str) -> Comparison:
+def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: str) -> BenchmarkTable:
     """The table: `model`'s row with standard errors, then the published rows, the best first."""
     columns = list(score.sections)
     ours = (f"{model} (this run)", [_cell(score.overall), *(_cell(score.sections[name]) for name in columns)], True)
@@ -53,7 +53,7 @@ def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: st
     if score.missing:
         notes.append(f"No overall score: nothing was judged of {', '.join(score.missing)}.")
     notes += [f"Published scores: {sources[key]}." for key in dict.fromkeys(entry["source"] for entry in known)]
-    return Comparison(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], notes)
+    return BenchmarkTable(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], notes)
 
 
 def _published_cells(entry: dict[str, Any], columns: list[str]) -> list[str]:
@@ -67,7 +67,7 @@ def _cell(mean: Mean) -> str:
     return f"{100 * mean.value:.1f}" + ("" if math.isnan(mean.stderr) else f" ± {100 * mean.stderr:.1f}")
 
 
-def for_terminal(shown: Comparison, score: Score) -> RenderableType:
+def for_terminal(shown: BenchmarkTable, score: Score) -> RenderableType:
     """The table and, below it, every subset."""
     table = Table(title=f"{shown.title}, {shown.protocol}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("model", overflow="fold", min_width=18)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reasrm.datasets import DataSet, Entry
+from reasrm.datasets import DataRow, DataSet
 from reasrm.metrics import Share
 from reasrm.parsing import parse
 from reasrm.report import plots
@@ -19,7 +19,7 @@ from reasrm.scoring.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BenchmarkTable:
     """A benchmark's table beside the published ones: `rows` are (name, cells, is ours), the cells one a column."""
 
     title: str
@@ -30,7 +30,7 @@ class Comparison:
 
 
 def write_report(
-    path: Path, tally: Tally, *, title: str, data: DataSet | None = None, comparison: Comparison | None = None
+    path: Path, tally: Tally, *, title: str, data: DataSet | None = None, comparison: BenchmarkTable | None = None
 ) -> None:
     """Write the page to `path`. `data` gives the texts of the rows it shows. Raises InputError where a package is missing."""
     page = render(
@@ -84,7 +84,7 @@ def _wrong_rows(tally: Tally, data: DataSet | None) -> list[dict[str, Any]]:
     return [_wrong_row(row, compared, entries.get(row.index)) for row, compared in tally.wrong]
 
 
-def _wrong_row(row: Scored, compared: Compared, entry: Entry | None) -> dict[str, Any]:
+def _wrong_row(row: Scored, compared: Compared, entry: DataRow | None) -> dict[str, Any]:
     named, right = ("A", "B") if compared.winner == "A" else ("B", "A")
     probability = compared.probability_a if compared.probability_a is not None else 0.5
     example = entry.example if entry else None

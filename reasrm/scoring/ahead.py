@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 
-from reasrm.datasets import Entry
+from reasrm.datasets import DataRow
 
 ROWS, BYTES = 1024, 32 * 2**20
 
 
-def together(entries: Iterable[Entry], rows: int = ROWS, limit: int = BYTES) -> Iterator[Entry]:
+def together(entries: Iterable[DataRow], rows: int = ROWS, limit: int = BYTES) -> Iterator[DataRow]:
     """`entries`, with those that share a question one after another as far as `rows` rows and `limit` characters see ahead.
 
     Groups keep the order of their first rows; the first of all is never put back. Rows without an example go on their own.
     """
-    groups: dict[Hashable, list[tuple[Entry, int]]] = {}
+    groups: dict[Hashable, list[tuple[DataRow, int]]] = {}
     held = total = 0
     for entry in entries:
         size = _size(entry)
@@ -30,14 +30,14 @@ def together(entries: Iterable[Entry], rows: int = ROWS, limit: int = BYTES) -> 
         yield from (entry for entry, _ in group)
 
 
-def _question(entry: Entry) -> Hashable:
+def _question(entry: DataRow) -> Hashable:
     """What rows that share a question have in common; it refers to the texts and holds no copy of them."""
     if entry.example is None:
         return entry.index
     return tuple((message.role, message.content) for message in entry.example.question)
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: DataRow) -> int:
     if entry.example is None:
         return 0
     return sum(len(message.content) for text in (entry.example.question, *entry.example.responses) for message in text)

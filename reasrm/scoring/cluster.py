@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reasrm.datasets import Entry, Example
+from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError, Refused
 from reasrm.results import Scored
 from reasrm.scoring.ahead import together
@@ -42,22 +42,22 @@ class JudgeActor:
         """A batch of {"row": [JSON of an entry]} into {"row": [JSON of its `Scored`]}."""
         return {"row": self._loop.run_until_complete(self._judge([entry_of(text) for text in batch["row"]]))}
 
-    async def _judge(self, entries: list[Entry]) -> list[str]:
+    async def _judge(self, entries: list[DataRow]) -> list[str]:
         judge = self._connected.judge
         rows = await asyncio.gather(*(judge_row(entry, judge, self._how) for entry in entries))
         return [row.model_dump_json() for row in rows]
 
 
-def text_of(entry: Entry) -> str:
+def text_of(entry: DataRow) -> str:
     """An entry as JSON, without the row that it was read from."""
     example = None if entry.example is None else entry.example.model_dump(mode="json", exclude_defaults=True)
     return json.dumps([entry.index, entry.file, entry.number, example, entry.error])
 
 
-def entry_of(text: str) -> Entry:
+def entry_of(text: str) -> DataRow:
     """The entry of `text_of`."""
     index, file, number, example, error = json.loads(text)
-    return Entry(index, file, number, {}, None if example is None else Example.model_validate(example), error)
+    return DataRow(index, file, number, {}, None if example is None else Example.model_validate(example), error)
 
 
 def score_on_ray(
@@ -89,7 +89,7 @@ def score_on_ray(
         return finish(job, journal, found.rows)
 
 
-def _judged(ray: Any, chunk: list[Entry], address: Address, how: How, actors: int, concurrency: int | None) -> Iterator[Scored]:
+def _judged(ray: Any, chunk: list[DataRow], address: Address, how: How, actors: int, concurrency: int | None) -> Iterator[Scored]:
     """The rows of a chunk as they finish. A batch whose node dies is judged again elsewhere."""
     blocks = max(1, min(4 * actors, len(chunk) // BATCH))
     rows = ray.data.from_items([{"row": text_of(entry)} for entry in chunk], override_num_blocks=blocks)
@@ -110,7 +110,7 @@ def _judged(ray: Any, chunk: list[Entry], address: Address, how: How, actors: in
         ) from error
 
 
-def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+def _chunks(entries: Iterator[DataRow]) -> Iterator[list[DataRow]]:
     while chunk := list(itertools.islice(entries, CHUNK)):
         yield chunk
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasrm.errors import InputError
-from reasrm.results import Who
+from reasrm.results import JudgeIdentity
 from reasrm.scoring.limiter import Limiter
 from reasrm.types import Ask, Completer, Completion, Judgment, NoVerdict, Options, Pair, PairJudge
 
@@ -30,7 +30,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A judge that is there. `identity` names its model, weights and prompts (as `Who` does): what a journal must not mix."""
+    """A judge that is there. `identity` names its model, weights and prompts (see `JudgeIdentity`); a journal must not mix them."""
 
     judge: PairJudge
     identity: dict[str, Any]
@@ -78,7 +78,7 @@ async def connect(address: Address, limiter: Limiter) -> AsyncGenerator[Connecte
         ) as engine:
             info = await engine.info()
             judge = EngineJudge(LimitedCompleter(engine, limiter), pack, fence_key())
-            yield Connected(judge, Who(info.model, info.weight_version, pack.digest)._asdict())
+            yield Connected(judge, JudgeIdentity(info.model, info.weight_version, pack.digest)._asdict())
         return
     from reasrm.client import Judge
 
@@ -87,5 +87,5 @@ async def connect(address: Address, limiter: Limiter) -> AsyncGenerator[Connecte
         if not models:
             raise InputError(f"the gateway at {address.url} serves no model")
         served = models[0]
-        who = Who(str(served.get("id")), served.get("weight_version") or "", served.get("prompt_digest") or "")
+        who = JudgeIdentity(str(served.get("id")), served.get("weight_version") or "", served.get("prompt_digest") or "")
         yield Connected(LimitedJudge(gateway, limiter), who._asdict())

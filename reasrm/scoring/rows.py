@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, cast
 
-from reasrm.datasets import Entry, Example
+from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError, Refused, TooLong
-from reasrm.results import Compared, Scored, Who, drawn_order
+from reasrm.results import Compared, JudgeIdentity, Scored, drawn_order
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge
 
 
@@ -26,7 +26,7 @@ class How:
         return {"options": self.options.model_dump(), "method": self.method, "replies": self.replies}
 
 
-async def judge_row(entry: Entry, judge: PairJudge, how: How) -> Scored:
+async def judge_row(entry: DataRow, judge: PairJudge, how: How) -> Scored:
     """Judge `entry`. A row that cannot be judged has an `error`; raises Refused where no row can be."""
     example = entry.example
     about: dict[str, Any] = {"index": entry.index, "file": entry.file, "row": entry.number, "id": entry.id}
@@ -39,7 +39,9 @@ async def judge_row(entry: Entry, judge: PairJudge, how: How) -> Scored:
         "strength": example.strength,
     }
     try:
-        judged = await (_compared(example, entry.index, judge, how) if example.asked else _ranked(example, judge, how))
+        judged = await (
+            _compared(example, entry.index, judge, how) if example.comparisons_to_judge else _ranked(example, judge, how)
+        )
     except InputError as error:
         return Scored(**about, error=str(error))
     except BaseExceptionGroup as group:
@@ -54,9 +56,9 @@ async def judge_row(entry: Entry, judge: PairJudge, how: How) -> Scored:
 async def _compared(example: Example, index: int, judge: PairJudge, how: How) -> dict[str, Any]:
     """Every comparison the row asks about, all at once. A pair read only once is shown in an order drawn for it."""
     flips = [
-        how.options.orders == "ab" and drawn_order(f"{index}:{i}:{j}") == "ba" for i, j in example.asked
+        how.options.orders == "ab" and drawn_order(f"{index}:{i}:{j}") == "ba" for i, j in example.comparisons_to_judge
     ]  # the same draw as the benchmarks' protocol of one order
-    pairs = [example.pair(*((j, i) if flip else (i, j))) for (i, j), flip in zip(example.asked, flips, strict=True)]
+    pairs = [example.pair(*((j, i) if flip else (i, j))) for (i, j), flip in zip(example.comparisons_to_judge, flips, strict=True)]
     if len(pairs) == 1:
         judgments = [await _judged(pairs[0], judge, how.options)]
     else:
@@ -65,7 +67,7 @@ async def _compared(example: Example, index: int, judge: PairJudge, how: How) ->
         judgments = [task.result() for task in tasks]
     comparisons = tuple(
         Compared.of(i, j, judgment, flipped=flip, replies=how.replies)
-        for (i, j), flip, judgment in zip(example.asked, flips, judgments, strict=True)
+        for (i, j), flip, judgment in zip(example.comparisons_to_judge, flips, judgments, strict=True)
     )
     return {"comparisons": comparisons} | _judge_and_cost(judgments)
 
@@ -85,7 +87,7 @@ async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any
 def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
     """Who judged, as the first judgment that knows it says, and the tokens of all."""
     known = next((judgment for judgment in judgments if judgment.model), None)
-    who = Who("") if known is None else Who(known.model, known.weight_version, known.prompt_digest)
+    who = JudgeIdentity("") if known is None else JudgeIdentity(known.model, known.weight_version, known.prompt_digest)
     return who._asdict() | {
         "prompt_tokens": sum(judgment.usage.prompt_tokens for judgment in judgments),
         "completion_tokens": sum(judgment.usage.completion_tokens for judgment in judgments),

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticSerializationError, to_json
 
-from reasrm.datasets import DataSet, Entry
+from reasrm.datasets import DataRow, DataSet
 from reasrm.errors import Refused
 from reasrm.results import Scored
 from reasrm.scoring.ahead import together
@@ -34,7 +34,7 @@ FAILURES = 20  # rows in a row that fail for reasons of the engine before the ru
 ROW_BYTES = 2000  # a row of the journal and again of the output, at least
 
 #: Judge a row. Rows come as they finish; how many are judged at once is the judge's to say.
-JudgeRow = Callable[[Entry], Awaitable[Scored]]
+JudgeRow = Callable[[DataRow], Awaitable[Scored]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Scoring:
             await _cancelled(*self._active, syncing)
             self._journal.sync()
 
-    async def _admitted(self) -> AsyncIterator[Entry]:
+    async def _admitted(self) -> AsyncIterator[DataRow]:
         """The rows to judge, each when there is room for it and it is not too far ahead of the lowest unfinished one."""
         done = self._journal.done
         for entry in together(entry for entry in self._job.data if entry.index not in done):
@@ -157,7 +157,7 @@ class Scoring:
             self._raise_stop()
             yield entry
 
-    async def _one(self, entry: Entry, judge_row: JudgeRow) -> None:
+    async def _one(self, entry: DataRow, judge_row: JudgeRow) -> None:
         try:
             self._keeper.keep(await judge_row(entry))
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops the run, and the run raises it

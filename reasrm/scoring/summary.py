@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reasrm.metrics import Share
-from reasrm.results import Who
+from reasrm.results import JudgeIdentity
 from reasrm.scoring.tally import Tally
 
 
@@ -93,7 +93,7 @@ def _share(share: Share) -> dict[str, Any]:
     return {"value": share.value, "interval": share.interval, "n": share.n}
 
 
-def _judge(who: Who, rows: int, tally: Tally) -> str:
+def _judge(who: JudgeIdentity, rows: int, tally: Tally) -> str:
     weights = f", weights {who.weight_version}" if who.weight_version else ""
     return f"{who.model}{weights}, prompts {who.prompt_digest}" + (f", in {rows:,} rows" if len(tally.judges) > 1 else "")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from reasrm.datasets import DataSet, Entry
+from reasrm.datasets import DataRow, DataSet
 from reasrm.errors import InputError
 
 
@@ -60,7 +60,7 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
     return found
 
 
-def _written(entry: Entry) -> bytes:
+def _written(entry: DataRow) -> bytes:
     """What of a row counts as its contents."""
     contents = [entry.row, entry.error]
     try:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from reasrm.metrics import Calibration, Correlation, Mean, Share, majority_agreement
-from reasrm.results import Compared, Scored, Who
+from reasrm.results import Compared, JudgeIdentity, Scored
 
 SURELY_WRONG = 12  # rows that the report shows
 
@@ -58,7 +58,7 @@ class Tally:
     calibration: Calibration = field(default_factory=Calibration)
     reasons: Counter[str] = field(default_factory=Counter[str])
     sources: Counter[str] = field(default_factory=Counter[str])
-    judges: Counter[Who] = field(default_factory=Counter[Who])
+    judges: Counter[JudgeIdentity] = field(default_factory=Counter[JudgeIdentity])
     agreement: Running = field(default_factory=Running)
     confidences: list[int] = field(default_factory=lambda: [0] * 20)
     prompt_tokens: int = 0

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from reasrm.datasets import DataSet, Entry, Example
+from reasrm.datasets import DataRow, DataSet, Example
 from reasrm.errors import InputError, Refused
 from reasrm.prompts import BUILTIN
 from reasrm.scoring import Address, How, Job, score
@@ -85,7 +85,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_an_entry_travels_whole() -> None:
     example = Example(id="x", question="q?", responses=("a", "b", "c"), labels=(1, 0, 0), comparisons=((0, 1),), subset="s")
-    for entry in (Entry(3, "f", 4, {}, example), Entry(5, "f", 6, {}, None, "a is null")):
+    for entry in (DataRow(3, "f", 4, {}, example), DataRow(5, "f", 6, {}, None, "a is null")):
         assert entry_of(text_of(entry)) == entry
 
 

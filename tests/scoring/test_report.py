@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reasrm.datasets import DataSet
-from reasrm.report import Comparison, write_report
+from reasrm.report import BenchmarkTable, write_report
 from reasrm.results import Compared, Game, Scored
 from reasrm.scoring.summary import as_data, facts_of
 from reasrm.scoring.tally import SURELY_WRONG, Tally
@@ -78,8 +78,8 @@ def test_facts_of_an_empty_tally_are_no_made_up_numbers() -> None:
 def page(tmp_path: Path) -> str:
     source = write(tmp_path / "in.jsonl", 4, a=EVIL)
     tally = tally_of(row(0, "A", 0.9), row(1, "B", 0.1), row(2, None, None))
-    compared = Comparison("RM-Bench", "rm-r1: one order", ["overall"], [("ours <b>", ["1.0"], True), ("theirs", ["2.0"], False)])
-    write_report(tmp_path / "report.html", tally, title=f"in {EVIL}", data=DataSet(source), comparison=compared)
+    table = BenchmarkTable("RM-Bench", "rm-r1: one order", ["overall"], [("ours <b>", ["1.0"], True), ("theirs", ["2.0"], False)])
+    write_report(tmp_path / "report.html", tally, title=f"in {EVIL}", data=DataSet(source), comparison=table)
     return (tmp_path / "report.html").read_text()
 
 

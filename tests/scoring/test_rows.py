@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reasrm.datasets import Entry, Example
+from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError, Refused, TooLong
 from reasrm.results import Compared, Scored, drawn_order
 from reasrm.scoring.rows import How, judge_row
@@ -16,9 +16,9 @@ from reasrm.testing import FixedJudge
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Pair, Reading, Verdict
 
 
-def entry(index: int = 0, **fields: Any) -> Entry:
+def entry(index: int = 0, **fields: Any) -> DataRow:
     made: dict[str, Any] = {"id": "x", "question": "q?", "responses": ["good", "bad"], "labels": (1.0, 0.0)} | fields
-    return Entry(index, "f", index + 1, {}, Example.model_validate(made))
+    return DataRow(index, "f", index + 1, {}, Example.model_validate(made))
 
 
 def likes(text: str) -> FixedJudge:
@@ -63,7 +63,7 @@ async def test_a_group_without_comparisons_is_ranked() -> None:
 
 async def test_a_bad_row_is_told_and_costs_nothing() -> None:
     judge = likes("good")
-    row = await judge_row(Entry(3, "f", 4, {}, None, "a is null"), judge, BOTH)
+    row = await judge_row(DataRow(3, "f", 4, {}, None, "a is null"), judge, BOTH)
     assert (row.index, row.row, row.error, row.comparisons) == (3, 4, "a is null", ())
     assert judge.judged == 0
 

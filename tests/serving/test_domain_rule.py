@@ -26,7 +26,7 @@ def accepted(pairs: Iterable[Pair]) -> int:
 def published_pairs(folder: Path) -> Iterator[Pair]:
     for entry in DataSet(folder):
         assert entry.example is not None
-        yield from (entry.example.pair(i, j) for i, j in entry.example.asked)
+        yield from (entry.example.pair(i, j) for i, j in entry.example.comparisons_to_judge)
 
 
 def test_every_held_out_task_is_inside_in_both_orders() -> None:

@@ -191,7 +191,7 @@ def test_a_pair_is_recognised_and_its_labels_name_the_preferred_response(name: s
     assert example.rejected == (Message(role="assistant", content="nine"),)
     assert example.question[-1] == Message(role="user", content="Name a prime.")
     assert {key: getattr(example, key) for key in expected} == expected
-    assert example.asked == ((0, 1),)
+    assert example.comparisons_to_judge == ((0, 1),)
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -201,7 +201,7 @@ def test_a_group_is_recognised_with_its_labels_and_the_comparisons_it_asks_about
     example = schema.read(row)
     assert schema.name == name
     assert example.labels == (tuple(labels) if labels else None)
-    assert list(example.asked) == comparisons
+    assert list(example.comparisons_to_judge) == comparisons
     assert example.winner is None
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from reasrm.datasets import Entry, Example, recognise
+from reasrm.datasets import DataRow, Example, recognise
 from reasrm.quality import Action, Rules, Strength, clean
 
 STORY = "the quick brown fox jumps over the lazy dog while seven small cats sleep near the old stone well in the shade"
 
 
-def entry(index: int, question: str, chosen: str, rejected: str, **fields: Any) -> Entry:
+def entry(index: int, question: str, chosen: str, rejected: str, **fields: Any) -> DataRow:
     example = Example(id=f"id{index}", question=question, responses=(chosen, rejected), labels=(1, 0), **fields)
-    return Entry(index, "f", index + 1, {}, example)
+    return DataRow(index, "f", index + 1, {}, example)
 
 
 def measured(*values: float | None) -> dict[int, Strength]:
@@ -25,7 +25,7 @@ def measured(*values: float | None) -> dict[int, Strength]:
     }
 
 
-def run(entries: Sequence[Entry], rules: Rules, *args: Any) -> tuple[list[Action], list[dict[str, Any] | None]]:
+def run(entries: Sequence[DataRow], rules: Rules, *args: Any) -> tuple[list[Action], list[dict[str, Any] | None]]:
     done = list(clean(entries, rules, *args))
     return [action for action, _ in done], [row for _, row in done]
 
@@ -55,7 +55,7 @@ def test_a_flipped_rows_margin_is_that_of_its_new_label() -> None:
 
 
 def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
-    swapped = Entry(2, "f", 3, {}, Example(question="Q?", responses=("bad", "good"), labels=(0, 1)))
+    swapped = DataRow(2, "f", 3, {}, Example(question="Q?", responses=("bad", "good"), labels=(0, 1)))
     rows = [
         entry(0, "Q?", "good", "bad"),
         entry(1, " q? ", "Good", "bad"),
@@ -111,9 +111,9 @@ def test_rows_that_ask_what_a_benchmark_asks_are_contamination() -> None:
 
 
 def test_what_is_no_labelled_pair_is_dropped_with_the_reason() -> None:
-    tie = Entry(0, "f", 1, {}, Example(question="q", responses=("a", "b"), labels=(0, 0)))
-    group = Entry(1, "f", 2, {}, Example(question="q", responses=("a", "b", "c"), labels=(1, 0, 0)))
-    broken = Entry(2, "f", 3, {}, None, "a is null")
+    tie = DataRow(0, "f", 1, {}, Example(question="q", responses=("a", "b"), labels=(0, 0)))
+    group = DataRow(1, "f", 2, {}, Example(question="q", responses=("a", "b", "c"), labels=(1, 0, 0)))
+    broken = DataRow(2, "f", 3, {}, None, "a is null")
     same = entry(3, "q", "same ", "Same")
     actions, _ = run([tie, group, broken, same], Rules())
     assert [action.reason for action in actions] == ["no labelled pair", "not a pair", "unreadable: a is null", "equal responses"]

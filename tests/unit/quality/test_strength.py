@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reasrm.datasets import Entry, Example
+from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError
 from reasrm.quality import Repeated, kept_from, strengths
-from reasrm.results import Compared, Game, Scored, Who
+from reasrm.results import Compared, Game, JudgeIdentity, Scored
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Pair, Reading, Side, Verdict
 
 
@@ -61,10 +61,10 @@ def test_judgments_of_other_rows_are_refused() -> None:
 def test_judgments_are_kept_only_of_these_rows_by_this_judge_with_as_many_votes(change: dict[str, Any], kept: bool) -> None:
     row = judged(0, 0.9, votes="AA").model_copy(update={"model": "m", "prompt_digest": "p"} | change)
     example = Example(id="0", question="q", responses=("a", "b"), labels=(1.0, 0.0))
-    entries = [Entry(0, "f", 1, {}, example)]
-    assert kept_from([row], entries, Who("m", "", "p"), 2) is kept
-    assert not kept_from([row, row], entries, Who("m", "", "p"), 2)
-    assert not kept_from([], entries, Who("m", "", "p"), 2)
+    entries = [DataRow(0, "f", 1, {}, example)]
+    assert kept_from([row], entries, JudgeIdentity("m", "", "p"), 2) is kept
+    assert not kept_from([row, row], entries, JudgeIdentity("m", "", "p"), 2)
+    assert not kept_from([], entries, JudgeIdentity("m", "", "p"), 2)
 
 
 class Noisy:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasrm.datasets import DataSet, Entry, read_examples
+from reasrm.datasets import DataRow, DataSet, read_examples
 from reasrm.errors import InputError, RecipeError, SchemaError
 from reasrm_training.config.recipe import Source
 from reasrm_training.data.examples import Example, text_of
@@ -97,7 +97,7 @@ def read_questions(path: str) -> Iterator[str]:
         raise type(error)(f"data.benchmarks: {said}", field="data.benchmarks") from None
 
 
-def _usable(entry: Entry, source: str) -> Example | str:
+def _usable(entry: DataRow, source: str) -> Example | str:
     """The labelled pair in a row, or why there is none."""
     found = entry.example
     if found is None:
@@ -119,7 +119,7 @@ def _usable(entry: Entry, source: str) -> Example | str:
     )
 
 
-def _check_label(entry: Entry, table: DataSet) -> None:
+def _check_label(entry: DataRow, table: DataSet) -> None:
     """A row that cannot be read is dropped and counted; a label that names no side means that the column is not what it seems."""
     if entry.example is not None or table.recognised is None:
         return

@@ -14,7 +14,7 @@ from reasrm.errors import InputError, SchemaError
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DataRow:
     """A row of a data set: its place in the whole (from 0), in its file (from 1), and the example or the `error`."""
 
     index: int
@@ -64,7 +64,7 @@ class DataSet:
         """The schemas' names, as far as files were read."""
         return " + ".join(sorted({schema.name for schema in self.schemas.values()}))
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[DataRow]:
         """Every row in order. Raises SchemaError where files are of different schemas, InputError where one cannot be read."""
         self.schemas.clear()
         first = None
@@ -106,14 +106,14 @@ class DataSet:
                 )
         return schema
 
-    def _entry(self, index: int, record: Record, row: Row | None) -> Entry:
+    def _entry(self, index: int, record: Record, row: Row | None) -> DataRow:
         if row is None:
-            return Entry(index, record.file, record.number, {}, None, record.error)
+            return DataRow(index, record.file, record.number, {}, None, record.error)
         try:
             example = self.schemas[record.file].read(row, record.file)
         except InputError as error:
-            return Entry(index, record.file, record.number, row, None, str(error))
-        return Entry(index, record.file, record.number, row, example)
+            return DataRow(index, record.file, record.number, row, None, str(error))
+        return DataRow(index, record.file, record.number, row, example)
 
 
 def read_examples(
