@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from reasrm.errors import EngineBusy, EngineError, EngineTimeout, InputError, TooLong
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 
 log = logging.getLogger("reasrm.serving")
 
@@ -58,7 +58,7 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(500, "internal", "the gateway failed; its log says why")
 
 
-def failure_of(reply: Reply) -> Problem | None:
+def failure_of(reply: JudgmentJson) -> Problem | None:
     """The problem that a failed judgment is to the caller of a single one; None where it is an outcome."""
     if not reply.transient:
         return None

@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 2**20  # of one reply, unpacked: what a shared store holds is n
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class JudgmentJson:
     """`judgment` is the `Judgment` as JSON, `derived` what readers of the bare JSON like to find beside it.
 
     `label` is the winner, or the reason why there is none.
@@ -35,7 +35,7 @@ class Reply:
     judgment: bytes
 
     @classmethod
-    def of(cls, judgment: Judgment) -> Reply:
+    def of(cls, judgment: Judgment) -> JudgmentJson:
         """Serialise `judgment`."""
         outcome = judgment.outcome
         derived = orjson.dumps(
@@ -66,7 +66,7 @@ class Reply:
         return _ZSTD.compressor.compress(b"\n".join((self.label.encode(), self.derived, self.judgment)))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Reply | None:
+    def unpack(cls, packed: bytes) -> JudgmentJson | None:
         """What `pack` packed; None for anything else."""
         try:
             label, derived, judgment = _ZSTD.decompressor.decompress(packed, max_output_size=MAX_BYTES).split(b"\n", 2)

@@ -14,18 +14,18 @@ from reasrm.engine import EngineInfo
 from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cohorts.cohort import Cohorts
 from reasrm_serving.cohorts.store import RedisSeats
-from reasrm_serving.engines.client import PooledEngine
-from reasrm_serving.engines.member import Engine, Served
-from reasrm_serving.engines.pool import Engines
+from reasrm_serving.engines.client import EngineClient
+from reasrm_serving.engines.member import Engine, Member
+from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.http.schemas import Work
 from reasrm_serving.judging.cache import Cache
-from reasrm_serving.judging.engine_judge import Domain, FreshJudge
-from reasrm_serving.judging.fair_queue import Slots
+from reasrm_serving.judging.engine_judge import Domain, PoolJudge
+from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.fences import fence_key
-from reasrm_serving.judging.lease import Claims
+from reasrm_serving.judging.lease import Leases
 from reasrm_serving.judging.ranking import Ranker
-from reasrm_serving.judging.service import SharedJudge
-from reasrm_serving.observe.history import Recent
+from reasrm_serving.judging.service import JudgingService
+from reasrm_serving.observe.history import History
 from reasrm_serving.observe.metrics import Metrics
 from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.settings import LOCAL, Settings, secret
@@ -39,13 +39,13 @@ class Services:
 
     settings: Settings
     pack: Pack
-    served: Engines
-    judge: SharedJudge
+    engines: EnginePool
+    judge: JudgingService
     ranker: Ranker
     cohorts: Cohorts
-    slots: Slots
+    queue: FairQueue
     metrics: Metrics
-    recent: Recent
+    history: History
     link: RedisLink | None
     #: The latest requests, as they were read.
     works: LRUCache[tuple[bytes, EngineInfo], Work] = field(default_factory=lambda: LRUCache(REMEMBERED))
@@ -59,7 +59,7 @@ def services_of(request: Request) -> Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     """Everything that `settings` ask for. Raises `InputError` where they cannot work; an engine or Redis may come later."""
-    metrics, slots = Metrics(), Slots(settings.max_in_flight)
+    metrics, slots = Metrics(), FairQueue(settings.max_in_flight)
     async with AsyncExitStack() as stack:
         link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
         if link is not None:
@@ -69,9 +69,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         megabytes = 0.0 if settings.cache == "none" else settings.cache_mb
         cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
         key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
-        fresh = FreshJudge(served, pack, key, domain)
-        recent = Recent(settings.keeps_recent)
-        judge = SharedJudge(fresh, served, cache, Claims(link) if link else None, slots, metrics, recent)
+        fresh = PoolJudge(served, pack, key, domain)
+        recent = History(settings.keeps_recent)
+        judge = JudgingService(fresh, served, cache, Leases(link) if link else None, slots, metrics, recent)
         stack.push_async_callback(judge.aclose)
         metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
         metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: served.error is None)
@@ -82,27 +82,27 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         ranker = Ranker(judge, served, pack.reuse)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
-        seats, claims = (RedisSeats(link), Claims(link)) if link else (None, None)
+        seats, claims = (RedisSeats(link), Leases(link)) if link else (None, None)
         cohorts = Cohorts(ranker, seats, claims, ahead=settings.cache != "none", count=metrics.cohort_ended)
         stack.push_async_callback(cohorts.aclose)
         yield Services(settings, pack, served, judge, ranker, cohorts, slots, metrics, recent, link)
 
 
-def _open_engines(settings: Settings, metrics: Metrics) -> tuple[Engines, Pack, Domain | None]:
+def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack, Domain | None]:
     opened: dict[str, Engine] = {}
     if settings.embedded:
-        from reasrm_serving.engines.embedded import open_local  # torch and transformers: only where they are wanted
+        from reasrm_serving.engines.embedded import open_embedded  # torch and transformers: only where they are wanted
 
-        opened[LOCAL], pack, domain = open_local(settings)
+        opened[LOCAL], pack, domain = open_embedded(settings)
     else:
         pack, domain = load_pack(settings.prompts or "rubric"), None
         key = secret(settings.engine_key)
         for url in settings.engine:
-            opened[_name(url)] = PooledEngine(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
+            opened[_name(url)] = EngineClient(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
     members = [
-        Served(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
+        Member(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
     ]
-    return Engines(members, metrics.engine_retries.inc), pack, domain
+    return EnginePool(members, metrics.engine_retries.inc), pack, domain
 
 
 def _name(url: str) -> str:

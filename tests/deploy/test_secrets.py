@@ -15,8 +15,8 @@ from limits import parse
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from reasrm_serving.judging.cache import Cache
-from reasrm_serving.judging.lease import Claims, new_token
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judging.lease import Leases, new_token
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.redis_link import RedisLink
 from redis.asyncio import Redis as Client
 from redis.exceptions import NoPermissionError
@@ -77,10 +77,10 @@ async def test_a_gateway_may_run_every_kind_of_command_that_it_uses(guarded: Red
     judgment = Judgment(outcome=NoVerdict(reason="split"), model="m", weight_version="1", prompt_digest="p")
     failures: list[int] = []
     async with RedisLink(guarded.url, lambda: failures.append(1)) as link:
-        await Cache(link, ttl_s=60, megabytes=1).put("key", Reply.of(judgment))
+        await Cache(link, ttl_s=60, megabytes=1).put("key", JudgmentJson.of(judgment))
         found = await Cache(link, ttl_s=60, megabytes=1).far("key")
         assert found is not None and found.read().outcome == judgment.outcome
-        claims, token = Claims(link), new_token()
+        claims, token = Leases(link), new_token()
         assert await claims.wait_or_take("other", "reasrm:{other}", token) is None
         async with claims.held("other", token):
             pass

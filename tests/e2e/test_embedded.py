@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from reasrm_serving.demo import PAIRS
-from reasrm_serving.engines.embedded import LocalEngine
-from reasrm_serving.engines.embedded_model import LocalModel
+from reasrm_serving.engines.embedded import EmbeddedEngine
+from reasrm_serving.engines.embedded_model import EmbeddedModel
 from reasrm_serving.settings import EMBEDDED
 
 from reasrm.engine import HttpEngine
@@ -42,7 +42,7 @@ async def test_the_embedded_judge_gives_the_same_probabilities_in_process_and_on
     assert sglang.model == EMBEDDED, "the package comes without its judge: make train"
     pack = load_pack("world")
     pairs = {pair["family"]: Pair.of(pair["question"], pair["a"], pair["b"]) for pair in DEMO}
-    here, options = LocalEngine(LocalModel(EMBEDDED, "cpu")), Options(max_tokens=400)
+    here, options = EmbeddedEngine(EmbeddedModel(EMBEDDED, "cpu")), Options(max_tokens=400)
     try:
         async with HttpEngine(sglang.url) as there:
             for family, pair in pairs.items():

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.auth.context import Admitted, Caller, admitted, caller
+from reasrm_serving.auth.context import Caller, Principal, caller, principal
 from reasrm_serving.auth.gate import Gate, Key, hashed, load_keys
 from reasrm_serving.errors import Problem
-from reasrm_serving.judging.fair_queue import Slots
+from reasrm_serving.judging.fair_queue import FairQueue
 from typer.testing import CliRunner
 
 from reasrm.cli import app
@@ -153,12 +153,12 @@ async def test_concurrency_is_held_and_given_back() -> None:
 # --- turns ------------------------------------------------------------------------------------------------------------------
 
 
-async def waiting(slots: Slots, run: str, order: list[str], priority: int = 0) -> asyncio.Task[None]:
+async def waiting(slots: FairQueue, run: str, order: list[str], priority: int = 0) -> asyncio.Task[None]:
     """A judgment of `run` that waits for its turn and then notes that it had it."""
 
     async def judge() -> None:
         caller.set(Caller(run))
-        admitted.set(Admitted(priority=priority))
+        principal.set(Principal(priority=priority))
         async with slots.in_turn():
             order.append(run)
 
@@ -168,7 +168,7 @@ async def waiting(slots: Slots, run: str, order: list[str], priority: int = 0) -
 
 
 async def test_a_burst_of_one_run_does_not_starve_another() -> None:
-    slots, order = Slots(1), list[str]()
+    slots, order = FairQueue(1), list[str]()
     async with slots.in_turn():
         tasks = [await waiting(slots, "burst", order) for _ in range(50)]
         tasks += [await waiting(slots, "small", order) for _ in range(2)]
@@ -179,7 +179,7 @@ async def test_a_burst_of_one_run_does_not_starve_another() -> None:
 
 
 async def test_a_higher_priority_goes_first() -> None:
-    slots, order = Slots(1), list[str]()
+    slots, order = FairQueue(1), list[str]()
     async with slots.in_turn():
         tasks = [
             await waiting(slots, "low", order, -1),
@@ -191,7 +191,7 @@ async def test_a_higher_priority_goes_first() -> None:
 
 
 async def test_who_gives_up_waiting_leaves_no_slot_behind() -> None:
-    slots, order = Slots(2), list[str]()
+    slots, order = FairQueue(2), list[str]()
     async with slots.in_turn(), slots.in_turn():
         with pytest.raises(EngineBusy):
             slots.check()
@@ -205,7 +205,7 @@ async def test_who_gives_up_waiting_leaves_no_slot_behind() -> None:
 
 
 async def test_a_turn_that_comes_with_the_cancellation_is_passed_on() -> None:
-    slots, order = Slots(1), list[str]()
+    slots, order = FairQueue(1), list[str]()
     async with slots.in_turn():
         first, second = await waiting(slots, "first", order), await waiting(slots, "second", order)
     first.cancel()  # its turn has come, but it has not run yet

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from reasrm_serving.auth.gate import hashed
-from reasrm_serving.engines.member import TRIPS, Served
-from reasrm_serving.engines.pool import RETRIES, Engines
+from reasrm_serving.engines.member import TRIPS, Member
+from reasrm_serving.engines.pool import RETRIES, EnginePool
 from reasrm_serving.settings import Settings
 
 from reasrm.engine import EngineInfo
@@ -237,11 +237,11 @@ class Fake:
 
 
 @pytest.fixture
-def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engines]:
+def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EnginePool]:
     monkeypatch.setattr("reasrm_serving.engines.pool.backoff_s", lambda _: 0.0)
 
-    def make(*fakes: Fake) -> Engines:
-        return Engines([Served(fake, str(number), every_s=60.0) for number, fake in enumerate(fakes)])
+    def make(*fakes: Fake) -> EnginePool:
+        return EnginePool([Member(fake, str(number), every_s=60.0) for number, fake in enumerate(fakes)])
 
     return make
 
@@ -251,21 +251,23 @@ def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engines]:
     [EngineRefused("400"), EngineTimeout("late"), TooLong("too long", count=2, limit=1)],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_another_engine_would_say_too_is_not_asked_again(engines_of: Callable[..., Engines], error: Exception) -> None:
+async def test_what_another_engine_would_say_too_is_not_asked_again(
+    engines_of: Callable[..., EnginePool], error: Exception
+) -> None:
     fakes = [Fake(lambda _: error), Fake(lambda _: error)]
     with pytest.raises(type(error)):
         await engines_of(*fakes).complete(ASK)
     assert sum(fake.asked for fake in fakes) == 1
 
 
-async def test_retries_are_bounded_and_go_to_each_engine_in_turn(engines_of: Callable[..., Engines]) -> None:
+async def test_retries_are_bounded_and_go_to_each_engine_in_turn(engines_of: Callable[..., EnginePool]) -> None:
     fakes = [Fake(lambda _: EngineBusy("full")) for _ in range(2)]
     with pytest.raises(EngineBusy):
         await engines_of(*fakes).complete(ASK)
     assert sorted(fake.asked for fake in fakes) == [(RETRIES + 1) // 2] * 2
 
 
-async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable[..., Engines]) -> None:
+async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable[..., EnginePool]) -> None:
     refusing, failing = Fake(lambda _: EngineRefused("400")), Fake(lambda _: EngineError("500"))
     engines = engines_of(refusing)
     for _ in range(TRIPS + 1):
@@ -278,7 +280,7 @@ async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable
     assert failing.asked == TRIPS
 
 
-async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of: Callable[..., Engines]) -> None:
+async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of: Callable[..., EnginePool]) -> None:
     sick = Fake(lambda asked: EngineError("500") if asked <= TRIPS + 1 else None)
     engines = engines_of(sick)
     [member] = engines.members
@@ -293,7 +295,7 @@ async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of:
     assert not member.open
 
 
-async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engines_of: Callable[..., Engines]) -> None:
+async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engines_of: Callable[..., EnginePool]) -> None:
     go = asyncio.Event()
     full, free = Fake(lambda asked: EngineBusy("full", retry_after_s=60) if asked == 1 else None), Fake(lambda _: go.wait())
     engines = engines_of(full, free)
@@ -310,7 +312,7 @@ async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engi
     assert [fake.asked for fake in even] == [3, 3, 3]
 
 
-async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engines_of: Callable[..., Engines]) -> None:
+async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engines_of: Callable[..., EnginePool]) -> None:
     fake = Fake()
     stream = engines_of(fake).stream(ASK)
     assert await anext(stream) == "sa"

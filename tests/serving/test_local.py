@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from reasrm_serving.engines.embedded import LocalEngine
-from reasrm_serving.engines.embedded_model import LocalModel
+from reasrm_serving.engines.embedded import EmbeddedEngine
+from reasrm_serving.engines.embedded_model import EmbeddedModel
 
 from reasrm.engine import HttpEngine
 from reasrm.errors import InputError, TooLong
@@ -25,18 +25,18 @@ def ask(prefill: str = "", max_tokens: int = 20, temperature: float = 0.0, seed:
 
 
 @pytest.fixture(scope="module")
-def model(endless_model: Path) -> LocalModel:
-    return LocalModel(endless_model, "cpu")
+def model(endless_model: Path) -> EmbeddedModel:
+    return EmbeddedModel(endless_model, "cpu")
 
 
 @pytest.fixture
-async def engine(model: LocalModel) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(model)
+async def engine(model: EmbeddedModel) -> AsyncIterator[EmbeddedEngine]:
+    engine = EmbeddedEngine(model)
     yield engine
     await engine.aclose()
 
 
-async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: LocalEngine, random_judge: Sglang) -> None:
+async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: EmbeddedEngine, random_judge: Sglang) -> None:
     async with HttpEngine(random_judge.url) as sglang:
         for asked in (ask("<answer>[[", 4), ask("<type>Chat</type>\n<rubric>", 4), ask(max_tokens=3)):
             mine, theirs = await engine.complete(asked), await sglang.complete(asked)
@@ -50,7 +50,7 @@ async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: LocalE
                     assert math.exp(one.top[text]) == pytest.approx(math.exp(other.top[text]), abs=0.02), "it computes in bfloat16"
 
 
-async def test_a_reply_does_not_depend_on_who_shares_its_batch(engine: LocalEngine) -> None:
+async def test_a_reply_does_not_depend_on_who_shares_its_batch(engine: EmbeddedEngine) -> None:
     asks = [ask(max_tokens=5), ask("<eval>", 30), *(ask(max_tokens=25, temperature=1.0, seed=seed) for seed in range(4))]
     together = await asyncio.gather(*map(engine.complete, asks))
     alone = [await engine.complete(each) for each in asks]
@@ -59,14 +59,14 @@ async def test_a_reply_does_not_depend_on_who_shares_its_batch(engine: LocalEngi
     assert [each.usage.completion_tokens for each in together[:2]] == [5, 30]
 
 
-async def test_a_stream_is_the_reply_in_pieces(engine: LocalEngine) -> None:
+async def test_a_stream_is_the_reply_in_pieces(engine: EmbeddedEngine) -> None:
     *pieces, last = [piece async for piece in engine.stream(ask(max_tokens=40))]
     assert isinstance(last, Completion)
     assert len(pieces) > 10
     assert "".join(map(str, pieces)) == last.text == (await engine.complete(ask(max_tokens=40))).text
 
 
-async def test_a_reply_ends_before_a_stop_text(engine: LocalEngine) -> None:
+async def test_a_reply_ends_before_a_stop_text(engine: EmbeddedEngine) -> None:
     whole = (await engine.complete(ask(max_tokens=30))).text
     stop = whole[6:9]
     cut = await engine.complete(ask(max_tokens=30, stop=(stop,)))
@@ -74,7 +74,7 @@ async def test_a_reply_ends_before_a_stop_text(engine: LocalEngine) -> None:
     assert cut.finish_reason == "stop"
 
 
-async def test_who_leaves_is_dropped_from_the_batch(engine: LocalEngine) -> None:
+async def test_who_leaves_is_dropped_from_the_batch(engine: EmbeddedEngine) -> None:
     endless = "<answer>[[A]]</answer>"
     started = time.perf_counter()
     await engine.complete(ask(endless, 200))
@@ -87,7 +87,7 @@ async def test_who_leaves_is_dropped_from_the_batch(engine: LocalEngine) -> None
     assert time.perf_counter() - started < whole_s / 4
 
 
-async def test_a_text_that_does_not_fit_is_refused_in_tokens(engine: LocalEngine) -> None:
+async def test_a_text_that_does_not_fit_is_refused_in_tokens(engine: EmbeddedEngine) -> None:
     with pytest.raises(TooLong, match="8192") as refused:
         await engine.complete(ask(max_tokens=8190))
     assert refused.value.count > refused.value.limit == 8192
@@ -96,6 +96,6 @@ async def test_a_text_that_does_not_fit_is_refused_in_tokens(engine: LocalEngine
 
 def test_a_folder_without_a_model_and_a_device_that_is_not_there_are_named(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json"):
-        LocalModel(tmp_path, "cpu")
+        EmbeddedModel(tmp_path, "cpu")
     with pytest.raises(InputError, match="no device 'abacus'"):
-        LocalModel(tiny_model, "abacus")
+        EmbeddedModel(tiny_model, "abacus")

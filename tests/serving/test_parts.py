@@ -13,10 +13,10 @@ from reasrm_serving.cohorts.early import Ahead
 from reasrm_serving.cohorts.result import Terms, pack_text
 from reasrm_serving.http.schemas import JudgeRequest
 from reasrm_serving.judging.cache import Cache, judgment_key
-from reasrm_serving.judging.fair_queue import Slots
+from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.fences import fence_key
-from reasrm_serving.judging.single_flight import Flights
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judging.single_flight import SingleFlight
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.redis_link import RedisLink
 
 from reasrm.judging.group import MethodName, RankOptions, key_of
@@ -29,7 +29,7 @@ JUDGMENT = Judgment(outcome=Verdict(winner="A", probability_a=0.75, source="logp
 
 
 async def test_equal_work_runs_once_and_ends_when_the_last_one_leaves() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     started, ended = [], []
 
     async def work() -> str:
@@ -52,7 +52,7 @@ async def test_equal_work_runs_once_and_ends_when_the_last_one_leaves() -> None:
 
 
 async def test_who_comes_after_the_last_one_left_starts_anew() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     go = asyncio.Event()
 
     async def slow_to_end() -> str:
@@ -74,7 +74,7 @@ async def test_who_comes_after_the_last_one_left_starts_anew() -> None:
 
 
 async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     answers = iter([ValueError("bad"), "good"])
 
     async def work() -> str:
@@ -90,13 +90,13 @@ async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
 
 
 def test_a_reply_survives_its_packing_and_rubbish_is_no_reply() -> None:
-    reply = Reply.of(JUDGMENT)
-    assert Reply.unpack(reply.pack()) == reply
+    reply = JudgmentJson.of(JUDGMENT)
+    assert JudgmentJson.unpack(reply.pack()) == reply
     assert reply.read() == JUDGMENT
     assert reply.body().startswith(b'{"winner":"A","probability_a":0.75,"order_consistent":null,"outcome":')
     for rubbish in (b"", b"rubbish", reply.pack()[:-5]):
-        assert Reply.unpack(rubbish) is None
-    failed = Reply.of(Judgment(outcome=NoVerdict(reason="deadline")))
+        assert JudgmentJson.unpack(rubbish) is None
+    failed = JudgmentJson.of(Judgment(outcome=NoVerdict(reason="deadline")))
     assert failed.transient
     assert b'"winner":null,"probability_a":null' in failed.body()
 
@@ -119,19 +119,19 @@ def test_the_key_holds_everything_that_decides() -> None:
 async def test_memory_is_bounded_and_the_latest_stay() -> None:
     cache = Cache(None, ttl_s=60, megabytes=0.05)
     for number in range(1000):
-        await cache.put(str(number), Reply.of(JUDGMENT.model_copy(update={"model": str(number)})))
+        await cache.put(str(number), JudgmentJson.of(JUDGMENT.model_copy(update={"model": str(number)})))
     kept = [number for number in range(1000) if cache.near(str(number))]
     assert 20 < len(kept) < 200
     assert kept == list(range(1000 - len(kept), 1000))
     nothing = Cache(None, ttl_s=60, megabytes=0)
-    await nothing.put("key", Reply.of(JUDGMENT))
+    await nothing.put("key", JudgmentJson.of(JUDGMENT))
     assert nothing.near("key") is None
 
 
 async def test_a_slot_is_refused_at_once_or_waited_for() -> None:
     from reasrm.errors import EngineBusy
 
-    slots = Slots(1)
+    slots = FairQueue(1)
     async with slots.now():
         with pytest.raises(EngineBusy):
             async with slots.now():
@@ -143,7 +143,7 @@ async def test_a_slot_is_refused_at_once_or_waited_for() -> None:
     assert slots.taken == 0
 
 
-async def _pass_through(slots: Slots) -> None:
+async def _pass_through(slots: FairQueue) -> None:
     async with slots.in_turn():
         pass
 

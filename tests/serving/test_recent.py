@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from reasrm_serving.auth.context import NOBODY, Admitted, Caller, admitted, caller
-from reasrm_serving.judgment_json import Reply
-from reasrm_serving.observe.history import MAX_BYTES, Recent, Wanted
+from reasrm_serving.auth.context import NOBODY, Caller, Principal, caller, principal
+from reasrm_serving.judgment_json import JudgmentJson
+from reasrm_serving.observe.history import MAX_BYTES, History, HistoryQuery
 from reasrm_serving.settings import Settings
 
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Usage, Verdict
@@ -19,56 +19,58 @@ from tests.serving.loops import ScriptedEngine, gateway, serving
 PAIR = Pair.of("Which is larger?", "answer 2", "answer 1")
 
 
-def reply(*outcomes: Outcome, size: int = 0) -> Reply:
+def reply(*outcomes: Outcome, size: int = 0) -> JudgmentJson:
     """A judgment whose orders say `outcomes`."""
     orders: tuple[Order, Order] = ("ab", "ba")
     opinions = tuple(
         Opinion(order=order, outcome=outcome, reading=Reading(), reply="x" * size)
         for order, outcome in zip(orders, outcomes, strict=False)
     )
-    return Reply.of(Judgment(outcome=outcomes[0], opinions=opinions, usage=Usage(prompt_tokens=30, completion_tokens=12)))
+    return JudgmentJson.of(Judgment(outcome=outcomes[0], opinions=opinions, usage=Usage(prompt_tokens=30, completion_tokens=12)))
 
 
 def verdict(probability_a: float) -> Verdict:
     return Verdict(winner="A" if probability_a > 0.5 else "B", probability_a=probability_a, source="logprobs")
 
 
-def note(recent: Recent, key: str, told: Reply, pair: Pair = PAIR, *, run: str | None = None, subset: str | None = None) -> None:
+def note(
+    recent: History, key: str, told: JudgmentJson, pair: Pair = PAIR, *, run: str | None = None, subset: str | None = None
+) -> None:
     token = caller.set(Caller(run, subset))
     recent.note(key, pair, Options(), told, 0.1, cached=False)
     caller.reset(token)
 
 
 def test_only_the_latest_are_kept() -> None:
-    recent = Recent(keep=3)
+    recent = History(keep=3)
     for number in range(5):
         note(recent, str(number), reply(verdict(0.9)))
-    assert [item["id"] for item in recent.search(Wanted(), 10, NOBODY)["items"]] == ["4", "3", "2"]
+    assert [item["id"] for item in recent.search(HistoryQuery(), 10, NOBODY)["items"]] == ["4", "3", "2"]
     assert recent.find("1", NOBODY) is None
 
 
 def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
-    recent = Recent(keep=1000)
+    recent = History(keep=1000)
     huge = reply(verdict(0.9), size=MAX_BYTES // 4)
     for number in range(8):
         note(recent, str(number), huge)
-    assert recent.search(Wanted(), 0, NOBODY)["kept"] == 3
+    assert recent.search(HistoryQuery(), 0, NOBODY)["kept"] == 3
 
 
 def test_nothing_is_kept_where_nothing_may_be() -> None:
-    recent = Recent(keep=0)
+    recent = History(keep=0)
     note(recent, "k", reply(verdict(0.9)))
-    assert recent.search(Wanted(), 10, NOBODY)["kept"] == 0
+    assert recent.search(HistoryQuery(), 10, NOBODY)["kept"] == 0
 
 
 def test_each_filter_narrows_the_search() -> None:
-    recent = Recent(keep=10)
+    recent = History(keep=10)
     note(recent, "agree", reply(verdict(0.9), verdict(0.8)), run="one", subset="chat")
     note(recent, "differ", reply(verdict(0.9), verdict(0.2)), run="one", subset="math")
     note(recent, "none", reply(NoVerdict(reason="truncated")), Pair.of("Straße?", "one", "two"), run="two")
 
     def found(**wanted: Any) -> list[str]:
-        return [item["id"] for item in recent.search(Wanted(**wanted), 10, NOBODY)["items"]]
+        return [item["id"] for item in recent.search(HistoryQuery(**wanted), 10, NOBODY)["items"]]
 
     assert found() == ["none", "differ", "agree"]
     assert found(run="one") == ["differ", "agree"]
@@ -82,14 +84,14 @@ def test_each_filter_narrows_the_search() -> None:
 
 def test_the_numbers_are_those_of_what_matches() -> None:
     now = 1_000_000.0
-    recent = Recent(keep=100, clock=lambda: now)
+    recent = History(keep=100, clock=lambda: now)
     for _ in range(12):
         note(recent, "a", reply(verdict(0.97), verdict(0.9)), run="one")
     now += 3600
     for _ in range(6):
         note(recent, "b", reply(verdict(0.03), verdict(0.7)), run="one")
     note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
-    found = recent.search(Wanted(run="one"), 1, NOBODY)
+    found = recent.search(HistoryQuery(run="one"), 1, NOBODY)
     assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
     assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(7 / 60), 60.0)
     assert found["histogram"][0] == 6
@@ -102,24 +104,24 @@ def test_the_numbers_are_those_of_what_matches() -> None:
 
 def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
     now = 1_000_000.0
-    recent = Recent(keep=100, clock=lambda: now)
+    recent = History(keep=100, clock=lambda: now)
     for _ in range(800):
         now += 0.05
         note(recent, "a", reply(verdict(0.9)))
-    found = recent.search(Wanted(), 0, NOBODY)
+    found = recent.search(HistoryQuery(), 0, NOBODY)
     assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
 
 
 def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
-    recent = Recent(keep=10)
+    recent = History(keep=10)
     for name in ("one", "two"):
-        token = admitted.set(Admitted(name))
+        token = principal.set(Principal(name))
         note(recent, f"of {name}", reply(verdict(0.9)), run=name)
-        admitted.reset(token)
-    own = recent.search(Wanted(), 10, Admitted("one"))
+        principal.reset(token)
+    own = recent.search(HistoryQuery(), 10, Principal("one"))
     assert ([item["id"] for item in own["items"]], own["kept"], own["runs"]) == (["of one"], 1, ["one"])
-    assert recent.find("of two", Admitted("one")) is None
-    assert recent.search(Wanted(), 10, Admitted("root", admin=True))["kept"] == 2
+    assert recent.find("of two", Principal("one")) is None
+    assert recent.search(HistoryQuery(), 10, Principal("root", admin=True))["kept"] == 2
 
 
 def test_only_the_demo_keeps_judgments_unasked() -> None:

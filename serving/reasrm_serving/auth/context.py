@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class Principal:
     """Who asks now. Without keys everybody is the same nameless caller, and nobody an admin."""
 
     name: str = ""
@@ -16,8 +16,8 @@ class Admitted:
     admin: bool = False
 
 
-NOBODY = Admitted()
-admitted: ContextVar[Admitted] = ContextVar("admitted", default=NOBODY)
+NOBODY = Principal()
+principal: ContextVar[Principal] = ContextVar("principal", default=NOBODY)
 
 
 class Caller(NamedTuple):

@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm.errors import InputError
 from reasrm.types import Frozen
-from reasrm_serving.auth.context import Admitted, admitted
+from reasrm_serving.auth.context import Principal, principal
 from reasrm_serving.errors import Problem
 
 #: What needs no key: the page, its files, and what load balancers and Prometheus ask.
@@ -195,13 +195,13 @@ class Admission:
         try:
             left = _left_s(headers.get("x-deadline"))
             if self.gate is None:
-                admitted.set(Admitted(priority=_priority(headers, 0, 10)))
+                principal.set(Principal(priority=_priority(headers, 0, 10)))
                 await self._until(left, scope, receive, send)
                 return
             key = self.gate.key_of(headers.get("authorization"))
             await self.gate.enter(key)
             try:
-                admitted.set(Admitted(key.name, _priority(headers, key.priority, key.priority), key.admin))
+                principal.set(Principal(key.name, _priority(headers, key.priority, key.priority), key.admin))
                 await self._until(left, scope, receive, send)
             finally:
                 self.gate.leave(key)
@@ -255,7 +255,7 @@ def _priority(headers: Headers, default: int, highest: int) -> int:
 
 def require_admin() -> None:
     """Raise `Problem` (403) unless an admin key asks."""
-    if not admitted.get().admin:
+    if not principal.get().admin:
         raise Problem(403, "forbidden", "this needs an admin key: give one `admin = true` in the file of `reasrm serve --keys`")
 
 

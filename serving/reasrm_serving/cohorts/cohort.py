@@ -29,9 +29,9 @@ from reasrm_serving.cohorts.result import (
     why_none,
 )
 from reasrm_serving.cohorts.store import LocalSeats, Seat, Seats, name_of, result_name
-from reasrm_serving.judging.lease import Claims, new_token
+from reasrm_serving.judging.lease import Leases, new_token
 from reasrm_serving.judging.ranking import Ranker
-from reasrm_serving.judging.single_flight import Flights
+from reasrm_serving.judging.single_flight import SingleFlight
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
 PATIENCE_S = 5.0
@@ -71,7 +71,7 @@ class Cohorts:
         self,
         ranker: Ranker,
         shared: Seats | None,
-        claims: Claims | None,
+        claims: Leases | None,
         *,
         ahead: bool,
         count: Callable[[str], None] = lambda _: None,
@@ -79,7 +79,7 @@ class Cohorts:
         self._ranker, self._claims, self._ahead, self._count = ranker, claims, ahead, count
         self._shared, self._local = shared, LocalSeats()
         self._parties: dict[tuple[str, int], _Party] = {}
-        self._settling: Flights[Result] = Flights()
+        self._settling: SingleFlight[Result] = SingleFlight()
         self._background: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:

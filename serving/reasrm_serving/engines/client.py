@@ -18,10 +18,10 @@ CONNECT_S = 5.0
 JSON = {"content-type": "application/json"}
 
 
-class PooledEngine(HttpEngine):
+class EngineClient(HttpEngine):
     """An `HttpEngine` whose plain requests go through aiohttp; streams and aborts, of which there are few, go the general way.
 
-    It tries once: `Engines` decides where a request goes next.
+    It tries once: `EnginePool` decides where a request goes next.
     """
 
     def __init__(self, url: str, *, model: str | None, api_key: str | None, timeout_s: float) -> None:

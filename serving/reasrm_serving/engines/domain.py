@@ -19,18 +19,18 @@ from reasrm_serving.judging.engine_judge import Domain
 FILE = "domain.json"
 
 
-class _Task(BaseModel):
+class _DomainTask(BaseModel):
     model_config = ConfigDict(extra="forbid")
     family: str
     question: re.Pattern[str]
     response: re.Pattern[str]
 
 
-class _Rule(BaseModel):
+class _DomainRule(BaseModel):
     model_config = ConfigDict(extra="forbid")
     version: int
     max_response_chars: int = Field(ge=1)
-    tasks: tuple[_Task, ...] = Field(min_length=1)
+    tasks: tuple[_DomainTask, ...] = Field(min_length=1)
 
     def why_outside(self, pair: Pair) -> str | None:
         """Why `pair` is none of the judge's business; None where it is."""
@@ -51,6 +51,6 @@ def load_domain(folder: Path) -> Domain | None:
     if not path.is_file():
         return None
     try:
-        return _Rule.model_validate(json.loads(path.read_text(encoding="utf-8"))).why_outside
+        return _DomainRule.model_validate(json.loads(path.read_text(encoding="utf-8"))).why_outside
     except (ValueError, ValidationError) as error:
         raise InputError(f"{path} is no domain rule: {str(error).splitlines()[0]}") from error

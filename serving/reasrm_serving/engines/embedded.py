@@ -16,7 +16,7 @@ from reasrm.errors import EngineError, EngineRefused, InputError
 from reasrm.prompts import Pack, load_pack
 from reasrm.types import Ask, Completion, Message, Usage
 from reasrm_serving.engines.domain import load_domain
-from reasrm_serving.engines.embedded_model import LocalModel, Row, Written
+from reasrm_serving.engines.embedded_model import EmbeddedModel, Row, RowReply
 from reasrm_serving.judging.engine_judge import Domain
 from reasrm_serving.settings import Settings
 
@@ -28,7 +28,7 @@ GATHER_S = 0.003  # how long a batch waits for company: both orders of a pair co
 
 
 @dataclass(slots=True)
-class _Job:
+class _GenerationJob:
     row: Row
     future: asyncio.Future[Completion]
     loop: asyncio.AbstractEventLoop
@@ -47,14 +47,14 @@ class _Job:
             self.future.set_result(result)
 
 
-class LocalEngine:
-    """A `Completer` over a `LocalModel`. A request whose caller leaves is dropped from its batch."""
+class EmbeddedEngine:
+    """A `Completer` over a `EmbeddedModel`. A request whose caller leaves is dropped from its batch."""
 
-    def __init__(self, model: LocalModel) -> None:
+    def __init__(self, model: EmbeddedModel) -> None:
         self._model = model
         self._info = EngineInfo(model.name, model.weight_version, model.max_context, sglang=False)
-        self._jobs: queue.Queue[_Job | None] = queue.Queue()
-        self._under_way: list[_Job] = []
+        self._jobs: queue.Queue[_GenerationJob | None] = queue.Queue()
+        self._under_way: list[_GenerationJob] = []
         self._thread = threading.Thread(target=self._work, name="reasrm-local-engine", daemon=True)
         self._thread.start()
 
@@ -90,22 +90,22 @@ class LocalEngine:
             job.row.cancelled = True
         await asyncio.to_thread(self._thread.join)
 
-    def _submit(self, ask: Ask, on_text: Callable[[str], Any] | None) -> _Job:
+    def _submit(self, ask: Ask, on_text: Callable[[str], Any] | None) -> _GenerationJob:
         loop = asyncio.get_running_loop()
-        job = _Job(Row(ask, [], on_text), loop.create_future(), loop, time.perf_counter())
+        job = _GenerationJob(Row(ask, [], on_text), loop.create_future(), loop, time.perf_counter())
         self._jobs.put(job)
         return job
 
     def _work(self) -> None:
         """The thread: take what is there, write it, hand it over, until told to end."""
-        waiting: list[_Job] = []
+        waiting: list[_GenerationJob] = []
         while self._take(waiting):
             batch = _fitting(waiting)
             del waiting[: len(batch)]
             self._under_way = batch
             self._write([job for job in batch if not job.row.cancelled])
 
-    def _take(self, waiting: list[_Job]) -> bool:
+    def _take(self, waiting: list[_GenerationJob]) -> bool:
         """Move what is queued into `waiting`, at least one; False at the end."""
         while True:
             try:
@@ -120,7 +120,7 @@ class LocalEngine:
             except Exception as error:  # noqa: BLE001 - a template may raise anything: it is its request's failure
                 job.settle(error if isinstance(error, InputError) else EngineRefused(f"the prompt cannot be rendered: {error}"))
 
-    def _write(self, jobs: list[_Job]) -> None:
+    def _write(self, jobs: list[_GenerationJob]) -> None:
         if not jobs:
             return
         try:
@@ -133,7 +133,7 @@ class LocalEngine:
         for job, reply in zip(jobs, replies, strict=True):
             job.settle(self._completion(job, reply))
 
-    def _completion(self, job: _Job, reply: Written) -> Completion:
+    def _completion(self, job: _GenerationJob, reply: RowReply) -> Completion:
         return Completion(
             text=reply.text,
             finish_reason=reply.finish_reason,
@@ -145,7 +145,7 @@ class LocalEngine:
         )
 
 
-def _fitting(waiting: list[_Job]) -> list[_Job]:
+def _fitting(waiting: list[_GenerationJob]) -> list[_GenerationJob]:
     """As many of the first as one batch may hold, at least one."""
     tokens = 0
     for count, job in enumerate(waiting[:MAX_ROWS]):
@@ -155,11 +155,11 @@ def _fitting(waiting: list[_Job]) -> list[_Job]:
     return waiting[:MAX_ROWS]
 
 
-def open_local(settings: Settings) -> tuple[LocalEngine, Pack, Domain | None]:
+def open_embedded(settings: Settings) -> tuple[EmbeddedEngine, Pack, Domain | None]:
     """The engine, its prompt pack and its domain, for the model that `settings` name. Raises `InputError`."""
     folder = settings.model_folder
-    model = LocalModel(folder, settings.device)
+    model = EmbeddedModel(folder, settings.device)
     model.write([Row(FIRST, model.encode(FIRST))])  # transformers and torch load what they need when they first write
     domain = load_domain(folder)
     pack = load_pack(settings.prompts or ("world" if domain else "rubric"))
-    return LocalEngine(model), pack, domain
+    return EmbeddedEngine(model), pack, domain

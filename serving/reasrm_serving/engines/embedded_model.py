@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class RowReply:
     """A reply: its text, why it ended, how many tokens it took, and the last of them with their alternatives."""
 
     text: str
@@ -57,7 +57,7 @@ class Written:
     tokens: tuple[Token, ...]
 
 
-class LocalModel:
+class EmbeddedModel:
     """The model in `folder` (safetensors only). Raises `InputError` where there is none, or it has no chat template."""
 
     def __init__(self, folder: Path, device: str = "auto") -> None:
@@ -90,7 +90,7 @@ class LocalModel:
             )
         return ids
 
-    def write(self, rows: Sequence[Row]) -> list[Written]:
+    def write(self, rows: Sequence[Row]) -> list[RowReply]:
         """The replies of `rows`, written together."""
         width = max(len(row.ids) for row in rows)
         ids = torch.tensor([[self._pad] * (width - len(row.ids)) + row.ids for row in rows], device=self.device)
@@ -114,7 +114,7 @@ class LocalModel:
         replies = cast(list[list[int]], out[:, width:].tolist())
         return [self._written(index, row, replies[index], chooser, ending) for index, row in enumerate(rows)]
 
-    def _written(self, index: int, row: Row, ids: list[int], chooser: _Chooser, ending: _Ending) -> Written:
+    def _written(self, index: int, row: Row, ids: list[int], chooser: _Chooser, ending: _Ending) -> RowReply:
         count = ending.lengths[index]
         text = _cut(self._decode(ids[:count]), row.ask.stop)
         stopped = bool(count) and (ids[count - 1] in self._ends or text != self._decode(ids[:count]))
@@ -123,7 +123,7 @@ class LocalModel:
             Token(text=self._decode([ids[at]]), top={self._decode([token]): logprob for token, logprob in chooser.top(at, index)})
             for at in range(first, count)
         )
-        return Written(text, "stop" if stopped else "length", count, tokens)
+        return RowReply(text, "stop" if stopped else "length", count, tokens)
 
     def _decode(self, ids: list[int]) -> str:
         return cast(str, self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

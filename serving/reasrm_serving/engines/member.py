@@ -12,7 +12,7 @@ from typing import Protocol
 from reasrm.engine import EngineInfo
 from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
 from reasrm.types import Ask, Completion
-from reasrm_serving.judging.single_flight import Flights
+from reasrm_serving.judging.single_flight import SingleFlight
 
 ASK_S = 10.0
 TRIPS = 3  # failures in a row, of requests or of asking what it serves, that open the circuit
@@ -39,7 +39,7 @@ class Engine(Protocol):
         ...
 
 
-class Served:
+class Member:
     """An engine, its latest `info`, and its circuit. `error` says what is wrong with it, None where nothing is.
 
     It is asked what it serves at the start, every `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row
@@ -55,10 +55,10 @@ class Served:
         self.busy_until = 0.0
         self._failures = 0
         self._every_s, self._on_failure = every_s, on_failure
-        self._asking: Flights[EngineInfo] = Flights()
+        self._asking: SingleFlight[EngineInfo] = SingleFlight()
         self._watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Served:
+    async def __aenter__(self) -> Member:
         self._watch = asyncio.create_task(self._watched())
         return self
 

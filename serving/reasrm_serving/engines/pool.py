@@ -15,23 +15,23 @@ from contextlib import AsyncExitStack
 from reasrm.engine import EngineInfo, HttpEngine, backoff_s
 from reasrm.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
 from reasrm.types import Ask, Completion
-from reasrm_serving.engines.member import Served
+from reasrm_serving.engines.member import Member
 
 RETRIES = 3
 
 
-class Engines:
+class EnginePool:
     """Completes and streams by the engine that has least under way. Use as an async context manager.
 
     A request that an engine fails goes to another one after a pause with jitter (to the same again where there is no other), at
     most `RETRIES` times; `on_retry` is called for each. A refusal, a timeout, and a stream that has begun are not tried again.
     """
 
-    def __init__(self, members: Sequence[Served], on_retry: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, members: Sequence[Member], on_retry: Callable[[], None] = lambda: None) -> None:
         self.members, self._on_retry = tuple(members), on_retry
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Engines:
+    async def __aenter__(self) -> EnginePool:
         for member in self.members:
             await self._stack.enter_async_context(member)
         return self
@@ -77,7 +77,7 @@ class Engines:
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion of `ask`. Raises `EngineError` or `TooLong`."""
-        tried: list[Served] = []
+        tried: list[Member] = []
         while True:
             member = self._next(tried)
             try:
@@ -88,7 +88,7 @@ class Engines:
 
     async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
         """The reply's text in pieces, then the whole completion. Raises as `complete`."""
-        tried: list[Served] = []
+        tried: list[Member] = []
         begun = False
         while True:
             member = self._next(tried)
@@ -120,7 +120,7 @@ class Engines:
         closed = [each.known for each in self.members if each.known and not each.open]
         return closed or [each.known for each in self.members if each.known]
 
-    def _next(self, tried: Sequence[Served]) -> Served:
+    def _next(self, tried: Sequence[Member]) -> Member:
         """The engine to ask: one that was tried least often, that is not busy, with least under way."""
         closed = [each for each in self.members if not each.open]
         if not closed:
@@ -128,7 +128,7 @@ class Engines:
         now = time.monotonic()
         return min(closed, key=lambda each: (tried.count(each), each.busy_until > now, each.under_way, random.random()))
 
-    async def _before_another(self, tried: list[Served], member: Served, error: EngineError) -> None:
+    async def _before_another(self, tried: list[Member], member: Member, error: EngineError) -> None:
         """Wait before the next try; raises `error` where there is none."""
         if isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
             raise error

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from reasrm.judging.group import MethodName, RankOptions
 from reasrm.types import TRANSIENT, Frozen, Message
-from reasrm_serving.auth.context import Caller, admitted, caller
+from reasrm_serving.auth.context import Caller, caller, principal
 from reasrm_serving.cohorts.result import Reward, Terms, Text, method_for, result_of
 from reasrm_serving.errors import Problem
 from reasrm_serving.wiring import Services, services_of
@@ -94,7 +94,7 @@ async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollo
     services = services_of(request)
     clock = asyncio.get_running_loop().time
     deadline = clock() + min(wishes.timeout or limit_s, limit_s)
-    info = await services.served.now(deadline)
+    info = await services.engines.now(deadline)
     context, total = info.max_context, deadline - clock()
     if wishes.cohort is not None:
         options = _options(wishes, wishes.cohort, context)
@@ -113,7 +113,7 @@ def _options(wishes: Wishes, size: int, context: int) -> RankOptions:
 
 
 def _terms(rollout: Rollout, wishes: Wishes, options: RankOptions, size: int, wait_s: float, judge_s: float) -> Terms:
-    name = admitted.get().name
+    name = principal.get().name
     run = f"{name}\0{wishes.run}" if name else wishes.run  # another key's rollouts are none of this run's
     return Terms(rollout.question, size, options, run, wait_s, judge_s, rollout.reference)
 

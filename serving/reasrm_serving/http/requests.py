@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from reasrm_serving.auth.context import Caller, caller
 from reasrm_serving.errors import Problem
-from reasrm_serving.http.schemas import Asked, JudgeRequest, Work
+from reasrm_serving.http.schemas import JudgeRequest, RequestEnvelope, Work
 from reasrm_serving.wiring import services_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,7 +23,7 @@ REMEMBERED_BYTES = 65536  # longer bodies are parsed each time
 async def read(request: Request, model: type[M]) -> M:
     """The request's JSON as a `model`. Raises `Problem`: 413 too large, 400 no JSON, 422 with the field that is wrong."""
     asked = _parsed(await _body(request), model)
-    if isinstance(asked, Asked):
+    if isinstance(asked, RequestEnvelope):
         caller.set(Caller(asked.run, asked.subset))
     return asked
 
@@ -32,12 +32,12 @@ async def read_work(request: Request) -> tuple[Work, float]:
     """The judgment that is asked for, and its deadline. Equal bodies, as loops send them again and again, are parsed once."""
     services = services_of(request)
     body = await _body(request)
-    known = services.served.known
+    known = services.engines.known
     work = None if known is None else services.works.get((body, known))
     asked = _parsed(body, JudgeRequest) if work is None else work.asked
     deadline = deadline_of(request, asked)
     if work is None:
-        info = await services.served.now(deadline)
+        info = await services.engines.now(deadline)
         pair, options = asked.pair, asked.options(info.max_context)
         work = Work(asked, pair, options, await services.judge.key(pair, options))
         if len(body) <= REMEMBERED_BYTES:
@@ -46,7 +46,7 @@ async def read_work(request: Request) -> tuple[Work, float]:
     return work, deadline
 
 
-def deadline_of(request: Request, asked: Asked) -> float:
+def deadline_of(request: Request, asked: RequestEnvelope) -> float:
     """When what was read just now must be answered, as a time of the running loop's clock."""
     return asyncio.get_running_loop().time() + asked.within(services_of(request).settings.timeout_s)
 

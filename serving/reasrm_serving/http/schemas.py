@@ -12,7 +12,7 @@ from reasrm.types import Options, Pair
 REPLY_SHARE = 2
 
 
-class Asked(Options):
+class RequestEnvelope(Options):
     """The envelope of every request: how to judge, `timeout_s` in seconds, and who asks.
 
     `run` names the training run or study, `subset` a part of it.
@@ -34,7 +34,7 @@ class Asked(Options):
         return min(self.timeout_s or limit_s, limit_s)
 
 
-class JudgeRequest(Pair, Asked):
+class JudgeRequest(Pair, RequestEnvelope):
     """One pair to judge."""
 
     @property
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     key: str
 
 
-class BatchRequest(Asked):
+class BatchRequest(RequestEnvelope):
     """Many pairs to judge by the same options."""
 
     pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]

@@ -13,7 +13,7 @@ from cachetools import TTLCache
 from redis.asyncio import Redis
 
 from reasrm.types import Options, Pair
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.redis_link import RedisLink
 
 SCHEMA = 1  # of what is stored; another number forgets everything
@@ -42,26 +42,26 @@ class Cache:
             maxsize=megabytes * 2**20, ttl=near_s, getsizeof=lambda packed: len(packed) + OVERHEAD
         )
 
-    def near(self, key: str) -> Reply | None:
+    def near(self, key: str) -> JudgmentJson | None:
         """The reply that this process holds."""
         packed = self._near.get(key)
-        return Reply.unpack(packed) if packed is not None else None
+        return JudgmentJson.unpack(packed) if packed is not None else None
 
-    async def far(self, key: str) -> Reply | None:
+    async def far(self, key: str) -> JudgmentJson | None:
         """The reply that Redis holds."""
         if self._link is None:
             return None
         packed = await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.get(stored_name(key))))
         return self.found(key, packed)
 
-    def found(self, key: str, packed: bytes | None) -> Reply | None:
+    def found(self, key: str, packed: bytes | None) -> JudgmentJson | None:
         """Take in what came out of Redis under `key`."""
-        reply = Reply.unpack(packed) if packed else None
+        reply = JudgmentJson.unpack(packed) if packed else None
         if reply is not None and packed is not None:
             self._keep(key, packed)
         return reply
 
-    async def put(self, key: str, reply: Reply) -> None:
+    async def put(self, key: str, reply: JudgmentJson) -> None:
         """Store `reply`, which must not be a passing failure."""
         packed = reply.pack()
         self._keep(key, packed)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from reasrm.judging import judge_flow, run
 from reasrm.prompts import Pack
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, Pair
-from reasrm_serving.engines.pool import Engines
+from reasrm_serving.engines.pool import EnginePool
 
 LARGE = 50_000  # characters, whose prompt takes milliseconds to write
 #: Takes a piece of a reply: which order it reads the pair in, the how manieth reply it is (from 0), and the text.
@@ -34,10 +34,10 @@ class Fresh:
 
 
 @dataclass(frozen=True, slots=True)
-class FreshJudge:
+class PoolJudge:
     """Judges by `engines` with `pack`; `key` is the secret behind its fences, `domain` the embedded judge's own limits."""
 
-    engines: Engines
+    engines: EnginePool
     pack: Pack
     key: bytes
     domain: Domain | None = None
@@ -55,15 +55,15 @@ class FreshJudge:
         if sum(len(message.content) for message in (*pair.question, *pair.a, *pair.b)) > LARGE:
             async with self._one_by_one:  # a whole group of prompts at once would keep the event loop from everybody else
                 await asyncio.sleep(0)
-        asked = _Asked(self.engines, options, emit)
+        asked = _EngineCalls(self.engines, options, emit)
         judgment = await run(judge_flow(pair, options, self.pack, self.key), asked)
         return Fresh(_whole(judgment, asked.versions), asked.versions.pop() if len(asked.versions) == 1 else None)
 
 
-class _Asked:
+class _EngineCalls:
     """The engines during one judgment: notes the weight versions, and passes the text on while it is written."""
 
-    def __init__(self, engines: Engines, options: Options, emit: Emit | None) -> None:
+    def __init__(self, engines: EnginePool, options: Options, emit: Emit | None) -> None:
         self.versions: set[str] = set()
         self._engines, self._emit = engines, emit
         self._both = options.orders == "both"

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from reasrm.errors import EngineBusy
-from reasrm_serving.auth.context import admitted, caller
+from reasrm_serving.auth.context import caller, principal
 
 RETRY_AFTER_S = 1.0
 Flow = tuple[int, str, str]  # minus the priority, the key's name, the run
 
 
-class Slots:
+class FairQueue:
     """As many judgments as may be under way. A single request takes a slot or is refused at once; parts of a group or batch wait.
 
     A free slot goes to the highest priority that waits, and within it to the runs in turn: a run with a thousand judgments waiting
@@ -81,5 +81,5 @@ class Slots:
 
 
 def _flow() -> Flow:
-    who, asked = admitted.get(), caller.get()
+    who, asked = principal.get(), caller.get()
     return -who.priority, who.name, (asked.run if asked else None) or ""

@@ -33,8 +33,8 @@ class Held:
     done: bool = False
 
 
-class Claims:
-    """Claims on cache keys; `stored(key)` is where the finished work will lie."""
+class Leases:
+    """Leases on cache keys; `stored(key)` is where the finished work will lie."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link

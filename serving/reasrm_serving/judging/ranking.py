@@ -14,13 +14,13 @@ from reasrm.errors import EngineError, EngineTimeout
 from reasrm.judging.group import Group, RankOptions
 from reasrm.judging.ranking import rank
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
-from reasrm_serving.engines.pool import Engines
-from reasrm_serving.http.schemas import Asked
+from reasrm_serving.engines.pool import EnginePool
+from reasrm_serving.http.schemas import RequestEnvelope
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
 
-class RankRequest(Group, RankOptions, Asked):
+class RankRequest(Group, RankOptions, RequestEnvelope):
     """A group to rank. `replies` false leaves the judge's texts out of the answer: loops do not read them."""
 
     replies: Annotated[bool, Field(description="Whether comparisons carry the judge's replies.")] = True
@@ -41,7 +41,7 @@ class Ranker:
     """Ranks groups by `judge`; `reuse` is whether its prompt pack was trained for deliberation reuse."""
 
     judge: PairJudge
-    served: Engines
+    served: EnginePool
     reuse: bool
 
     @classmethod
@@ -52,11 +52,11 @@ class Ranker:
     async def rank(self, group: Group, options: RankOptions, within_s: float) -> Ranking:
         """Rank `group` within so many seconds; a comparison that failed for a passing reason is asked again until then."""
         deadline = asyncio.get_running_loop().time() + within_s
-        return await rank(group, options, Persistent(self.judge, deadline), reuse=self.reuse, deadline=deadline)
+        return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=self.reuse, deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)
-class Persistent:
+class RetryingJudge:
     """A `PairJudge` that asks again, with growing pauses, while the engine is away: rewards need all of a group's comparisons."""
 
     judge_once: PairJudge

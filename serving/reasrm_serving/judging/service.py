@@ -9,18 +9,18 @@ from functools import partial
 
 from reasrm.errors import EngineError, InputError
 from reasrm.types import Judgment, Options, Pair
-from reasrm_serving.engines.pool import Engines
+from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.judging.cache import Cache, judgment_key, stored_name
-from reasrm_serving.judging.engine_judge import Emit, Fresh, FreshJudge
-from reasrm_serving.judging.fair_queue import Slots
-from reasrm_serving.judging.lease import Claims, new_token
-from reasrm_serving.judging.single_flight import Flights
-from reasrm_serving.judgment_json import Reply
-from reasrm_serving.observe.history import Recent
+from reasrm_serving.judging.engine_judge import Emit, Fresh, PoolJudge
+from reasrm_serving.judging.fair_queue import FairQueue
+from reasrm_serving.judging.lease import Leases, new_token
+from reasrm_serving.judging.single_flight import SingleFlight
+from reasrm_serving.judgment_json import JudgmentJson
+from reasrm_serving.observe.history import History
 from reasrm_serving.observe.metrics import Metrics
 
 
-class SharedJudge:
+class JudgingService:
     """A `PairJudge` whose judgments are made once: across callers, processes and time.
 
     Routes that need bytes use `key`, `cached` and `reply`; whoever needs judgments (a ranking) uses `judge`.
@@ -28,17 +28,17 @@ class SharedJudge:
 
     def __init__(
         self,
-        fresh: FreshJudge,
-        served: Engines,
+        fresh: PoolJudge,
+        served: EnginePool,
         cache: Cache,
-        claims: Claims | None,
-        slots: Slots,
+        claims: Leases | None,
+        slots: FairQueue,
         metrics: Metrics,
-        recent: Recent,
+        recent: History,
     ) -> None:
         self._fresh, self._served, self._cache, self._claims = fresh, served, cache, claims
         self._slots, self._metrics, self._recent = slots, metrics, recent
-        self._flights: Flights[Reply] = Flights(metrics.coalesced.labels("process").inc)
+        self._flights: SingleFlight[JudgmentJson] = SingleFlight(metrics.coalesced.labels("process").inc)
         self._near, self._far, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
         secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
         self._decided_by = (fresh.pack.digest, secret_id)
@@ -59,7 +59,7 @@ class SharedJudge:
         self._recent.note(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
         return reply.read()
 
-    def gave(self, key: str, pair: Pair, options: Options, reply: Reply, seconds: float, *, cached: bool) -> None:
+    def gave(self, key: str, pair: Pair, options: Options, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
         """Count a judgment given to a caller after `seconds`, and note it for people to look at."""
         self._metrics.gave(reply, seconds, cached=cached)
         self._recent.note(key, pair, options, reply, seconds, cached=cached)
@@ -69,7 +69,7 @@ class SharedJudge:
         info = await self._served.now()
         return self._key(pair, options, info.model, info.weight_version)
 
-    async def cached(self, key: str) -> Reply | None:
+    async def cached(self, key: str) -> JudgmentJson | None:
         """The stored reply, from this process or from Redis."""
         found, where = self._cache.near(key), self._near
         if found is None:
@@ -77,11 +77,11 @@ class SharedJudge:
         (where if found else self._miss).inc()
         return found
 
-    async def reply(self, key: str, pair: Pair, options: Options, emit: Emit | None = None) -> Reply:
+    async def reply(self, key: str, pair: Pair, options: Options, emit: Emit | None = None) -> JudgmentJson:
         """A new judgment, or that of equal work in flight. Cancelling it stops the engine unless others wait for the same."""
         return await self._flights.join(key, partial(self._fly, key, pair, options, emit))
 
-    async def _fly(self, key: str, pair: Pair, options: Options, emit: Emit | None) -> Reply:
+    async def _fly(self, key: str, pair: Pair, options: Options, emit: Emit | None) -> JudgmentJson:
         if self._claims is None:
             return (await self._make(pair, options, emit))[0]
         token = new_token()
@@ -94,16 +94,16 @@ class SharedJudge:
             held.done = kept_as == key
             return reply
 
-    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> tuple[Reply, str | None]:
+    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> tuple[JudgmentJson, str | None]:
         """A new judgment, and the key that it is stored under, if it is: here before anybody reads it, in Redis soon after."""
         fresh = await self._fresh.judge(pair, options, emit)
         self._metrics.made(fresh.judgment)
         key = await self._key_now(fresh, pair, options) if fresh.keeps else None
         if key is not None:
-            storing = asyncio.create_task(self._cache.put(key, Reply.of(fresh.judgment.model_copy(update={"cached": True}))))
+            storing = asyncio.create_task(self._cache.put(key, JudgmentJson.of(fresh.judgment.model_copy(update={"cached": True}))))
             self._storing.add(storing)
             storing.add_done_callback(self._storing.discard)
-        return Reply.of(fresh.judgment), key
+        return JudgmentJson.of(fresh.judgment), key
 
     async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
         """The key to store under: that of the weights that judged, which may have moved since the request came."""

@@ -16,7 +16,7 @@ class _Flight(Generic[T]):
     waiters: int = 0
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Tasks by key. Who asks for a key in flight waits with the others; the last one to leave cancels the work."""
 
     def __init__(self, on_join: Callable[[], None] = lambda: None) -> None:

@@ -17,8 +17,8 @@ import orjson
 
 from reasrm.metrics import wilson
 from reasrm.types import Message, Options, Pair
-from reasrm_serving.auth.context import Admitted, Caller, admitted, caller
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.auth.context import Caller, Principal, caller, principal
+from reasrm_serving.judgment_json import JudgmentJson
 
 MAX_BYTES = 64 * 2**20  # of texts, whatever the number
 BINS, CHUNKS, FEWEST = 20, 40, 5  # of the histogram; of the trend, and the fewest judgments in one of its chunks
@@ -27,7 +27,7 @@ SHOWN = 240  # characters of a question in a list
 
 
 @dataclass(frozen=True)
-class Noted:
+class HistoryEntry:
     """A judgment given to the holder of the key `by` at `at` (Unix seconds), after `seconds`; `id` is its key in the cache."""
 
     id: str
@@ -36,7 +36,7 @@ class Noted:
     caller: Caller
     pair: Pair
     options: Options
-    reply: Reply
+    reply: JudgmentJson
     seconds: float
     cached: bool
     size: int
@@ -80,7 +80,7 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HistoryQuery:
     """What to look for; what is empty matches everything. `outcome` is a winner or a reason."""
 
     q: str = ""
@@ -89,7 +89,7 @@ class Wanted:
     outcome: str = ""
     disagree: bool = False
 
-    def matches(self, noted: Noted) -> bool:
+    def matches(self, noted: HistoryEntry) -> bool:
         """Whether it is such a one."""
         return (
             (not self.run or noted.caller.run == self.run)
@@ -101,33 +101,35 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Recent:
+class History:
     """The latest `keep` judgments; 0 keeps none."""
 
     keep: int
     clock: Callable[[], float] = time.time
-    _all: deque[Noted] = field(default_factory=deque[Noted])
+    _all: deque[HistoryEntry] = field(default_factory=deque[HistoryEntry])
     _bytes: int = 0
     _gone_at: float = -math.inf  # when the latest of those that made room was given
 
-    def note(self, key: str, pair: Pair, options: Options, reply: Reply, seconds: float, *, cached: bool) -> None:
+    def note(self, key: str, pair: Pair, options: Options, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
         """Remember a judgment that was given to a caller."""
         if not self.keep:
             return
         size = len(reply.judgment) + sum(map(len, _texts(pair)))
         self._all.append(
-            Noted(key, self.clock(), admitted.get().name, caller.get() or Caller(), pair, options, reply, seconds, cached, size)
+            HistoryEntry(
+                key, self.clock(), principal.get().name, caller.get() or Caller(), pair, options, reply, seconds, cached, size
+            )
         )
         self._bytes += size
         while len(self._all) > self.keep or self._bytes > MAX_BYTES:
             gone = self._all.popleft()
             self._bytes, self._gone_at = self._bytes - gone.size, gone.at
 
-    def find(self, key: str, reader: Admitted) -> Noted | None:
+    def find(self, key: str, reader: Principal) -> HistoryEntry | None:
         """The latest judgment of that id, if `reader` may see it."""
         return next((noted for noted in reversed(self._all) if noted.id == key and _may_see(reader, noted)), None)
 
-    def search(self, wanted: Wanted, limit: int, reader: Admitted) -> dict[str, Any]:
+    def search(self, wanted: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
         """The newest `limit` matches, and all matches in numbers, of those that `reader` may see."""
         visible = [noted for noted in self._all if _may_see(reader, noted)]
         found = [noted for noted in visible if wanted.matches(noted)]
@@ -153,7 +155,7 @@ class Recent:
         }
 
 
-def _may_see(reader: Admitted, noted: Noted) -> bool:
+def _may_see(reader: Principal, noted: HistoryEntry) -> bool:
     """Where callers have keys, each sees its own, and an admin all; without keys there is one nameless caller."""
     return reader.admin or noted.by == reader.name
 

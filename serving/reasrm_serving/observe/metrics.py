@@ -8,7 +8,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from reasrm.types import Judgment
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 
 disable_created_metrics()  # they double the page and nobody draws them
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -54,7 +54,7 @@ class Metrics:
         """Show the circuit of `engine`."""
         self._circuits.labels(engine).set_function(is_open)
 
-    def gave(self, reply: Reply, seconds: float, *, cached: bool) -> None:
+    def gave(self, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
         """Count a judgment given to a caller."""
         judgments, times = self._given(reply.label, "true" if cached else "false")
         judgments.inc()

@@ -34,10 +34,10 @@ async def weights(request: Request) -> Response:
     require_admin()
     services = services_of(request)
     asked = await read(request, MoveWeights)
-    before = await services.served.now()
+    before = await services.engines.now()
     if asked.weight_version == before.weight_version:
         why = f"the weights served now are called {before.weight_version!r} too: their judgments would be taken for the new ones'"
         raise Problem(422, "invalid", why, "weight_version")
-    info = await services.served.load_weights(asked.path, asked.weight_version)
+    info = await services.engines.load_weights(asked.path, asked.weight_version)
     body = {"model": info.model, "weight_version": info.weight_version, "before": before.weight_version}
     return Response(orjson.dumps(body), media_type="application/json")

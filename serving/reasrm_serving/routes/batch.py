@@ -16,7 +16,7 @@ from reasrm_serving.errors import Problem
 from reasrm_serving.http.openapi import BATCHED, asks
 from reasrm_serving.http.requests import deadline_of, read
 from reasrm_serving.http.schemas import BATCH_EXAMPLES, BatchRequest
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.wiring import Services, services_of
 
 log = logging.getLogger("reasrm.serving")
@@ -31,7 +31,7 @@ async def batch(request: Request) -> Response:
     deadline = deadline_of(request, asked)
     if len(asked.pairs) > services.settings.max_batch:
         raise Problem(422, "invalid", f"pairs: at most {services.settings.max_batch} at once, not {len(asked.pairs)}", "pairs")
-    info = await services.served.now(deadline)
+    info = await services.engines.now(deadline)
     options = asked.options(info.max_context)
     return StreamingResponse(_lines(services, asked.pairs, options, deadline), media_type="application/x-ndjson")
 
@@ -46,7 +46,7 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
             reply = await _judged(services, pair, options, deadline)
             finished.put_nowait(reply.body(b'{"index":%d,' % index) + b"\n")
 
-    workers = [asyncio.create_task(work()) for _ in range(min(len(pairs), max(1, services.slots.slots // 2)))]
+    workers = [asyncio.create_task(work()) for _ in range(min(len(pairs), max(1, services.queue.slots // 2)))]
     try:
         for _ in pairs:
             yield await finished.get()
@@ -55,7 +55,7 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
             worker.cancel()
 
 
-async def _judged(services: Services, pair: Pair, options: Options, deadline: float) -> Reply:
+async def _judged(services: Services, pair: Pair, options: Options, deadline: float) -> JudgmentJson:
     """One pair of a batch; whatever goes wrong is its outcome."""
     started = time.perf_counter()
     key, cached = "", False
@@ -65,7 +65,7 @@ async def _judged(services: Services, pair: Pair, options: Options, deadline: fl
             reply = await services.judge.cached(key)
             cached = reply is not None
             if reply is None:
-                async with services.slots.in_turn():
+                async with services.queue.in_turn():
                     reply = await services.judge.reply(key, pair, options)
     except TimeoutError:
         reply = _none(NoVerdict(reason="deadline", detail="there was no judgment in time"))
@@ -80,5 +80,5 @@ async def _judged(services: Services, pair: Pair, options: Options, deadline: fl
     return reply
 
 
-def _none(outcome: NoVerdict) -> Reply:
-    return Reply.of(Judgment(outcome=outcome))
+def _none(outcome: NoVerdict) -> JudgmentJson:
+    return JudgmentJson.of(Judgment(outcome=outcome))

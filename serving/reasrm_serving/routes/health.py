@@ -24,8 +24,8 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """200 "ready" or "degraded" (an engine of several is away, or judging is uncached), 503 "not ready" while no engine answers."""
     services = services_of(request)
-    link, engine = services.link, services.served.error
-    engines = {each.name: each.error or "ok" for each in services.served.members}
+    link, engine = services.link, services.engines.error
+    engines = {each.name: each.error or "ok" for each in services.engines.members}
     away = (link is not None and not link.up) or set(engines.values()) != {"ok"}
     status = "not ready" if engine else "degraded" if away else "ready"
     parts: dict[str, Any] = {
@@ -46,7 +46,7 @@ async def metrics(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The judge that is served: model, weight version, prompt digest, and the longest context in tokens."""
     services = services_of(request)
-    info = await services.served.now()
+    info = await services.engines.now()
     judge = {
         "id": info.model,
         "object": "model",

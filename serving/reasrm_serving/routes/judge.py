@@ -11,7 +11,7 @@ from reasrm_serving.errors import Problem, failure_of
 from reasrm_serving.http.openapi import JUDGED, asks
 from reasrm_serving.http.requests import read_work, unless_gone
 from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["judging"])
@@ -27,13 +27,13 @@ async def judge(request: Request) -> Response:
     if reply is None:
         if request.headers.get("cache-control") == "only-if-cached":  # RFC 9111, 5.2.1.7
             raise Problem(504, "not_cached", "the gateway has no such judgment, and was asked not to make one")
-        async with services.slots.now(), asyncio.timeout_at(deadline):
+        async with services.queue.now(), asyncio.timeout_at(deadline):
             reply = await unless_gone(request, services.judge.reply(key, pair, options))
     services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
     return respond(reply, {"x-judgment-id": key})
 
 
-def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
+def respond(reply: JudgmentJson, headers: dict[str, str] | None = None) -> Response:
     """The HTTP response of a single judgment: an engine's failure is an error here."""
     problem = failure_of(reply)
     return problem.response() if problem else Response(reply.body(), headers=headers, media_type="application/json")

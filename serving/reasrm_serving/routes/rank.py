@@ -38,7 +38,7 @@ async def rank(request: Request) -> Response:
     services = services_of(request)
     asked = await read(request, RankRequest)
     deadline = deadline_of(request, asked)
-    info = await services.served.now(deadline)
+    info = await services.engines.now(deadline)
     within = deadline - asyncio.get_running_loop().time()
     ranking = await unless_gone(request, services.ranker.rank(asked.group, asked.ranking(info.max_context), within))
     return Response(body_of(ranking, replies=asked.replies), media_type="application/json")

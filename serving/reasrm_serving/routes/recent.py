@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from reasrm_serving.auth.context import admitted
+from reasrm_serving.auth.context import principal
 from reasrm_serving.errors import Problem
-from reasrm_serving.observe.history import Wanted
+from reasrm_serving.observe.history import HistoryQuery
 from reasrm_serving.wiring import services_of
 
 MOST = 1000  # lines in one answer
@@ -42,13 +42,13 @@ async def recent(
     limit: Annotated[int, Query(ge=0, le=MOST)] = 50,
 ) -> Response:
     """The newest judgments that match, and all that match in numbers: rate, histogram of P(A), trend of order consistency."""
-    return _json(services_of(request).recent.search(Wanted(q, run, subset, outcome, disagree), limit, admitted.get()))
+    return _json(services_of(request).history.search(HistoryQuery(q, run, subset, outcome, disagree), limit, principal.get()))
 
 
 @router.get("/v1/judgments/{key}")
 async def kept(request: Request, key: str) -> Response:
     """A judgment with the request that asked for it."""
-    noted = services_of(request).recent.find(key, admitted.get())
+    noted = services_of(request).history.find(key, principal.get())
     if noted is None:
         raise Problem(404, "not_found", "this gateway does not keep that judgment any more")
     asked = orjson.dumps(noted.request())

@@ -15,7 +15,7 @@ from reasrm_serving.errors import failure_of, problem_of
 from reasrm_serving.http.openapi import STREAMED, asks
 from reasrm_serving.http.requests import read_work
 from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
-from reasrm_serving.judgment_json import Reply
+from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"])
@@ -29,7 +29,7 @@ async def stream(request: Request) -> Response:
     """Judge two responses and watch: `delta` events with `order`, `reply` and `text`, then one `judgment` or `error` event."""
     services = services_of(request)
     (_, pair, options, key), deadline = await read_work(request)
-    services.slots.check()
+    services.queue.check()
     headers = NOT_BUFFERED | {"x-judgment-id": key}
     return StreamingResponse(_events(services, key, pair, options, deadline), media_type="text/event-stream", headers=headers)
 
@@ -62,11 +62,11 @@ async def _events(services: Services, key: str, pair: Pair, options: Options, de
 
 async def _judged(
     services: Services, key: str, pair: Pair, options: Options, deadline: float, pieces: asyncio.Queue[bytes | None]
-) -> Reply:
+) -> JudgmentJson:
     def emit(order: Order, number: int, text: str) -> None:
         pieces.put_nowait(_delta(order, number, text))
 
-    async with asyncio.timeout_at(deadline), services.slots.in_turn():
+    async with asyncio.timeout_at(deadline), services.queue.in_turn():
         return await services.judge.reply(key, pair, options, emit)
 
 
@@ -83,7 +83,7 @@ async def _pieces(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _replayed(reply: Reply, *, spoken: bool = False) -> Iterator[bytes]:
+def _replayed(reply: JudgmentJson, *, spoken: bool = False) -> Iterator[bytes]:
     """What ends a stream; a reply that nobody here saw being written comes first, each opinion in one piece."""
     if (problem := failure_of(reply)) is not None:
         yield _event("error", problem.body())
