@@ -36,7 +36,7 @@ from reasrm.engine import HttpEngine  # noqa: E402
 from reasrm.judging import EngineJudge  # noqa: E402
 from reasrm.judging.opinions import ask_for  # noqa: E402
 from reasrm.prompts import fence_key, load_pack  # noqa: E402
-from reasrm.scoring import Address, How, Job, score  # noqa: E402
+from reasrm.scoring import How, Job, JudgeAddress, score  # noqa: E402
 from reasrm.types import Options  # noqa: E402
 from tests.components import Sglang  # noqa: E402
 from tests.tiny_model import make_tiny_model  # noqa: E402
@@ -134,7 +134,7 @@ async def scored(engine: Sglang, source: Path, folder: Path) -> tuple[int, float
     """(completion tokens, seconds) of `reasrm score`, from its survey to its output."""
     start = time.perf_counter()
     job = Job(DataSet(source), folder / "scored.jsonl", How(OPTIONS), restart=True)
-    tally = await score(job, Address(engine=engine.url, prompts=PROMPTS), quiet=True)
+    tally = await score(job, JudgeAddress(engine=engine.url, prompts=PROMPTS), quiet=True)
     return tally.completion_tokens, time.perf_counter() - start
 
 

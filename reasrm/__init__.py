@@ -9,21 +9,14 @@
 `SyncJudge` is the same without async. The nouns are in `reasrm.types`, the errors in `reasrm.errors`.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from reasrm.errors import ReasrmError
-from reasrm.types import (
-    Judgment,
-    Message,
-    NoVerdict,
-    Options,
-    Pair,
-    Ranking,
-    Verdict,
-)
 
 if TYPE_CHECKING:
     from reasrm.client import Judge, SyncJudge
+    from reasrm.errors import ReasrmError
+    from reasrm.messages import Message
+    from reasrm.types import Judgment, NoVerdict, Options, Pair, Ranking, Verdict
 
 __all__ = [
     "Judge",
@@ -40,11 +33,15 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+_HOMES = {"Judge": "client", "SyncJudge": "client", "ReasrmError": "errors", "Message": "messages"}
+
 
 def __getattr__(name: str) -> Any:
-    # The client brings httpx, which is a third of the import time of everything else together.
-    if name in ("Judge", "SyncJudge"):
-        from reasrm import client
-
-        return getattr(client, name)
+    # A name is loaded when it is used: the command line and a trainer that needs one function pay for nothing else.
+    if name in __all__:
+        return getattr(importlib.import_module(f"reasrm.{_HOMES.get(name, 'types')}"), name)
     raise AttributeError(f"module 'reasrm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

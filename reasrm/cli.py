@@ -1,66 +1,58 @@
-"""The command line: `reasrm --help`.
+"""The `reasrm` script. Errors are for people: one line, no traceback.
 
-Errors are for people: one line, no traceback. Exit 2 for bad input, 1 for a failure, 3 for no verdict.
+Exit code 2 stands for bad input, 1 for a failure, 3 for no verdict, 130 for Ctrl-C.
+This file imports nothing heavy, so that Ctrl-C is heard while everything else is being loaded.
 """
 
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 
-import typer
-
-from reasrm import __version__
-from reasrm.commands import audit, data, judge, keys, prompts, rank, score, serve, train
-from reasrm.commands import eval as evaluation
-
-app = typer.Typer(
-    name="reasrm",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    help="Reasoning reward models: train a judge, serve it, ask it.",
-)
-app.command("judge", epilog=judge.EPILOG)(judge.judge)
-app.command("rank", epilog=rank.EPILOG)(rank.rank)
-app.command("score", epilog=score.EPILOG)(score.score)
-app.command("eval", epilog=evaluation.EPILOG)(evaluation.evaluate)
-app.command("audit", epilog=audit.EPILOG)(audit.audit)
-app.command("serve", epilog=serve.EPILOG)(serve.serve)
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(keys.app, name="keys")
-app.add_typer(data.app, name="data")
-app.add_typer(train.app, name="train")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"reasrm {__version__}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version.")) -> None:
-    del version
+INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; the entry point of the `reasrm` script."""
+    """Run the command line."""
+    try:
+        from reasrm.commands.app import app
+
+        app()
+    except BaseException as error:
+        if _interrupted(error):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would show a traceback of the exit
+            _end("stopped", INTERRUPTED)
+        _explain(error)
+        raise
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind `error`: packages that are being imported turn it into errors of their own."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code == INTERRUPTED):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _explain(error: BaseException) -> None:
+    """End the process with one line where `error` has one for people."""
     from reasrm.errors import InputError, ReasrmError
 
-    try:
-        app()
-    except ReasrmError as error:
-        sys.stderr.write(f"reasrm: {error}\n")
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
-            raise
-        sys.stderr.write(f"reasrm: {f'{error.filename}: ' if error.filename else ''}{error.strerror}\n")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("reasrm: stopped\n")
-        sys.exit(130)
+    if isinstance(error, ReasrmError):
+        _end(str(error), 2 if isinstance(error, InputError) else 1)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror), 1)
+
+
+def _end(message: str, code: int) -> None:
+    from reasrm.wording import plain
+
+    sys.stderr.write(f"reasrm: {plain(message)}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

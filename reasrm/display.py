@@ -1,13 +1,22 @@
-"""A judgment for the terminal. Texts of judges and responses are put in as plain `Text`: never as markup."""
+"""A judgment and a ranking for the terminal.
+
+Texts of judges and responses are shown as plain text: without markup, with control characters made visible.
+"""
 
 from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from reasrm.types import Judgment, NoVerdict, Opinion, Reading, Verdict
+from reasrm.types import Judgment, NoVerdict, Opinion, Ranking, Reading, Standing, Verdict
+from reasrm.wording import plain, sure
 
 _MEANING = {
     "no_answer": "the reply ends without an answer",
@@ -17,9 +26,10 @@ _MEANING = {
     "refused": "the judge declined",
     "empty": "the reply is empty",
     "split": "the votes or the two orders are even",
-    "outside_domain": "this judge is not for such inputs",
-    "too_long": "the pair does not fit the judge's context",
+    "outside_domain": "this judge was not made for such inputs",
+    "too_long": "the pair does not fit the judge's context window",
     "engine_failed": "the engine gave no reply",
+    "refused_by_engine": "the engine refused the request",
     "deadline": "no reply in time",
 }
 
@@ -31,7 +41,7 @@ def judgment_panel(judgment: Judgment, title: str = "judgment") -> Panel:
         parts.append(_reading(judgment.opinions[0]))
     parts.append(verdict_line(judgment))
     parts.append(_cost(judgment))
-    return Panel(Group(*parts), title=Text(title), title_align="left", border_style="cyan" if judgment.winner else "yellow")
+    return Panel(Group(*parts), title=Text(plain(title)), title_align="left", border_style="cyan" if judgment.winner else "yellow")
 
 
 def verdict_line(judgment: Judgment) -> Text:
@@ -39,20 +49,74 @@ def verdict_line(judgment: Judgment) -> Text:
     line = Text()
     outcome = judgment.outcome
     if isinstance(outcome, Verdict):
-        share = outcome.probability_a if outcome.winner == "A" else 1.0 - outcome.probability_a
         line.append(f"{outcome.winner} is better", style="bold green")
-        line.append(f"  {share:.1%} by {outcome.source}")
+        line.append(f"  {sure(outcome.probability_a)} by {outcome.source}")
     else:
         line.append("no verdict", style="bold yellow")
-        line.append(f"  {_why(outcome)}")
+        line.append(f"  {why(outcome)}")
     agreement = {True: "both orders agree", False: "the two orders disagree", None: ""}[judgment.order_consistent]
     if agreement:
         line.append(f"  · {agreement}", style="" if judgment.order_consistent else "bold red")
     return line
 
 
-def _why(outcome: NoVerdict) -> str:
-    return f"{outcome.reason}: {_MEANING[outcome.reason]}" + (f" ({outcome.detail})" if outcome.detail else "")
+def why(outcome: NoVerdict) -> str:
+    """The reason for no verdict in words, with the detail that came along."""
+    meaning = _MEANING.get(outcome.reason)
+    return plain(outcome.reason + (f": {meaning}" if meaning else "") + (f" ({outcome.detail})" if outcome.detail else ""))
+
+
+def ranking_table(ranking: Ranking, responses: Sequence[Any]) -> RenderableType:
+    """The responses from best to worst, each with its reward; then why some have none, and what the ranking cost.
+
+    `responses` are texts or lists of messages, in the order in which they were given. Responses of equal reward share a place.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, width in (("place", 5), ("reward", 6), ("± s.e.", 6), ("compared", 8)):
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    table.add_column("response", overflow="ellipsis", no_wrap=True)
+    unranked = tuple(standing.index for standing in ranking.standings if standing.reward is None)
+    places = _places(ranking)
+    for index in (*ranking.order, *unranked):
+        standing = ranking.standings[index]
+        response = responses[index]
+        text = response if isinstance(response, str) else json.dumps(response, ensure_ascii=False)
+        table.add_row(
+            places.get(index, "-"),
+            "none" if standing.reward is None else f"{standing.reward:+.3f}",
+            "" if standing.stderr is None else f"{standing.stderr:.3f}",
+            str(standing.comparisons) + ("" if standing.duplicate_of is None else f" (as {standing.duplicate_of + 1})"),
+            Text(plain(" ".join(text.split()))),
+        )
+    notes = [Text(f"response {index + 1} has no reward: {_no_reward(ranking, ranking.standings[index])}") for index in unranked]
+    usage = ranking.usage
+    cost = (
+        f"{ranking.method}: {len(ranking.comparisons)} comparisons · {usage.prompt_tokens} + {usage.completion_tokens} tokens"
+        f" · {ranking.seconds:.2f} s"
+    )
+    return Group(table, *notes, Text(cost, style="dim"))
+
+
+def _places(ranking: Ranking) -> dict[int, str]:
+    places: dict[int, str] = {}
+    last: tuple[float | None, str] = (None, "")
+    for place, index in enumerate(ranking.order, start=1):
+        reward = ranking.standings[index].reward
+        shown = last[1] if reward == last[0] else str(place)
+        places[index] = shown
+        last = (reward, shown)
+    return places
+
+
+def _no_reward(ranking: Ranking, standing: Standing) -> str:
+    """Why a response has no reward: what its comparisons came to, the most frequent reason first."""
+    index = standing.index if standing.duplicate_of is None else standing.duplicate_of
+    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
+    reasons = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict))
+    if not reasons:
+        return "it was not compared within the budget or the time"
+    examples = {outcome.reason: outcome for outcome in reversed(outcomes) if isinstance(outcome, NoVerdict)}
+    return "; ".join(f"{why(examples[reason])}, {count} of {len(outcomes)} comparisons" for reason, count in reasons.most_common())
 
 
 def _reading(opinion: Opinion) -> Table:
@@ -61,9 +125,9 @@ def _reading(opinion: Opinion) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in _parts(reading):
-        table.add_row(name, Text(text))
+        table.add_row(name, Text(plain(text)))
     if table.row_count == 0 and opinion.reply:
-        table.add_row("reply", Text(opinion.reply))
+        table.add_row("reply", Text(plain(opinion.reply)))
     return table
 
 
@@ -87,4 +151,4 @@ def _cost(judgment: Judgment) -> Text:
         *([f"weights {judgment.weight_version}"] if judgment.weight_version else []),
         *([judgment.prompt_digest] if judgment.prompt_digest else []),
     ]
-    return Text(" · ".join(facts), style="dim")
+    return Text(plain(" · ".join(facts)), style="dim")

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from pydantic import Field
 
-from reasrm.commands.score import (
-    EngineOption,
-    MapOption,
-    MaxTokensOption,
-    ModelOption,
-    PromptsOption,
-    SchemaOption,
-    Source,
-    SplitOption,
-    TimeoutOption,
-    TokenOption,
-    UrlOption,
-    check_place,
-    options_of,
-    told,
-)
+from reasrm.commands.score import check_place, tell
+from reasrm.commands.settings import DataSettings, GreedySettings
+from reasrm.errors import InputError
+from reasrm.judge_address import JudgeAddress
+from reasrm.messages import Frozen
+from reasrm.types import Options
+from reasrm.wording import terminal_json
 
-EPILOG = """Examples:
+EXAMPLES = """Examples:
 
   reasrm audit rm-bench/ --engine http://sglang:30000 --sample 200
 
@@ -37,47 +27,38 @@ EPILOG = """Examples:
 The sample is drawn by a hash of each row, so that it is the same every time."""
 
 
-def audit(
-    source: Source,
-    sample: Annotated[int, typer.Option(help="How many rows to audit by.", min=1)] = 100,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the findings here, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the findings here: .svg, .png or .pdf.")] = None,
-    schema: SchemaOption = None,
-    mapping: MapOption = None,
-    split: SplitOption = None,
-    url: UrlOption = "http://127.0.0.1:8900",
-    engine: EngineOption = None,
-    prompts: PromptsOption = "rubric",
-    model: ModelOption = None,
-    token: TokenOption = None,
-    max_tokens: MaxTokensOption = 2048,
-    timeout: TimeoutOption = 600.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-) -> None:
+class AuditSettings(Frozen):
+    """How much is audited, and where the findings go."""
+
+    sample: int = Field(default=100, ge=1, description="How many rows to audit.")
+    output: Path | None = Field(
+        default=None, description="Write the findings to this file, as JSON.", json_schema_extra={"flags": ["-o", "--output"]}
+    )
+    plot: Path | None = Field(default=None, description="Draw the findings into this file: .svg, .png or .pdf.")
+    as_json: bool = Field(default=False, description="Print the findings as JSON.", json_schema_extra={"flags": ["--json"]})
+
+
+def audit(rows: DataSettings, settings: AuditSettings, judging: GreedySettings, address: JudgeAddress) -> None:
     """Test a judge for reproducibility, consistency with itself and with labels, and over domains."""
     from reasrm.audit import as_data, table
     from reasrm.audit import plot as draw
-    from reasrm.datasets import DataSet, mapping_of
-    from reasrm.errors import InputError
-    from reasrm.scoring import Address
     from reasrm.scoring.output import write_whole
 
-    if plot is not None and plot.suffix not in (".svg", ".png", ".pdf"):
-        raise InputError(f"{plot}: the plot ends in .svg, .png or .pdf", field="plot")
-    check_place("--output", output)
-    check_place("--plot", plot)
-    data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
-    examples = sampled(data, sample)
-    told(f"{len(examples)} rows of {source}")
-    options = options_of(False, 1, 0.0, max_tokens)
-    findings = asyncio.run(_audit(examples, options, Address(url, engine, prompts, token, model, timeout)))
-    written = json.dumps(as_data(findings), indent=2) + "\n"
-    if output is not None:
-        write_whole(output, written)
-    if plot is not None:
-        draw(findings, plot)
-        told(f"plot: {plot}")
-    if as_json:
+    if settings.plot is not None and settings.plot.suffix not in (".svg", ".png", ".pdf"):
+        raise InputError(f"--plot {settings.plot}: the name must end in .svg, .png or .pdf", field="plot")
+    check_place("--output", settings.output)
+    check_place("--plot", settings.plot)
+    with rows.data() as data:
+        examples = sampled(data, settings.sample)
+    tell(f"{len(examples)} rows of {rows.source}")
+    findings = asyncio.run(_audit(examples, judging.options, address))
+    written = terminal_json(as_data(findings)) + "\n"
+    if settings.output is not None:
+        write_whole(settings.output, written)
+    if settings.plot is not None:
+        draw(findings, settings.plot)
+        tell(f"plot: {settings.plot}")
+    if settings.as_json:
         sys.stdout.write(written)
     else:
         from rich.console import Console
@@ -89,25 +70,22 @@ def sampled(data: Any, size: int) -> list[Any]:
     """`size` examples, those whose rows hash lowest; bad rows are left out. Raises InputError where none is left."""
     import heapq
 
-    from reasrm.errors import InputError
-
     ranked: list[tuple[bytes, int, Any]] = []
     for entry in data:
         if entry.example is not None:
-            ranked.append(
-                (hashlib.blake2b(f"{entry.file}\0{entry.number}".encode(), digest_size=8).digest(), entry.index, entry.example)
-            )
+            place = hashlib.blake2b(f"{entry.file}\0{entry.number}".encode(), digest_size=8).digest()
+            ranked.append((place, entry.index, entry.example))
             if len(ranked) >= 4 * size:
-                ranked = heapq.nsmallest(size, ranked, key=lambda each: each[:2])
+                ranked = heapq.nsmallest(size, ranked, key=lambda item: item[:2])
     if not ranked:
         raise InputError("no row of this data can be judged")
-    return [example for _, _, example in heapq.nsmallest(size, ranked, key=lambda each: each[:2])]
+    return [example for _, _, example in heapq.nsmallest(size, ranked, key=lambda item: item[:2])]
 
 
-async def _audit(examples: list[Any], options: Any, address: Any) -> Any:
+async def _audit(examples: list[Any], options: Options, address: JudgeAddress) -> Any:
     from reasrm.audit import audit as run
     from reasrm.audit.run import LOAD
     from reasrm.scoring import Limiter, connect
 
     async with connect(address, Limiter(LOAD)) as connected:
-        return await run(examples, connected.judge, options, told=told)
+        return await run(examples, connected.judge, options, told=tell)

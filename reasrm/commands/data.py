@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reasrm.commands import quality
+from reasrm.commands import flags
 from reasrm.commands.train import OutputOption, RecipeArgument, SetOption, recipe_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from reasrm_training.oracle.client import Tally
 
 app = typer.Typer(no_args_is_help=True, help="Mix preference data, get oracle chains for it, measure and clean it.")
-app.command("strength", epilog=quality.STRENGTH_EPILOG)(quality.strength)
-app.command("clean", epilog=quality.CLEAN_EPILOG)(quality.clean)
+flags.add(
+    app,
+    "strength",
+    "reasrm.commands.strength:strength",
+    "Measure how strongly each pair is preferred, by votes in both orders or by several judges.",
+)
+flags.add(
+    app,
+    "clean",
+    "reasrm.commands.clean:clean",
+    "Flip, drop or soften labels by their strength, and drop duplicates and contamination.",
+)
 
 
 @app.command(

@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
+from pydantic import Field
 
-EPILOG = """Examples:
+from reasrm.commands.settings import JudgingSettings
+from reasrm.errors import InputError
+from reasrm.judge_address import JudgeAddress
+from reasrm.messages import Frozen
+from reasrm.types import Judgment, Options, Pair
+from reasrm.wording import terminal_json
+
+if TYPE_CHECKING:
+    from reasrm.judging import EngineJudge
+    from reasrm.prompts import Pack
+
+EXAMPLES = """Examples:
 
   reasrm judge "What is 17 + 25?" "42" "43"
 
@@ -20,46 +34,52 @@ EPILOG = """Examples:
 
   reasrm judge --pair pair.json      (a file with "question", "a", "b", each a text or a list of messages; - for standard input)
 
-A text that begins with @ names a file to read it from."""
+A text that begins with @ names a file that holds the text."""
+
+NO_VERDICT = 3  # the exit code
 
 
-def judge(
-    question: Annotated[str | None, typer.Argument(help="The question, or @FILE.", show_default=False)] = None,
-    a: Annotated[str | None, typer.Argument(help="Response A, or @FILE.", show_default=False)] = None,
-    b: Annotated[str | None, typer.Argument(help="Response B, or @FILE.", show_default=False)] = None,
-    pair: Annotated[Path | None, typer.Option(help="A JSON file with question, a, b (and rubric); - reads standard input.")] = None,
-    rubric: Annotated[str | None, typer.Option(help="Your own criteria (or @FILE), used instead of generated ones.")] = None,
-    url: Annotated[str, typer.Option(help="The gateway.", envvar="REASRM_URL")] = "http://127.0.0.1:8900",
-    engine: Annotated[
-        str | None, typer.Option(help="Judge by this engine directly, without a gateway: an http(s) address.")
-    ] = None,
-    prompts: Annotated[str, typer.Option(help="With --engine: the prompt pack, a name or a folder.")] = "rubric",
-    token: Annotated[str | None, typer.Option(help="The gateway's API key.", envvar="REASRM_TOKEN")] = None,
-    one_order: Annotated[bool, typer.Option("--one-order", help="Read the pair only as given, not both ways round.")] = False,
-    votes: Annotated[int, typer.Option(help="Sample up to this many replies and take the majority.", min=1, max=64)] = 1,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 is greedy; the default is 0, or 1 with --votes.", min=0, max=2)
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest reply in tokens.", min=1)] = 2048,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0.1)] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the judgment as JSON.")] = False,
-) -> None:
+class PairSettings(Frozen):
+    """The pair, and how its judgment is printed."""
+
+    question: str | None = Field(default=None, description="The question, or @FILE.", json_schema_extra={"argument": True})
+    a: str | None = Field(default=None, description="Response A, or @FILE.", json_schema_extra={"argument": True})
+    b: str | None = Field(default=None, description="Response B, or @FILE.", json_schema_extra={"argument": True})
+    pair: Path | None = Field(default=None, description="A JSON file with question, a, b (and rubric); - reads standard input.")
+    rubric: str | None = Field(default=None, description="Your own criteria (or @FILE), used instead of generated ones.")
+    as_json: bool = Field(default=False, description="Print the judgment as JSON.", json_schema_extra={"flags": ["--json"]})
+
+    def read(self) -> Pair:
+        """The pair itself. Raises `InputError`."""
+        from reasrm.client import checked, encoded
+
+        fields = self._fields()
+        if self.rubric is not None:
+            fields["rubric"] = text_of(self.rubric)
+        for name, side in (("a", "A"), ("b", "B"), ("question", "")):
+            if isinstance(fields.get(name), str) and not fields[name].strip():
+                raise InputError(f"response {side} is empty" if side else "the question is empty", field=name)
+        encoded(fields)  # text that is not Unicode is refused here, also where no gateway is asked
+        return checked(Pair, **fields)
+
+    def _fields(self) -> dict[str, Any]:
+        if self.pair is not None:
+            return object_in(self.pair, ("question", "a", "b"))
+        if self.question is None or self.a is None or self.b is None:
+            raise InputError("give QUESTION A B, or --pair FILE; see reasrm judge --help")
+        return {"question": text_of(self.question), "a": text_of(self.a), "b": text_of(self.b)}
+
+
+def judge(pair: PairSettings, judging: JudgingSettings, address: JudgeAddress) -> None:
     """Judge two responses to a question, and say why."""
-    from reasrm.client import checked, encoded
-    from reasrm.types import Options, Pair
-
-    fields = _pair_fields(question, a, b, pair)
-    if rubric is not None:
-        fields["rubric"] = text_of(rubric)
-    encoded(fields)  # what cannot be written is refused, also where no gateway is asked
-    judged = checked(Pair, **fields)
-    heat = temperature if temperature is not None else float(votes > 1)
-    orders = "ab" if one_order else "both"
-    options = checked(Options, orders=orders, votes=votes, temperature=heat, max_tokens=max_tokens)
-    judgment = asyncio.run(_judge(judged, options, url, token, engine, prompts, timeout))
-    if as_json:
-        extra = {"winner": judgment.winner, "probability_a": judgment.probability_a, "order_consistent": judgment.order_consistent}
-        sys.stdout.write(json.dumps(extra | judgment.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n")
+    judgment = asyncio.run(_judge(pair.read(), judging.options, address))
+    if pair.as_json:
+        derived = {
+            "winner": judgment.winner,
+            "probability_a": judgment.probability_a,
+            "order_consistent": judgment.order_consistent,
+        }
+        sys.stdout.write(terminal_json(derived | judgment.model_dump(mode="json")) + "\n")
     else:
         from rich.console import Console
 
@@ -67,47 +87,53 @@ def judge(
 
         Console().print(judgment_panel(judgment))
     if judgment.winner is None:
-        raise typer.Exit(3)
+        raise typer.Exit(NO_VERDICT)
 
 
-async def _judge(pair: Any, options: Any, url: str, token: str | None, engine: str | None, prompts: str, timeout_s: float) -> Any:
-    if engine is None:
-        from reasrm.client import Judge
+async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgment:
+    if address.engine is not None:
+        async with engine_judge(address) as (judge, _):
+            return await judge.judge(pair, options)
+    from reasrm.client import Judge
 
-        async with Judge(url, token=token, timeout_s=timeout_s) as gateway:
-            return await gateway.judge(pair, options)
+    async with Judge(address.url, token=address.token, timeout_s=address.timeout_s) as gateway:
+        return await gateway.judge(pair, options)
+
+
+@asynccontextmanager
+async def engine_judge(address: JudgeAddress) -> AsyncGenerator[tuple[EngineJudge, Pack]]:
+    """A judge over the engine of `address`, with its prompt pack. Raises `EngineError` or `PromptPackError`."""
     from reasrm.engine import HttpEngine
     from reasrm.judging import EngineJudge
     from reasrm.prompts import fence_key, load_pack
 
-    async with HttpEngine(engine, timeout_s=timeout_s) as completer:
+    pack = load_pack(address.prompts)
+    async with HttpEngine(
+        address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s
+    ) as completer:
         await completer.info()
-        return await EngineJudge(completer, load_pack(prompts), fence_key()).judge(pair, options)
+        yield EngineJudge(completer, pack, fence_key()), pack
 
 
-def _pair_fields(question: str | None, a: str | None, b: str | None, pair: Path | None) -> dict[str, Any]:
-    from reasrm.errors import InputError
-
-    if pair is not None:
-        try:
-            fields = json.loads(read(pair))
-        except ValueError as error:
-            raise InputError(f"{pair} is no JSON: {error}") from error
-        if not isinstance(fields, dict):
-            raise InputError(f'{pair} must hold an object with "question", "a" and "b"')
-        return cast(dict[str, Any], fields)
-    if question is None or a is None or b is None:
-        raise InputError("give QUESTION A B, or --pair FILE; see reasrm judge --help")
-    return {"question": text_of(question), "a": text_of(a), "b": text_of(b)}
+def object_in(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON object in a file, which must hold `names`. Raises `InputError`."""
+    try:
+        fields = json.loads(read(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(fields, dict) or not set(names) <= set(cast(dict[str, Any], fields)):
+        listed = ", ".join(f'"{name}"' for name in names)
+        raise InputError(f"{path} must hold an object with {listed}")
+    return cast(dict[str, Any], fields)
 
 
 def text_of(value: str) -> str:
+    """The text itself, or that of the file that @ names. Raises `InputError`."""
     return read(Path(value[1:])) if value.startswith("@") else value
 
 
 def read(path: Path) -> str:
-    from reasrm.errors import InputError
-
+    """The text of a file, or of standard input for -. Raises `InputError`."""
     try:
         return sys.stdin.buffer.read().decode() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

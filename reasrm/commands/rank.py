@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any
 
 import typer
+from pydantic import Field
 
-EPILOG = """Examples:
+from reasrm.commands.judge import NO_VERDICT, engine_judge, object_in, text_of
+from reasrm.errors import InputError
+from reasrm.judge_address import JudgeAddress
+from reasrm.judging.group import Group, MethodName, RankOptions
+from reasrm.messages import Frozen
+from reasrm.types import Ranking
+from reasrm.wording import terminal_json
+
+EXAMPLES = """Examples:
 
   reasrm rank "What is 17 + 25?" "42" "43" "It is 42, since 17 + 25 = 42."
 
@@ -20,115 +28,91 @@ EPILOG = """Examples:
 
   reasrm rank --engine http://sglang:30000 --budget 20 "..." "..." "..." "..."
 
-A text that begins with @ names a file to read it from."""
+A text that begins with @ names a file that holds the text."""
+
+DEFAULTS = RankOptions()
 
 
-def rank(
-    question: Annotated[str | None, typer.Argument(help="The question, or @FILE.", show_default=False)] = None,
-    responses: Annotated[list[str] | None, typer.Argument(help="1 to 64 responses, or @FILEs.", show_default=False)] = None,
-    file: Annotated[Path | None, typer.Option(help="A JSON file with question, responses (and reference, rubric).")] = None,
-    reference: Annotated[str | None, typer.Option(help="A reference answer (or @FILE): the zero of the rewards.")] = None,
-    rubric: Annotated[str | None, typer.Option(help="Your own criteria (or @FILE).")] = None,
-    method: Annotated[str, typer.Option(help="all_pairs, circle, pivot, swiss or knockout.")] = "swiss",
-    both_orders: Annotated[bool, typer.Option("--both-orders", help="Read each comparison both ways round.")] = False,
-    budget: Annotated[int | None, typer.Option(help="The most readings of a pair.", min=1)] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="The most tokens.", min=1)] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Rewards in logits instead of (-1, 1).")] = False,
-    url: Annotated[str, typer.Option(help="The gateway.", envvar="REASRM_URL")] = "http://127.0.0.1:8900",
-    engine: Annotated[str | None, typer.Option(help="Judge by this engine directly: an http(s) address.")] = None,
-    prompts: Annotated[str, typer.Option(help="With --engine: the prompt pack, a name or a folder.")] = "rubric",
-    token: Annotated[str | None, typer.Option(help="The gateway's API key.", envvar="REASRM_TOKEN")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest reply in tokens.", min=1)] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0.1)] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
-) -> None:
-    """Rank responses to one question: a reward for each, with its standard error."""
-    from reasrm.commands.judge import text_of
-    from reasrm.errors import InputError
+class GroupSettings(Frozen):
+    """The question and its responses, and how their ranking is printed."""
 
-    fields = _from_file(file) if file is not None else {}
-    if file is None and (question is None or not responses):
-        raise InputError("give QUESTION RESPONSE..., or --file FILE; see reasrm rank --help")
-    if question is not None:
-        fields |= {"question": text_of(question), "responses": [text_of(each) for each in responses or ()]}
-    fields |= {name: text_of(text) for name, text in (("reference", reference), ("rubric", rubric)) if text is not None}
-    options: dict[str, Any] = {"method": method, "orders": "both" if both_orders else "ab", "scale": "raw" if raw else "unit"}
-    if budget or budget_tokens:
-        options["budget"] = {"comparisons": budget, "tokens": budget_tokens}
-    if max_tokens:
-        options["max_tokens"] = max_tokens
-    ranking = asyncio.run(_rank(fields, options, url, token, engine, prompts, timeout))
-    if as_json:
-        sys.stdout.write(json.dumps({"rewards": ranking.rewards} | ranking.model_dump(mode="json"), indent=2) + "\n")
-    else:
-        _show(ranking, fields["responses"])
-    if not ranking.order:
-        raise typer.Exit(3)
-
-
-async def _rank(
-    fields: dict[str, Any], options: dict[str, Any], url: str, token: str | None, engine: str | None, prompts: str, timeout_s: float
-) -> Any:
-    from reasrm.client import Judge, checked, encoded
-    from reasrm.judging.group import Group, RankOptions
-
-    encoded(fields)  # what cannot be written is refused, also where no gateway is asked
-    group, how = checked(Group.model_validate, fields), checked(RankOptions.model_validate, options)
-    if engine is None:
-        async with Judge(url, token=token, timeout_s=timeout_s) as gateway:
-            return await gateway.rank(**fields, **options)
-    from reasrm.engine import HttpEngine
-    from reasrm.judging import EngineJudge
-    from reasrm.judging.ranking import rank as rank_group
-    from reasrm.prompts import fence_key, load_pack
-
-    pack = load_pack(prompts)
-    async with HttpEngine(engine, timeout_s=timeout_s) as completer:
-        await completer.info()
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        return await rank_group(group, how, EngineJudge(completer, pack, fence_key()), reuse=pack.reuse, deadline=deadline)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    from reasrm.commands.judge import read
-    from reasrm.errors import InputError
-
-    try:
-        fields = json.loads(read(path))
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    if not isinstance(fields, dict) or not {"question", "responses"} <= set(cast(dict[str, Any], fields)):
-        raise InputError(f'{path} must hold an object with "question" and "responses"')
-    return cast(dict[str, Any], fields)
-
-
-def _show(ranking: Any, responses: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("place", "reward", "± s.e.", "compared", "response"):
-        table.add_column(name, justify="left" if name == "response" else "right", overflow="ellipsis", no_wrap=True)
-    places = {index: str(place) for place, index in enumerate(ranking.order, start=1)}
-    for index in (*ranking.order, *(each.index for each in ranking.standings if each.reward is None)):
-        standing = ranking.standings[index]
-        judged = standing.reward is not None
-        text = responses[index] if isinstance(responses[index], str) else json.dumps(responses[index], ensure_ascii=False)
-        table.add_row(
-            places.get(index, "-"),
-            f"{standing.reward:+.3f}" if judged else "none",
-            f"{standing.stderr:.3f}" if judged else "",
-            str(standing.comparisons) + (f" (as {standing.duplicate_of + 1})" if standing.duplicate_of is not None else ""),
-            Text(" ".join(text.split())),
-        )
-    console = Console()
-    console.print(table)
-    usage = ranking.usage
-    console.print(
-        Text(
-            f"{ranking.method}: {len(ranking.comparisons)} comparisons · {usage.prompt_tokens} + {usage.completion_tokens} tokens"
-            f" · {ranking.seconds:.2f} s",
-            style="dim",
-        )
+    question: str | None = Field(default=None, description="The question, or @FILE.", json_schema_extra={"argument": True})
+    responses: tuple[str, ...] = Field(
+        default=(), description="1 to 64 responses, or @FILEs.", json_schema_extra={"argument": True}
     )
+    file: Path | None = Field(
+        default=None,
+        description="A JSON file with question, responses (and reference, rubric); - reads standard input.",
+    )
+    reference: str | None = Field(default=None, description="A reference answer (or @FILE): the zero of the rewards.")
+    rubric: str | None = Field(default=None, description="Your own criteria (or @FILE), used instead of generated ones.")
+    as_json: bool = Field(default=False, description="Print the ranking as JSON.", json_schema_extra={"flags": ["--json"]})
+
+    def read(self) -> dict[str, Any]:
+        """The fields of a `Group`. Raises `InputError`."""
+        fields = object_in(self.file, ("question", "responses")) if self.file is not None else {}
+        if self.file is None and (self.question is None or not self.responses):
+            raise InputError("give QUESTION RESPONSE..., or --file FILE; see reasrm rank --help")
+        if self.question is not None:
+            responses = [text_of(response) for response in self.responses]
+            for number, response in enumerate(responses, 1):
+                if not response.strip():
+                    raise InputError(f"response {number} is empty", field="responses")
+            fields |= {"question": text_of(self.question), "responses": responses}
+        given = (("reference", self.reference), ("rubric", self.rubric))
+        return fields | {name: text_of(text) for name, text in given if text is not None}
+
+
+class RankingSettings(Frozen):
+    """How the group is ranked."""
+
+    method: MethodName = Field(default=DEFAULTS.method, description="Which comparisons are made.")
+    both_orders: bool = Field(default=False, description="Read each comparison in both orders.")
+    budget: int | None = Field(default=None, ge=1, description="The most readings of a pair.")
+    budget_tokens: int | None = Field(default=None, ge=1, description="The most tokens.")
+    raw: bool = Field(default=False, description="Rewards in logits instead of (-1, 1).")
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Longest reply in tokens.", json_schema_extra={"shown": f"{DEFAULTS.max_tokens}"}
+    )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of `RankOptions` that were asked for."""
+        fields: dict[str, Any] = {
+            "method": self.method,
+            "orders": "both" if self.both_orders else "ab",
+            "scale": "raw" if self.raw else "unit",
+        }
+        if self.budget or self.budget_tokens:
+            fields["budget"] = {"comparisons": self.budget, "tokens": self.budget_tokens}
+        return fields | ({"max_tokens": self.max_tokens} if self.max_tokens else {})
+
+
+def rank(group: GroupSettings, ranking: RankingSettings, address: JudgeAddress) -> None:
+    """Rank responses to one question: a reward for each, with its standard error."""
+    fields = group.read()
+    result = asyncio.run(_rank(fields, ranking.fields, address))
+    if group.as_json:
+        sys.stdout.write(terminal_json({"rewards": result.rewards} | result.model_dump(mode="json")) + "\n")
+    else:
+        from rich.console import Console
+
+        from reasrm.display import ranking_table
+
+        Console().print(ranking_table(result, fields["responses"]))
+    if not result.order:
+        raise typer.Exit(NO_VERDICT)
+
+
+async def _rank(fields: dict[str, Any], options: dict[str, Any], address: JudgeAddress) -> Ranking:
+    from reasrm.client import Judge, checked, encoded
+    from reasrm.judging.ranking import rank as rank_group
+
+    encoded(fields)  # text that is not Unicode is refused here, also where no gateway is asked
+    group, how = checked(Group.model_validate, fields), checked(RankOptions.model_validate, options)
+    if address.engine is None:
+        async with Judge(address.url, token=address.token, timeout_s=address.timeout_s) as gateway:
+            return await gateway.rank(**fields, **options)
+    async with engine_judge(address) as (judge, pack):
+        deadline = asyncio.get_running_loop().time() + address.timeout_s
+        return await rank_group(group, how, judge, reuse=pack.reuse, deadline=deadline)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
+from pydantic import Field
+
+from reasrm.commands.settings import DataSettings, JobSettings, JudgingSettings, report_field
+from reasrm.errors import InputError
+from reasrm.judge_address import JudgeAddress
+from reasrm.judging.group import MethodName, RankOptions
+from reasrm.messages import Frozen
+from reasrm.wording import plain, terminal_json
 
 if TYPE_CHECKING:
-    from reasrm.scoring import Address, Job, Tally
+    from reasrm.scoring import Job, Tally
 
-EPILOG = """Examples:
+EXAMPLES = """Examples:
 
   reasrm score pairs.jsonl -o judged.jsonl
 
@@ -21,81 +27,51 @@ EPILOG = """Examples:
 
   reasrm score my.csv -o judged.jsonl --map prompt=text,chosen=good,rejected=bad
 
+  zcat pairs.jsonl.gz | reasrm score - -o judged.jsonl
+
   reasrm score rmb/BoN_set -o judged.jsonl --one-order --url http://judge:8900
 
   reasrm score huge/ -o judged.parquet --ray auto
 
-INPUT is a file (.jsonl .json .csv .tsv .parquet .arrow, each also with .gz or .zst), a folder of them, a data set saved by
-datasets, or a hub id. Finished rows are kept in OUTPUT.journal: the same command goes on where a run stopped."""
-
-Source = Annotated[str, typer.Argument(help="What to score.", show_default=False)]
-SchemaOption = Annotated[str | None, typer.Option(help="The schema, where the columns leave a choice.")]
-MapOption = Annotated[str | None, typer.Option("--map", help="Columns by the names that schemas know: chosen=good,rejected=bad.")]
-SplitOption = Annotated[str | None, typer.Option(help="The split of a data set that has several.")]
-UrlOption = Annotated[str, typer.Option(help="The gateway.", envvar="REASRM_URL")]
-EngineOption = Annotated[str | None, typer.Option(help="Judge by this engine directly, without a gateway: an http(s) address.")]
-PromptsOption = Annotated[str, typer.Option(help="With --engine: the prompt pack, a name or a folder.")]
-ModelOption = Annotated[str | None, typer.Option(help="With --engine: which of its models.")]
-TokenOption = Annotated[str | None, typer.Option(help="The gateway's or the engine's API key.", envvar="REASRM_TOKEN")]
-OneOrderOption = Annotated[
-    bool, typer.Option("--one-order", help="Read each pair once, in an order drawn for it, not both ways round.")
-]
-VotesOption = Annotated[int, typer.Option(help="Sample up to this many replies and take the majority.", min=1, max=64)]
-TemperatureOption = Annotated[float | None, typer.Option(help="0 is greedy; the default is 0, or 1 with --votes.", min=0, max=2)]
-MaxTokensOption = Annotated[int, typer.Option(help="Longest reply in tokens.", min=1)]
-TimeoutOption = Annotated[float, typer.Option(help="Seconds to wait for one reply.", min=0.1)]
-ConcurrencyOption = Annotated[
-    int | None, typer.Option(help="Requests in flight; by default as many as the engine takes.", min=1, max=1024)
-]
-RestartOption = Annotated[bool, typer.Option("--restart", help="Start over: forget what was done, replace the output.")]
+SOURCE is a file (.jsonl .json .csv .tsv .parquet .arrow, each also with .gz or .zst), a folder of them, a data set saved by
+datasets, a hub id, or - for JSON lines from standard input. Finished rows are kept in OUTPUT.journal: the same command goes on
+where a run stopped."""
 
 
-def score(
-    source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to: .jsonl or .parquet.", show_default=False)],
-    schema: SchemaOption = None,
-    mapping: MapOption = None,
-    split: SplitOption = None,
-    url: UrlOption = "http://127.0.0.1:8900",
-    engine: EngineOption = None,
-    prompts: PromptsOption = "rubric",
-    model: ModelOption = None,
-    token: TokenOption = None,
-    one_order: OneOrderOption = False,
-    votes: VotesOption = 1,
-    temperature: TemperatureOption = None,
-    max_tokens: MaxTokensOption = 2048,
-    seed: Annotated[int, typer.Option(help="Of sampled replies.", min=0)] = 0,
-    method: Annotated[str, typer.Option(help="How groups are ranked whose rows name no comparisons.")] = "swiss",
-    timeout: TimeoutOption = 600.0,
-    concurrency: ConcurrencyOption = None,
-    restart: RestartOption = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first bad row.")] = False,
-    replies: Annotated[bool, typer.Option("--replies/--no-replies", help="Keep the judge's texts in the output.")] = True,
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
-    ray: Annotated[str | None, typer.Option(help="Score on this Ray cluster: an address, or auto.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-) -> None:
+class ScoreSettings(Frozen):
+    """What becomes of the judgments."""
+
+    output: Path = Field(description="The file to write: .jsonl or .parquet.", json_schema_extra={"flags": ["-o", "--output"]})
+    method: MethodName = Field(
+        default=RankOptions.model_fields["method"].default,
+        description="How groups are ranked whose rows name no comparisons.",
+    )
+    fail_fast: bool = Field(default=False, description="Stop at the first bad row.")
+    replies: bool = Field(default=True, description="Keep the judge's texts in the output.")
+    report: Path | None = report_field()
+    ray: str | None = Field(default=None, description="Score on this Ray cluster: an address, or auto.")
+    as_json: bool = Field(default=False, description="Print the summary as JSON.", json_schema_extra={"flags": ["--json"]})
+
+
+def score(rows: DataSettings, settings: ScoreSettings, judging: JudgingSettings, job: JobSettings, address: JudgeAddress) -> None:
     """Judge a whole data set: pairs, groups, or single responses against a reference."""
-    from reasrm.datasets import DataSet, mapping_of
-    from reasrm.scoring import Address, How, Job
+    from reasrm.scoring import How, Job
 
-    check_report(report)
-    options = options_of(one_order, votes, temperature, max_tokens, seed)
-    data = DataSet(source, schema, mapping_of(mapping) if mapping else None, split)
-    job = Job(data, output, How(options, method, replies), restart=restart, fail_fast=fail_fast)
-    address = Address(url, engine, prompts, token, model, timeout)
-    tally = run(job, address, concurrency=concurrency, ray=ray)
-    show(tally, job, as_json=as_json)
-    if report is not None:
-        from reasrm.report import write_report
+    check_report(settings.report)
+    how = How(judging.options, settings.method, settings.replies)
+    with rows.data() as data:
+        todo = Job(data, settings.output, how, restart=job.restart, fail_fast=settings.fail_fast)
+        tally = run(todo, address, concurrency=job.concurrency, ray=settings.ray)
+        show(tally, todo, as_json=settings.as_json)
+        if settings.report is not None:
+            from reasrm.report import write_report
 
-        write_report(report, tally, title=f"{Path(source).name}, judged", data=data)
-        told(f"report: {report}")
+            write_report(settings.report, tally, title=f"{Path(rows.source).name}, judged", data=data)
+            tell(f"report: {settings.report}")
 
 
 def check_report(path: Path | None) -> None:
-    """Raises InputError where a report that is asked for could not be made: known before any token is spent."""
+    """Raises InputError where the report could not be made: known before any token is spent."""
     if path is not None:
         from reasrm.report import check_installed
 
@@ -105,34 +81,28 @@ def check_report(path: Path | None) -> None:
 
 def check_place(option: str, path: Path | None) -> None:
     """Raises InputError where the file that `option` names could not be written."""
-    from reasrm.errors import InputError
-
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         why = "is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent} to write to"
         raise InputError(f"{option} {path}: {why}", field=option.lstrip("-"))
 
 
-def options_of(one_order: bool, votes: int, temperature: float | None, max_tokens: int, seed: int = 0) -> Any:
-    """The `Options` that the flags mean. Raises InputError."""
-    from reasrm.client import checked
-    from reasrm.types import Options
-
-    heat = temperature if temperature is not None else float(votes > 1)
-    orders = "ab" if one_order else "both"
-    return checked(Options, orders=orders, votes=votes, temperature=heat, max_tokens=max_tokens, seed=seed)
-
-
-def run(job: Job, address: Address, *, concurrency: int | None = None, ray: str | None = None) -> Tally:
-    """Score, here or on a cluster, and tell people how it goes."""
+def run(job: Job, address: JudgeAddress, *, concurrency: int | None = None, ray: str | None = None) -> Tally:
+    """Score, here or on a cluster, and tell people how it goes and how to go on."""
     from reasrm.scoring import Limiter, score
 
-    if ray is not None:
-        from reasrm.scoring.cluster import score_on_ray
+    if job.journal.exists() and not job.restart:
+        tell(f"going on from {job.journal}; --restart starts over")
+    try:
+        if ray is not None:
+            from reasrm.scoring.cluster import score_on_ray
 
-        return score_on_ray(job, address, ray, concurrency=concurrency, say=told)
-    limiter = Limiter(concurrency)
-    say = None if sys.stderr.isatty() else told
-    return asyncio.run(score(job, address, limiter=limiter, say=say))
+            return score_on_ray(job, address, ray, concurrency=concurrency, say=tell)
+        say = None if sys.stderr.isatty() else tell
+        return asyncio.run(score(job, address, limiter=Limiter(concurrency), say=say))
+    except KeyboardInterrupt:
+        if job.journal.exists():
+            tell(f"finished rows are in {job.journal}; run the same command again to go on")
+        raise
 
 
 def show(tally: Tally, job: Job, *, as_json: bool) -> None:
@@ -140,15 +110,15 @@ def show(tally: Tally, job: Job, *, as_json: bool) -> None:
     from reasrm.scoring.summary import as_data, summary
 
     if as_json:
-        sys.stdout.write(json.dumps({"output": str(job.output)} | as_data(tally), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(terminal_json({"output": str(job.output)} | as_data(tally)) + "\n")
         return
     from rich.console import Console
 
     Console().print(summary(tally))
-    told(f"judgments: {job.output}")
+    tell(f"judgments: {job.output}")
 
 
-def told(line: str) -> None:
+def tell(line: str) -> None:
     """A line for people, on standard error."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(plain(line) + "\n")
     sys.stderr.flush()

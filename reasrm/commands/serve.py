@@ -1,14 +1,18 @@
-"""`reasrm serve`: the gateway."""
+"""`reasrm serve`: the gateway. Its flags are the fields of `reasrm_serving.settings.Settings`."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Annotated, Any
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import typer
+from reasrm.commands.score import tell
+from reasrm.errors import InputError, ReasrmError
 
-EPILOG = """Examples:
+if TYPE_CHECKING:
+    from reasrm_serving.settings import Settings
+
+EXAMPLES = """Examples:
 
   reasrm serve                                        (the embedded judge, on this machine)
 
@@ -18,116 +22,56 @@ EPILOG = """Examples:
 
   reasrm serve --engine http://sglang:30000 --prompts free --cache redis://redis:6379/0 --host 0.0.0.0
 
-Secrets may come from files, as container platforms mount them: REASRM_CACHE_FILE=/run/secrets/redis-url reasrm serve ...
-(and REASRM_ENGINE_KEY_FILE, REASRM_FENCE_SECRET_FILE)
+Every flag has a variable, and every variable may name a file instead, as container platforms mount secrets:
+REASRM_CACHE_FILE=/run/secrets/redis-url reasrm serve ...
 
 Then: curl -s localhost:8900/v1/judge -d '{"question": "Is 7 prime?", "a": "Yes.", "b": "No."}'
-The API's description: http://localhost:8900/docs"""
+The playground is at http://localhost:8900/, the API's description at http://localhost:8900/openapi.json"""
 
 
-def secret_file(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """`value`; where neither flag nor variable gave one, the text of the file that the variable with _FILE behind it names."""
-    from reasrm.errors import InputError
-
-    variable = f"{parameter.envvar}_FILE"
-    file = os.environ.get(variable)
-    source = context.get_parameter_source(str(parameter.name))
-    if not file or (source is not None and source.name != "DEFAULT"):
-        return value
+def models() -> Mapping[str, Any]:
+    """The settings of the gateway, which is imported for this command only. Raises `ReasrmError` where it is not installed."""
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = f"{variable}: cannot read {file} ({error}); mount the secret there, or unset {variable}"
-        raise InputError(why, field=parameter.name) from None
-
-
-def serve(
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An engine's http(s) address, or local. Given several times, requests go to the least busy, and from one that "
-            "fails to another.",
-            envvar="REASRM_ENGINE",
-            show_default="local",
-        ),
-    ] = None,
-    workers: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Instead of --engine: SGLang servers, several times or with commas. An sglang-router is run before them, which "
-            "sends prompts where their beginning is cached.",
-            envvar="REASRM_WORKERS",
-        ),
-    ] = None,
-    engine_key: Annotated[
-        str | None, typer.Option(help="The engine's API key.", envvar="REASRM_ENGINE_KEY", callback=secret_file)
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model's name at the engine; with local, its folder.", envvar="REASRM_MODEL")
-    ] = None,
-    device: Annotated[str, typer.Option(help="With local: cpu, cuda, cuda:1 or auto.", envvar="REASRM_DEVICE")] = "auto",
-    prompts: Annotated[
-        str | None,
-        typer.Option(help="Prompt pack: a name or a folder.", envvar="REASRM_PROMPTS", show_default="the model's own, or rubric"),
-    ] = None,
-    cache: Annotated[
-        str, typer.Option(help="memory, none, or redis://HOST:PORT/DB.", envvar="REASRM_CACHE", callback=secret_file)
-    ] = "memory",
-    cache_ttl: Annotated[float, typer.Option(help="Seconds that a judgment is kept.", envvar="REASRM_CACHE_TTL")] = 604800.0,
-    cache_mb: Annotated[float, typer.Option(help="Memory for judgments in this process.", envvar="REASRM_CACHE_MB")] = 128.0,
-    fence_secret: Annotated[
-        str | None,
-        typer.Option(
-            help="The secret behind the prompts' fences; made and kept if not given.",
-            envvar="REASRM_FENCE_SECRET",
-            callback=secret_file,
-        ),
-    ] = None,
-    state_dir: Annotated[str | None, typer.Option(help="Where it is kept.", envvar="REASRM_STATE_DIR", show_default=False)] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="REASRM_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="REASRM_PORT")] = 8900,
-    max_in_flight: Annotated[int, typer.Option(help="Judgments under way; more get 429.", envvar="REASRM_MAX_IN_FLIGHT")] = 256,
-    max_body_mb: Annotated[float, typer.Option(help="Largest request.", envvar="REASRM_MAX_BODY_MB")] = 16.0,
-    keys: Annotated[
-        Path | None, typer.Option(help="The file of API keys; `reasrm keys new` prints its entries.", envvar="REASRM_KEYS")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that a request may take.", envvar="REASRM_TIMEOUT")] = 300.0,
-    recent: Annotated[
-        int | None,
-        typer.Option(
-            help="Let people see that many of the latest judgments, texts included.",
-            envvar="REASRM_RECENT",
-            show_default="0; with the embedded judge on loopback 1000",
-        ),
-    ] = None,
-) -> None:
-    """Serve judgments over HTTP."""
-    from reasrm.errors import InputError, ReasrmError
-
-    try:
-        from reasrm_serving.main import main
         from reasrm_serving.settings import Settings
     except ImportError as error:
-        raise ReasrmError(f'the gateway is not installed ({error.name} is missing): pip install "reasrm[serve,local]"') from error
-    if engine and workers:
-        raise InputError("--workers: the router before them is the engine; leave out --engine", field="workers")
-    given: dict[str, Any] = {
-        "engine": engine or "local",
-        "workers": workers or (),
-        "engine_key": engine_key,
-        "model": model,
-        "device": device,
-        "prompts": prompts,
-        "cache": cache,
-        "cache_ttl_s": cache_ttl,
-        "cache_mb": cache_mb,
-        "fence_secret": fence_secret,
-        "host": host,
-        "port": port,
-        "max_in_flight": max_in_flight,
-        "max_body_mb": max_body_mb,
-        "keys": keys,
-        "timeout_s": timeout,
-        "recent": recent,
-    }
-    main(Settings.of(**given, **({"state_dir": state_dir} if state_dir else {})))
+        raise ReasrmError(f'the gateway needs {error.name}: pip install "reasrm[serve]"') from error
+    return {"settings": Settings}
+
+
+def serve(settings: Settings) -> None:
+    """Run the gateway until it is told to stop. What cannot work is said before anything heavy is loaded."""
+    _check_installed(settings)
+    check(settings)
+    tell(f"reasrm: {'loading the embedded judge' if settings.embedded else 'starting the gateway'} ...")
+    from reasrm_serving.main import main
+
+    main(settings)
+
+
+def check(settings: Settings) -> None:
+    """Raise `InputError` for a setting that names something that is not there."""
+    from reasrm.prompts import load_pack
+
+    if settings.workers and "engine" in settings.model_fields_set:
+        raise InputError("--workers: the router in front of them is the engine; leave out --engine", field="workers")
+    if settings.prompts is not None:
+        load_pack(settings.prompts)
+    if settings.keys is not None:
+        from reasrm_serving.auth.gate import load_keys
+
+        load_keys(settings.keys)
+    folder = settings.model_folder
+    if settings.embedded and not (folder / "config.json").is_file():
+        raise InputError(f"--model {folder}: there is no model in this folder (it has no config.json)", field="model")
+
+
+def _check_installed(settings: Settings) -> None:
+    """Raise `ReasrmError` where packages are missing. They are looked up by name only, as loading them takes seconds."""
+    for name in ("fastapi", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise ReasrmError(f'the gateway needs {name}: pip install "reasrm[serve]"')
+    for name in ("torch", "transformers", "safetensors") if settings.embedded else ():
+        if importlib.util.find_spec(name) is None:
+            raise ReasrmError(
+                f'the embedded judge needs {name}: pip install "reasrm[serve,local]", or give an engine with --engine URL'
+            )

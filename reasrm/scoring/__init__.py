@@ -1,25 +1,31 @@
 """Offline scoring: a data set goes in, judgments come out, at the engine's full speed, whatever happens on the way.
 
 job = Job(DataSet("pairs.jsonl"), Path("judged.parquet"), How(Options()))
-tally = await score(job, Address(engine="http://127.0.0.1:30000"))
+tally = await score(job, JudgeAddress(engine="http://127.0.0.1:30000"))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from reasrm.scoring.judges import Address, Connected, connect
+from reasrm.judge_address import JudgeAddress
+from reasrm.scoring.judges import Connected, connect
 from reasrm.scoring.limiter import Limiter
 from reasrm.scoring.progress import Progress, to_stderr
 from reasrm.scoring.rows import How, judge_row
 from reasrm.scoring.run import Job, Scoring, collecting_rarely, finish, open_journal, prepare
 from reasrm.scoring.tally import Tally
 
-__all__ = ["Address", "Connected", "How", "Job", "Limiter", "Tally", "connect", "score", "score_with"]
+__all__ = ["Connected", "How", "Job", "JudgeAddress", "Limiter", "Tally", "connect", "score", "score_with"]
 
 
 async def score(
-    job: Job, address: Address, *, limiter: Limiter | None = None, say: Callable[[str], None] | None = None, quiet: bool = False
+    job: Job,
+    address: JudgeAddress,
+    *,
+    limiter: Limiter | None = None,
+    say: Callable[[str], None] | None = None,
+    quiet: bool = False,
 ) -> Tally:
     """Score `job` by the judge at `address`, going on where an earlier run of it stopped.
 

@@ -16,7 +16,7 @@ from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError, Refused
 from reasrm.results import Scored
 from reasrm.scoring.ahead import together
-from reasrm.scoring.judges import Address, connect
+from reasrm.scoring.judges import JudgeAddress, connect
 from reasrm.scoring.limiter import Limiter
 from reasrm.scoring.progress import Progress, to_stderr
 from reasrm.scoring.rows import How, judge_row
@@ -30,7 +30,7 @@ BATCH = 64  # rows that an actor judges at once
 class JudgeActor:
     """One process on the cluster that judges batches of rows, all rows of a batch at once."""
 
-    def __init__(self, address: Address, how: How, concurrency: int | None) -> None:
+    def __init__(self, address: JudgeAddress, how: How, concurrency: int | None) -> None:
         self._address = address
         self._how = how
         self._limiter = Limiter(concurrency)
@@ -62,7 +62,7 @@ def entry_of(text: str) -> DataRow:
 
 def score_on_ray(
     job: Job,
-    address: Address,
+    address: JudgeAddress,
     cluster: str,
     *,
     actors: int | None = None,
@@ -89,7 +89,9 @@ def score_on_ray(
         return finish(job, journal, found.rows)
 
 
-def _judged(ray: Any, chunk: list[DataRow], address: Address, how: How, actors: int, concurrency: int | None) -> Iterator[Scored]:
+def _judged(
+    ray: Any, chunk: list[DataRow], address: JudgeAddress, how: How, actors: int, concurrency: int | None
+) -> Iterator[Scored]:
     """The rows of a chunk as they finish. A batch whose node dies is judged again elsewhere."""
     blocks = max(1, min(4 * actors, len(chunk) // BATCH))
     rows = ray.data.from_items([{"row": text_of(entry)} for entry in chunk], override_num_blocks=blocks)
@@ -115,7 +117,7 @@ def _chunks(entries: Iterator[DataRow]) -> Iterator[list[DataRow]]:
         yield chunk
 
 
-async def _identity(address: Address) -> dict[str, Any]:
+async def _identity(address: JudgeAddress) -> dict[str, Any]:
     async with connect(address, Limiter()) as connected:
         return connected.identity
 

@@ -8,24 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasrm.errors import InputError
+from reasrm.judge_address import JudgeAddress
 from reasrm.results import JudgeIdentity
 from reasrm.scoring.limiter import Limiter
 from reasrm.types import Ask, Completer, Completion, Judgment, NoVerdict, Options, Pair, PairJudge
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the judge is: a gateway's `url`, or an `engine`'s with a prompt pack. Plain data, so that it travels to other hosts."""
-
-    url: str = "http://127.0.0.1:8900"
-    engine: str | None = None
-    prompts: str = "rubric"
-    token: str | None = None
-    model: str | None = None
-    timeout_s: float = 600.0
-
-    def __repr__(self) -> str:
-        return f"Address({self.engine or self.url})"  # without the token
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +51,7 @@ def _failed(judgment: Judgment) -> bool:
 
 
 @asynccontextmanager
-async def connect(address: Address, limiter: Limiter) -> AsyncGenerator[Connected]:
+async def connect(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Connected]:
     """The judge at `address`. Raises EngineError, GatewayError or PromptPackError where there is none."""
     if address.engine is not None:
         from reasrm.engine import HttpEngine

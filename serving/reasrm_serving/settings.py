@@ -46,40 +46,62 @@ def _cache(value: str) -> str:
 
 
 class Settings(BaseModel):
-    """The gateway's settings; times in seconds, sizes in MiB."""
+    """The gateway's settings; times in seconds, sizes in MiB. `reasrm serve` makes its flags and variables of these fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Addresses of engines that serve the same weights, or `LOCAL` alone; one address may be given as a string.
-    engine: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_engines)] = (LOCAL,)
-    #: Engines to put an sglang-router before, which then is the engine.
-    workers: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_workers)] = ()
-    engine_key: SecretStr | None = None
-    #: The name that an engine with several models serves the judge by; for "local", the model's folder.
-    model: str | None = None
-    device: str = "auto"
-    #: A prompt pack by name or folder; None is the embedded judge's own with "local", else "rubric".
-    prompts: str | None = None
-    cache: Annotated[str, AfterValidator(_cache)] = "memory"
-    cache_ttl_s: float = Field(default=7 * 86400.0, gt=0)
-    cache_mb: float = Field(default=128.0, gt=0)
-    #: The secret behind the prompts' fences; None makes one and keeps it (in Redis, or a file of this user's).
-    fence_secret: SecretStr | None = None
-    state_dir: Path = Path("~/.local/state/reasrm")
-    host: str = "127.0.0.1"
-    port: int = Field(default=8900, ge=0, le=65535)
-    max_in_flight: int = Field(default=256, ge=1)
-    max_body_mb: float = Field(default=16.0, gt=0)
-    max_batch: int = Field(default=1024, ge=1)
-    #: The longest that a request may take, and how long it may take where it does not say.
-    timeout_s: float = Field(default=300.0, gt=0)
-    #: How many of the latest judgments people may look at on the page; None is `DEMO_RECENT` for a demo, which is the embedded
-    #: judge on loopback, else 0.
-    recent: int | None = Field(default=None, ge=0, le=100_000)
-    #: The file that lists who may ask, see `admission`; None lets everybody in.
-    keys: Path | None = None
-    #: How often the engine is asked which weights it serves.
-    refresh_s: float = Field(default=2.0, gt=0)
+    engine: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_engines)] = Field(
+        default=(LOCAL,),
+        description="An engine's http or https address, or local for the embedded judge. Given several times, requests go to the "
+        "least busy engine, and from one that fails to another; all of them must serve the same weights.",
+        json_schema_extra={"shown": LOCAL},
+    )
+    workers: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_workers)] = Field(
+        default=(),
+        description="Instead of --engine: SGLang servers, several times or with commas. An sglang-router is started in front of "
+        "them; it sends each prompt to the server that has cached its beginning.",
+    )
+    engine_key: SecretStr | None = Field(default=None, description="The engine's API key.")
+    model: str | None = Field(
+        default=None,
+        description="The name under which an engine with several models serves the judge; with local, the model's folder.",
+    )
+    device: str = Field(default="auto", description="With local: cpu, cuda, cuda:1 or auto.")
+    prompts: str | None = Field(
+        default=None,
+        description="The prompt pack, by name or folder.",
+        json_schema_extra={"shown": "the embedded judge's own with local, else rubric"},
+    )
+    cache: Annotated[str, AfterValidator(_cache)] = Field(
+        default="memory", description="Where judgments are cached: memory, none, or redis://HOST:PORT/DB."
+    )
+    cache_ttl_s: float = Field(default=7 * 86400.0, gt=0, description="Seconds for which a judgment is kept.")
+    cache_mb: float = Field(default=128.0, gt=0, description="MiB of this process's memory for judgments.")
+    fence_secret: SecretStr | None = Field(
+        default=None,
+        description="The secret behind the fences of prompts.",
+        json_schema_extra={"shown": "made once, and kept in Redis or in --state-dir"},
+    )
+    state_dir: Path = Field(default=Path("~/.local/state/reasrm"), description="The folder for that secret.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8900, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_in_flight: int = Field(default=256, ge=1, description="Judgments under way; more get 429.")
+    max_body_mb: float = Field(default=16.0, gt=0, description="MiB of the largest request.")
+    max_batch: int = Field(default=1024, ge=1, description="Pairs in one request to /v1/judge/batch.")
+    timeout_s: float = Field(
+        default=300.0, gt=0, description="Seconds that a request may take, and that it has where it states no timeout."
+    )
+    recent: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Show that many of the latest judgments on the page, texts included.",
+        json_schema_extra={"shown": f"0; {DEMO_RECENT} with the embedded judge on loopback"},
+    )
+    keys: Path | None = Field(
+        default=None, description="The file of API keys; `reasrm keys new` prints its entries. Without a file everybody may ask."
+    )
+    refresh_s: float = Field(default=2.0, gt=0, description="Seconds between two checks of which weights the engine serves.")
 
     @classmethod
     def of(cls, **values: Any) -> Settings:

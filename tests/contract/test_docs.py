@@ -63,7 +63,7 @@ def check_pip(words: list[str]) -> None:
 
 def check_reasrm(words: list[str]) -> None:
     """The command line parses: the command is there, with these flags, and what it needs is given."""
-    from reasrm.cli import app
+    from reasrm.commands.app import app
 
     command: Any = typer.main.get_command(app)
     words = list(words)

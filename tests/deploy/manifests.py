@@ -13,7 +13,7 @@ import pytest
 import typer.main
 import yaml
 
-from reasrm import cli
+from reasrm.commands.app import app
 from tests.components import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -63,10 +63,10 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def serve_variables() -> set[str]:
-    """The environment variables that `reasrm serve` reads, those with files behind them included."""
-    command = typer.main.get_command(cli.app).commands["serve"]  # type: ignore[attr-defined]
+    """The environment variables that `reasrm serve` reads; each may name a file with _FILE behind it."""
+    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
     plain = {str(option.envvar) for option in command.params if option.envvar}
-    return plain | {f"{option.envvar}_FILE" for option in command.params if option.callback is not None}
+    return plain | {f"{variable}_FILE" for variable in plain}
 
 
 def files_below(folder: Path, pattern: str) -> list[Path]:

@@ -21,7 +21,7 @@ import pytest
 from reasrm.datasets import DataRow, DataSet, Example
 from reasrm.errors import InputError, Refused
 from reasrm.prompts import BUILTIN
-from reasrm.scoring import Address, How, Job, score
+from reasrm.scoring import How, Job, JudgeAddress, score
 from reasrm.scoring.cluster import entry_of, score_on_ray, text_of
 from reasrm.types import Options
 from tests.scoring.test_commands import reasrm
@@ -94,7 +94,7 @@ def test_a_cluster_that_loses_a_node_gives_the_output_of_a_run_without_one(clust
     source = write(tmp_path / "in.jsonl", 600)
     with source.open("a") as file:
         file.write('{"question": "q", "a": null, "b": "x"}\n')
-    address = Address(engine=engine, prompts="rubric")
+    address = JudgeAddress(engine=engine, prompts="rubric")
     how = How(Options(orders="ab"))
     alone = Job(DataSet(source), tmp_path / "alone.jsonl", how)
     asyncio.run(score(alone, address, quiet=True))
@@ -147,11 +147,11 @@ def test_judges_that_cannot_start_on_the_cluster_say_why_in_one_line(cluster: An
 
     job = Job(DataSet(write(tmp_path / "in.jsonl", 5)), tmp_path / "out.jsonl", How(Options()))
     with pytest.raises(Refused, match=r"the judges on the cluster failed: .*no prompt pack") as caught:
-        score_on_ray(job, Address(engine=engine, prompts=str(prompts)), cluster.address, say=say)
+        score_on_ray(job, JudgeAddress(engine=engine, prompts=str(prompts)), cluster.address, say=say)
     assert "\n" not in str(caught.value)
 
 
 def test_a_cluster_that_is_not_there_is_said_so(tmp_path: Path, engine: str) -> None:
     job = Job(DataSet(write(tmp_path / "in.jsonl", 1)), tmp_path / "out.jsonl", How(Options()))
     with pytest.raises(InputError, match="no Ray cluster answers at 'auto'"):
-        score_on_ray(job, Address(engine=engine), "auto")
+        score_on_ray(job, JudgeAddress(engine=engine), "auto")

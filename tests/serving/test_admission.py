@@ -17,7 +17,7 @@ from reasrm_serving.errors import Problem
 from reasrm_serving.judging.fair_queue import FairQueue
 from typer.testing import CliRunner
 
-from reasrm.cli import app
+from reasrm.commands.app import app
 from reasrm.errors import EngineBusy, InputError
 from tests.components import Redis, talk
 from tests.serving.loops import ScriptedEngine, gateway

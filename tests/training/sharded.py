@@ -27,6 +27,6 @@ if __name__ == "__main__":
     if importlib.util.find_spec("deepspeed"):
         # What it would compile for a minute. (As an attribute of its package, this module is hidden by PyTorch itself.)
         importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
-    from reasrm.cli import app
+    from reasrm.commands.app import app
 
     app(prog_name="reasrm")

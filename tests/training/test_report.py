@@ -14,7 +14,7 @@ from reasrm_training.report.curves import PANELS, smoothed
 from reasrm_training.report.page import paired
 from typer.testing import CliRunner
 
-from reasrm.cli import app
+from reasrm.commands.app import app
 from reasrm.errors import InputError
 from tests.training.finished_run import evaluation, finished_run, write
 

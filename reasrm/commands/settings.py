@@ -1,0 +1,106 @@
+"""Settings that several commands share: how to judge, which data to read, and how a job runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from reasrm.messages import Frozen
+from reasrm.types import Options
+
+if TYPE_CHECKING:
+    from reasrm.datasets import DataSet
+
+DEFAULTS = Options()
+
+
+class JudgingSettings(Frozen):
+    """How one pair is judged."""
+
+    one_order: bool = Field(default=False, description="Read each pair in one order only, instead of in both.")
+    votes: int = Field(default=DEFAULTS.votes, ge=1, le=64, description="Sample up to this many replies and take the majority.")
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="Temperature of the replies; 0 is greedy.",
+        json_schema_extra={"shown": "0, or 1 with --votes"},
+    )
+    max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
+    seed: int = Field(default=DEFAULTS.seed, ge=0, description="Seed of sampled replies.")
+
+    @property
+    def options(self) -> Options:
+        """The same as the library's `Options`. Raises `InputError` where they contradict each other."""
+        from reasrm.client import checked
+
+        temperature = self.temperature if self.temperature is not None else float(self.votes > 1)
+        orders = "ab" if self.one_order else "both"
+        return checked(
+            Options, orders=orders, votes=self.votes, temperature=temperature, max_tokens=self.max_tokens, seed=self.seed
+        )
+
+
+class GreedySettings(Frozen):
+    """How one pair is judged where every reply is greedy and both orders are read."""
+
+    max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
+
+    @property
+    def options(self) -> Options:
+        """The same as the library's `Options`."""
+        return Options(max_tokens=self.max_tokens)
+
+
+class DataSettings(Frozen):
+    """Which rows a command reads."""
+
+    source: str = Field(
+        description="The data: a file, a folder, a hub id, or - for JSON lines from standard input.",
+        json_schema_extra={"argument": True},
+    )
+    schema_name: str | None = Field(
+        default=None, description="The schema, where the columns leave a choice.", json_schema_extra={"flags": ["--schema"]}
+    )
+    mapping: str | None = Field(
+        default=None,
+        description="Columns by the names that schemas know: chosen=good,rejected=bad.",
+        json_schema_extra={"flags": ["--map"]},
+    )
+    split: str | None = Field(default=None, description="The split of a data set that has several.")
+
+    @contextmanager
+    def data(self) -> Generator[DataSet]:
+        """The data set. Standard input is copied to a file first, as data is read more than once."""
+        from reasrm.datasets import DataSet, mapping_of
+
+        mapping = mapping_of(self.mapping) if self.mapping else None
+        if self.source != "-":
+            yield DataSet(self.source, self.schema_name, mapping, self.split)
+            return
+        with tempfile.TemporaryDirectory(prefix="reasrm-") as folder:
+            copy = Path(folder) / "stdin.jsonl"
+            with copy.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            yield DataSet(folder, self.schema_name, mapping, self.split)
+
+
+class JobSettings(Frozen):
+    """How a job of many judgments runs."""
+
+    concurrency: int | None = Field(
+        default=None, ge=1, le=1024, description="Requests in flight; by default as many as the judge takes."
+    )
+    restart: bool = Field(default=False, description="Start over: drop what an earlier run finished, and replace the output.")
+
+
+def report_field() -> Path | None:
+    """The field `report` of commands that can write one."""
+    return Field(default=None, description="Write a self-contained HTML report to this file.")

@@ -1,0 +1,33 @@
+"""Numbers and texts as people see them, the same on a terminal, in a report and in an error message."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+#: Control characters but tab and newline, and the marks that turn the direction of a text around.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """`text` with its control characters made visible, so that a terminal cannot obey them: ESC becomes "␛"."""
+    return _CONTROL.sub(lambda match: _shown(ord(match.group())), text.replace("\r\n", "\n"))
+
+
+def _shown(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"\\u{code:04x}"
+
+
+def terminal_json(value: Any) -> str:
+    """`value` as indented JSON. Control characters are written as JSON escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def sure(probability: float) -> str:
+    """The probability of the side that it favours, as a percentage; never rounded up to certainty."""
+    share = max(probability, 1.0 - probability)
+    return "> 99.9 %" if 0.9995 < share < 1.0 else f"{100 * share:.1f} %"
