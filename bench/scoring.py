@@ -33,6 +33,7 @@ sys.path[:0] = [str(ROOT)]
 
 from reasrm.datasets import DataSet  # noqa: E402
 from reasrm.engine import HttpEngine  # noqa: E402
+from reasrm.engine.request import payload_of  # noqa: E402
 from reasrm.judging import EngineJudge  # noqa: E402
 from reasrm.judging.opinions import ask_for  # noqa: E402
 from reasrm.prompts import fence_key, load_pack  # noqa: E402
@@ -112,7 +113,7 @@ async def flooded(engine: Sglang, source: Path, at_once: int) -> tuple[int, floa
         info = await made.info()
         pairs = [entry.example.pair() for entry in DataSet(source) if entry.example]
         asks = [ask_for(pair, order, OPTIONS, pack, key) for pair in pairs for order in ("ab", "ba")]
-        bodies = [json.dumps(made._payload(ask, info, f"bench-{at_once}-{i}")).encode() for i, ask in enumerate(asks)]
+        bodies = [json.dumps(payload_of(ask, info, f"bench-{at_once}-{i}")).encode() for i, ask in enumerate(asks)]
     places, tokens = asyncio.Semaphore(at_once), 0
     limits = httpx.Limits(max_connections=at_once)
     async with httpx.AsyncClient(timeout=600, limits=limits, trust_env=False) as http:

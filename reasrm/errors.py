@@ -1,23 +1,27 @@
 """Everything that reasrm raises, as one tree.
 
     ReasrmError
-    ├── InputError            what was given is wrong; the message names the field or row and says what to do
-    │   ├── PromptPackError   a prompt pack is missing, incomplete or inconsistent
-    │   ├── TooLong           a text is longer than the model or the gateway takes
-    │   ├── SchemaError       a data set's columns fit no reader, or several
-    │   └── RecipeError       a training recipe names something that does not exist or cannot work
-    ├── EngineError           the engine failed: no completion, and so no verdict
-    │   ├── EngineUnreachable nothing answers at its address
-    │   ├── EngineBusy        it answered 429/503; ``retry_after_s`` says when to come back, if it said so
-    │   ├── EngineTimeout     no answer by the deadline
-    │   ├── EngineRefused     it answered 400, 413 or 422: the request is wrong for it, and would be for another
-    │   └── EngineNonsense    it answered something that is no completion
-    ├── GatewayError          the gateway refused or failed a request (client side); ``status`` is the HTTP status
-    │   └── GatewayUnreachable
-    └── Refused               work that must not go on: an output exists, a journal belongs to another run, a budget is spent
+    ├── InputError               the caller's mistake: what was given is wrong; the message names it and says what to do
+    │   ├── ConfigurationError   the set-up is wrong, so every request fails alike: address, key, model, certificate, option
+    │   ├── PromptPackError      a prompt pack is missing, incomplete or inconsistent
+    │   ├── TooLong              a text is longer than the model or the gateway takes
+    │   ├── SchemaError          a data set's columns fit no reader, or several
+    │   └── RecipeError          a training recipe names something that does not exist or cannot work
+    ├── EngineError              the engine gave no completion, and so there is no verdict
+    │   ├── EngineUnreachable    nothing answers at its address, or the connection broke
+    │   ├── EngineBusy           it answered 429 or 503; ``retry_after_s`` says when to come back, if the engine said so
+    │   ├── EngineTimeout        it did not answer by the deadline
+    │   ├── EngineRefused        it refuses this request (400, 413, 422), and will refuse it again
+    │   │   └── CannotContinue   it cannot continue a reply that was begun for it
+    │   └── EngineNonsense       it answered something that is no completion
+    ├── GatewayError             the gateway failed a request (client side); ``status`` is the HTTP status, ``reason`` a `Reason`
+    │   └── GatewayUnreachable   nothing answers at its address, or the connection broke
+    └── Refused                  work that must not go on: an output exists, a journal belongs to another run, a budget is spent
 
-An ``EngineError`` inside a judgment becomes ``NoVerdict("engine_failed")``, a timeout ``NoVerdict("deadline")``: never a winner.
+`reasrm.failures` says which of these become a `NoVerdict`, and of what kind, and which are raised everywhere.
 """
+
+from __future__ import annotations
 
 
 class ReasrmError(Exception):
@@ -25,11 +29,15 @@ class ReasrmError(Exception):
 
 
 class InputError(ReasrmError):
-    """What was given is wrong. ``field`` is the dotted path of the offending part, where there is one."""
+    """What was given is wrong. ``field`` is the dotted path of the part that is wrong, where there is one."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class ConfigurationError(InputError):
+    """The set-up is wrong: no request can succeed until somebody corrects it."""
 
 
 class PromptPackError(InputError):
@@ -54,11 +62,13 @@ class RecipeError(InputError):
 
 
 class EngineError(ReasrmError):
-    """The engine gave no completion."""
+    """The engine gave no completion. ``words`` is what the engine itself wrote, shortened."""
+
+    words: str = ""
 
 
 class EngineUnreachable(EngineError):
-    """Nothing answers at the engine's address."""
+    """Nothing answers at the engine's address, or the connection broke."""
 
 
 class EngineBusy(EngineError):
@@ -77,21 +87,28 @@ class EngineRefused(EngineError):
     """The engine found fault with the request itself."""
 
 
+class CannotContinue(EngineRefused):
+    """The engine cannot continue a reply that was begun for it (`Ask.prefill`)."""
+
+
 class EngineNonsense(EngineError):
     """The engine answered something that is no completion."""
 
 
 class GatewayError(ReasrmError):
-    """The gateway refused or failed a request."""
+    """The gateway failed a request. ``reason`` is the `Reason` that a judgment has no verdict for."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, reason: str = "engine_failed", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason
         self.retry_after_s = retry_after_s
 
 
 class GatewayUnreachable(GatewayError):
-    """Nothing answers at the gateway's address."""
+    """Nothing answers at the gateway's address, or the connection broke."""
 
 
 class Refused(ReasrmError):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from reasrm.errors import EngineError
+from reasrm.errors import ReasrmError
+from reasrm.failures import failed_judgment
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Opinion, Options, Pair, Reading, Usage, Verdict
 
-Reply = str | Completion | EngineError
+Reply = str | Completion | ReasrmError
 
 
 class ScriptedCompleter:
     """A `Completer` that answers from a script: replies in turn (the last one repeats), or a function of the ask.
 
-    A reply is a text, a whole `Completion`, or an `EngineError`, which is raised. `asks` holds what was asked.
+    A reply is a text, a whole `Completion`, or an error of reasrm, which is raised. `asks` holds what was asked.
     """
 
     def __init__(self, script: Iterable[Reply] | Callable[[Ask], Reply]) -> None:
@@ -28,7 +29,7 @@ class ScriptedCompleter:
         """Return or raise what the script says."""
         self.asks.append(ask)
         reply = self._reply(ask)
-        if isinstance(reply, EngineError):
+        if isinstance(reply, ReasrmError):
             raise reply
         if isinstance(reply, Completion):
             return reply
@@ -52,7 +53,10 @@ def _in_turn(replies: Iterator[Reply]) -> Callable[[Ask], Reply]:
 
 
 class FixedJudge:
-    """A `PairJudge` whose probability that A is better is a function of the pair; None gives no verdict. `judged` counts calls."""
+    """A `PairJudge` whose probability that A is better is a function of the pair; None gives no verdict. `judged` counts calls.
+
+    An error that the function raises becomes what `reasrm.failures` says.
+    """
 
     def __init__(self, probability_a: Callable[[Pair], float | None]) -> None:
         self._probability_a = probability_a
@@ -61,7 +65,10 @@ class FixedJudge:
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """The fixed judgment of `pair`: both orders agree."""
         self.judged += 1
-        probability = self._probability_a(pair)
+        try:
+            probability = self._probability_a(pair)
+        except ReasrmError as error:
+            return failed_judgment(error)
         if probability is None or probability == 0.5:
             outcome = NoVerdict(reason="no_answer" if probability is None else "split")
         else:

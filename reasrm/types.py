@@ -13,27 +13,60 @@ from typing import Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from reasrm.messages import Frozen, Message, Question, Response
+from reasrm.outcomes import (
+    FAILURES,
+    PERMANENT,
+    TRANSIENT,
+    NoVerdict,
+    Order,
+    Outcome,
+    Quote,
+    Reading,
+    Reason,
+    Rubric,
+    RubricItem,
+    Side,
+    TaskType,
+    Verdict,
+    other,
+)
 
-Side = Literal["A", "B"]
-TaskType = Literal["chat", "reasoning"]
-Order = Literal["ab", "ba"]
-
-#: Why there is no verdict. The first six are read off a reply, the rest happened around it.
-Reason = Literal[
-    "no_answer",  # the reply ends without an answer tag
-    "both_answers",  # it answers A and B
-    "truncated",  # it hit the token limit before answering
-    "unclosed_think",  # it never stopped thinking
-    "refused",  # it declined to judge
-    "empty",  # it says nothing
-    "split",  # the votes or the orders are exactly even
-    "outside_domain",  # the judge is not for such inputs
-    "too_long",  # the pair does not fit the judge's context
-    "engine_failed",  # the engine gave no completion
-    "deadline",  # it was not there in time
+__all__ = [
+    "FAILURES",
+    "PERMANENT",
+    "TRANSIENT",
+    "Answer",
+    "Ask",
+    "Comparison",
+    "Completer",
+    "Completion",
+    "Failure",
+    "Frozen",
+    "Judgment",
+    "Message",
+    "NoVerdict",
+    "Opinion",
+    "Options",
+    "Order",
+    "Outcome",
+    "Pair",
+    "PairJudge",
+    "Question",
+    "Quote",
+    "Ranking",
+    "Reading",
+    "Reason",
+    "Response",
+    "Rubric",
+    "RubricItem",
+    "Side",
+    "Standing",
+    "TaskType",
+    "Token",
+    "Usage",
+    "Verdict",
+    "other",
 ]
-#: Reasons that asking again may cure; such an outcome is never cached.
-TRANSIENT: frozenset[str] = frozenset({"engine_failed", "deadline"})
 
 
 class Pair(Frozen):
@@ -54,70 +87,6 @@ class Pair(Frozen):
         return self.model_copy(update={"a": self.b, "b": self.a})
 
 
-def other(side: Side) -> Side:
-    """The other side."""
-    return "B" if side == "A" else "A"
-
-
-class RubricItem(Frozen):
-    """One criterion; `weight` is a share in [0, 1], None where the judge gave none."""
-
-    text: str
-    weight: float | None = None
-
-
-class Rubric(Frozen):
-    """The judge's criteria, with their justification and the text as written."""
-
-    items: tuple[RubricItem, ...] = ()
-    justification: str | None = None
-    text: str = ""
-
-
-class Quote(Frozen):
-    """What an evaluation says about one side: a quotation of it or a summary."""
-
-    side: Side
-    kind: Literal["quote", "summary"]
-    text: str
-
-    def swapped(self) -> Quote:
-        """The same quote with the sides' names exchanged."""
-        return self.model_copy(update={"side": other(self.side)})
-
-
-class NoVerdict(Frozen):
-    """There is no winner, and why. Not a tie, not a score."""
-
-    reason: Reason
-    detail: str = ""
-
-    @property
-    def transient(self) -> bool:
-        """Whether asking again may help."""
-        return self.reason in TRANSIENT
-
-
-class Verdict(Frozen):
-    """The better side. `probability_a` in [0, 1] comes from the verdict token's logprobs or from counting votes: `source`."""
-
-    winner: Side
-    probability_a: float = Field(ge=0.0, le=1.0)
-    source: Literal["logprobs", "votes"]
-
-    @property
-    def margin(self) -> float:
-        """How far the verdict is from even, in [0, 1]."""
-        return abs(2.0 * self.probability_a - 1.0)
-
-    def swapped(self) -> Verdict:
-        """The same verdict seen from the other order."""
-        return self.model_copy(update={"winner": other(self.winner), "probability_a": 1.0 - self.probability_a})
-
-
-Outcome = Verdict | NoVerdict
-
-
 class Usage(Frozen):
     """Tokens and requests that went to the engine. `cached_tokens` are prompt tokens that its prefix cache held."""
 
@@ -132,28 +101,6 @@ class Usage(Frozen):
             completion_tokens=self.completion_tokens + more.completion_tokens,
             cached_tokens=self.cached_tokens + more.cached_tokens,
             requests=self.requests + more.requests,
-        )
-
-
-class Reading(Frozen):
-    """A reply taken apart. Every part is None or empty where the reply lacks it; the sides are those of the reply."""
-
-    answer: Side | None = None
-    no_verdict: NoVerdict | None = None
-    task_type: TaskType | None = None
-    thinking: str | None = None
-    rubric: Rubric | None = None
-    solution: str | None = None
-    evaluation: str | None = None
-    quotes: tuple[Quote, ...] = ()
-
-    def swapped(self) -> Reading:
-        """The same reading with the sides of its answer and quotes exchanged (its texts stay as written)."""
-        return self.model_copy(
-            update={
-                "answer": self.answer and other(self.answer),
-                "quotes": tuple(quote.swapped() for quote in self.quotes),
-            }
         )
 
 
@@ -264,7 +211,10 @@ class Ranking(Frozen):
 
 
 class Ask(Frozen):
-    """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues."""
+    """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues.
+
+    `order` says how the responses of the pair stand in it.
+    """
 
     messages: tuple[Message, ...]
     prefill: str = ""
@@ -273,6 +223,7 @@ class Ask(Frozen):
     max_tokens: int = 2048
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    order: Order = "ab"
 
 
 class Token(Frozen):
@@ -295,7 +246,7 @@ class Completion(Frozen):
 
 
 class Failure(Frozen):
-    """There is no completion, and why. It takes the completion's place, so that a protocol goes on without it."""
+    """There is no completion, and why. It takes the completion's place in a protocol."""
 
     no_verdict: NoVerdict
     seconds: float = 0.0
@@ -313,7 +264,10 @@ class Completer(Protocol):
 
 
 class PairJudge(Protocol):
-    """The judge seam: anything that judges a pair, be it an engine, a gateway or a script. Raises nothing for a failed judgment."""
+    """The judge seam: anything that judges a pair, be it an engine, a gateway or a script.
+
+    A failed judgment is a `NoVerdict` and never raises; the caller's mistake (`InputError`) always raises. See `reasrm.failures`.
+    """
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair` as `options` say."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from reasrm.errors import EngineError, EngineTimeout
+from reasrm.errors import ReasrmError
+from reasrm.failures import no_verdict_of, whole
 from reasrm.judging.opinions import Flow
 from reasrm.judging.pairwise import pairwise
 from reasrm.judging.voting import voting
 from reasrm.prompts import Pack
-from reasrm.types import Answer, Ask, Completer, Failure, Judgment, NoVerdict, Options, Pair
+from reasrm.types import Answer, Ask, Completer, Failure, Judgment, Options, Pair
 
 
 def judge_flow(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
@@ -19,34 +20,37 @@ def judge_flow(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
 
 
 async def run(flow: Flow, completer: Completer) -> Judgment:
-    """Drive `flow` over `completer`, asking each wave at once. A failed ask becomes a `Failure` and the rest goes on.
+    """Drive `flow` over `completer`, asking each wave at once. The failure policy (`reasrm.failures`) applies here.
 
-    Cancelling this cancels what is being asked.
+    A judgment of which one reply failed is that failure as a whole, so nothing more is asked after it. Raises the caller's
+    mistakes. Cancelling this cancels what is being asked.
     """
+    failure: Failure | None = None
     try:
         asks = next(flow)
         while True:
-            if len(asks) == 1:
+            if failure is not None:
+                answers: list[Answer] = [failure] * len(asks)
+            elif len(asks) == 1:
                 answers = [await _answer(asks[0], completer)]
             else:
                 try:
                     async with asyncio.TaskGroup() as group:
                         tasks = [group.create_task(_answer(ask, completer)) for ask in asks]
-                except ExceptionGroup as several:  # bad input is bad in every order: one error says it
+                except ExceptionGroup as several:  # a mistake is the same in every order: one error says it
                     raise several.exceptions[0] from None
                 answers = [task.result() for task in tasks]
+            failure = next((answer for answer in answers if isinstance(answer, Failure)), None)
             asks = flow.send(answers)
     except StopIteration as stop:
-        return stop.value
+        return whole(stop.value)
 
 
 async def _answer(ask: Ask, completer: Completer) -> Answer:
     try:
         return await completer.complete(ask)
-    except EngineTimeout as error:
-        return Failure(no_verdict=NoVerdict(reason="deadline", detail=str(error)))
-    except EngineError as error:
-        return Failure(no_verdict=NoVerdict(reason="engine_failed", detail=str(error)))
+    except (ReasrmError, TimeoutError) as error:
+        return Failure(no_verdict=no_verdict_of(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +62,5 @@ class EngineJudge:
     key: bytes
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
-        """Judge `pair`; an engine's failure is a `NoVerdict`, bad input raises `InputError`."""
+        """Judge `pair`; an engine's failure is a `NoVerdict`, the caller's mistake raises `InputError`."""
         return await run(judge_flow(pair, options, self.pack, self.key), self.completer)

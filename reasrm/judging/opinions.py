@@ -38,6 +38,7 @@ def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes) 
         top_p=options.top_p,
         max_tokens=options.max_tokens,
         seed=None if options.temperature == 0.0 else options.seed,
+        order=order,
     )
 
 

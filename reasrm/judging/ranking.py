@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from reasrm.errors import EngineError, EngineTimeout, TooLong
+from reasrm.failures import failed_judgment
 from reasrm.judging.all_pairs import all_pairs
 from reasrm.judging.bradley_terry import duels_of, fit
 from reasrm.judging.circle import circle
@@ -16,7 +16,7 @@ from reasrm.judging.knockout import knockout
 from reasrm.judging.pivot import pivot
 from reasrm.judging.swiss import opens, swiss
 from reasrm.parsing import deliberation_of
-from reasrm.types import Comparison, Judgment, NoVerdict, Options, Pair, PairJudge, Ranking, Standing, Usage
+from reasrm.types import Comparison, Judgment, Options, Pair, PairJudge, Ranking, Standing, Usage
 
 METHODS: dict[MethodName, Callable[[Contest], Rounds]] = {
     "all_pairs": all_pairs,
@@ -164,7 +164,7 @@ async def rank(
     """Rank `group` by `judge`, each wave's comparisons at once. What fails has no verdict, and the rest goes on.
 
     `deadline` is a time of the running loop's clock: what is not judged by then has no verdict, and what was is the ranking.
-    Raises `InputError` where the judge refuses a pair for another reason than its length.
+    Raises the caller's mistakes (`InputError`).
     """
     flow = ranking(group, options, reuse=reuse)
     try:
@@ -181,15 +181,11 @@ async def rank(
 
 
 async def _judged(match: Match, judge: PairJudge, deadline: float | None) -> Judgment:
-    late = NoVerdict(reason="deadline", detail="there was no judgment in time")
+    """The judgment of a match, which fails where there is none by the ranking's own deadline."""
     if deadline is not None and deadline <= asyncio.get_running_loop().time():
-        return Judgment(outcome=late)
+        return failed_judgment(TimeoutError())
     try:
         async with asyncio.timeout_at(deadline):
             return await judge.judge(match.pair, match.options)
-    except (TimeoutError, EngineTimeout):
-        return Judgment(outcome=late)
-    except TooLong as error:
-        return Judgment(outcome=NoVerdict(reason="too_long", detail=str(error)))
-    except EngineError as error:
-        return Judgment(outcome=NoVerdict(reason="engine_failed", detail=str(error)))
+    except TimeoutError as late:
+        return failed_judgment(late)

@@ -11,7 +11,9 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from reasrm.errors import EngineBusy, EngineError, EngineTimeout, InputError, TooLong
+from reasrm.errors import ConfigurationError, EngineBusy, EngineError, InputError, TooLong
+from reasrm.failures import reason_of
+from reasrm.types import PERMANENT
 from reasrm_serving.judgment_json import JudgmentJson
 
 log = logging.getLogger("reasrm.serving")
@@ -44,26 +46,31 @@ def problem_of(error: BaseException) -> Problem:
             return error
         case TooLong():
             return Problem(422, "too_long", str(error), error.field, {"count": error.count, "limit": error.limit})
+        case ConfigurationError():  # the operator's mistake: no request can succeed, and none should be tried again
+            log.error("%s", error)
+            return Problem(500, "configuration", str(error), error.field)
         case InputError():
             return Problem(422, "invalid", str(error), error.field)
         case EngineBusy():
             after = str(max(1, round(error.retry_after_s or 1.0)))
             return Problem(429, "busy", str(error), headers={"retry-after": after})
-        case EngineTimeout() | TimeoutError():
-            return Problem(504, "deadline", str(error) or "there was no judgment in time")
-        case EngineError():
-            return Problem(503, "engine_failed", str(error), headers={"retry-after": "2"})
+        case EngineError() | TimeoutError():
+            return problem_for(reason_of(error) or "engine_failed", str(error) or "there was no judgment in time")
         case _:
             log.error("a request failed", exc_info=error)
             return Problem(500, "internal", "the gateway failed; its log says why")
 
 
+def problem_for(reason: str, detail: str) -> Problem:
+    """How a failed judgment is told to the caller of a single one: by its reason, one of `reasrm.types.FAILURES`."""
+    if reason in PERMANENT:
+        return Problem(422, reason, detail)
+    return Problem(504 if reason == "deadline" else 503, reason, detail, headers={"retry-after": "2"})
+
+
 def failure_of(reply: JudgmentJson) -> Problem | None:
     """The problem that a failed judgment is to the caller of a single one; None where it is an outcome."""
-    if not reply.transient:
-        return None
-    status = 504 if reply.label == "deadline" else 503
-    return Problem(status, reply.label, orjson.loads(reply.judgment)["outcome"]["detail"], headers={"retry-after": "2"})
+    return problem_for(reply.label, orjson.loads(reply.judgment)["outcome"]["detail"]) if reply.failed else None
 
 
 def install(app: FastAPI) -> None:

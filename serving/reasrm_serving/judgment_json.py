@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 import zstandard
 
-from reasrm.types import TRANSIENT, Judgment, Verdict
+from reasrm.types import FAILURES, Judgment, Verdict
 
 
 class _Zstd(threading.local):
@@ -49,9 +49,9 @@ class JudgmentJson:
         return cls(label, derived, judgment.model_dump_json().encode())
 
     @property
-    def transient(self) -> bool:
-        """Whether the judgment failed for a reason that asking again may cure."""
-        return self.label in TRANSIENT
+    def failed(self) -> bool:
+        """Whether the engine failed or refused."""
+        return self.label in FAILURES
 
     def body(self, prefix: bytes = b"{") -> bytes:
         """The JSON of a response; `prefix` opens the object."""

@@ -97,7 +97,7 @@ def test_a_reply_survives_its_packing_and_rubbish_is_no_reply() -> None:
     for rubbish in (b"", b"rubbish", reply.pack()[:-5]):
         assert JudgmentJson.unpack(rubbish) is None
     failed = JudgmentJson.of(Judgment(outcome=NoVerdict(reason="deadline")))
-    assert failed.transient
+    assert failed.failed
     assert b'"winner":null,"probability_a":null' in failed.body()
 
 

@@ -92,9 +92,8 @@ def test_a_text_that_does_not_fit_the_model_is_refused_in_its_tokens(plain_gatew
     for long in (PAIR | {"a": "word " * 20_000}, PAIR | {"max_tokens": 8000}):
         response = httpx.post(f"{plain_gateway.url}/v1/judge", json=long, timeout=30)
         error = response.json()["error"]
-        assert (response.status_code, error["type"], error["limit"]) == (422, "too_long", 8192)
-        assert error["count"] > 8192
-        assert f"{error['count']} tokens" in error["message"]
+        assert (response.status_code, error["type"]) == (422, "too_long")
+        assert "context holds 8192" in error["message"]
     pairs = [PAIR | {"a": "word " * 20_000}, PAIR]
     text = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json={"pairs": pairs, "max_tokens": 4}, timeout=60).text
     reasons = {line["index"]: line["outcome"].get("reason") for line in map(json.loads, text.splitlines())}

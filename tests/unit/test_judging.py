@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from reasrm.errors import EngineTimeout, EngineUnreachable
+from reasrm.errors import EngineRefused, EngineTimeout, EngineUnreachable, TooLong
 from reasrm.judging import EngineJudge, pairwise, voting
 from reasrm.prompts import load_pack
 from reasrm.testing import ScriptedCompleter
@@ -150,14 +150,28 @@ def test_greedy_votes_are_refused_since_they_are_all_the_same():
         Options(votes=3)
 
 
-@pytest.mark.parametrize(("error", "reason"), [(EngineUnreachable("away"), "engine_failed"), (EngineTimeout("slow"), "deadline")])
-def test_an_engines_failure_becomes_a_reason_and_the_other_order_goes_on(error, reason):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (EngineUnreachable("away"), "engine_failed"),
+        (EngineTimeout("slow"), "deadline"),
+        (EngineRefused("no"), "refused_by_engine"),
+        (TooLong("long"), "too_long"),
+    ],
+)
+def test_a_judgment_of_which_one_order_failed_is_that_failure_and_not_the_other_orders_verdict(error, reason):
     script = iter([error, reply("B", 0.2)])
     judge = EngineJudge(ScriptedCompleter(lambda ask: next(script)), PACK, KEY)
     judgment = asyncio.run(judge.judge(PAIR, Options()))
-    assert judgment.opinions[0].outcome.reason == reason
-    assert judgment.winner == "A"
-    assert judgment.order_consistent is None
+    assert judgment.outcome == NoVerdict(reason=reason, detail=str(error))
+    assert judgment.opinions[1].outcome.winner == "A", "what the other order said is kept"
+
+
+def test_after_a_failure_nothing_more_is_asked():
+    completer = ScriptedCompleter([EngineUnreachable("away"), reply("A")])
+    judge = EngineJudge(completer, PACK, KEY)
+    judgment = asyncio.run(judge.judge(PAIR, Options(**REUSING)))
+    assert (judgment.outcome.reason, len(completer.asks)) == ("engine_failed", 1)
 
 
 def test_swapping_a_pair_and_a_verdict_twice_changes_nothing():

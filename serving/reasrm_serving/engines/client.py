@@ -42,7 +42,7 @@ class EngineClient(HttpEngine):
                 content = await answer.read()
                 headers = None if answer.status == 200 else answer.headers  # of refusals only: Retry-After
                 return httpx.Response(answer.status, headers=headers, content=content, request=_request(method, url))
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:  # the latter: connecting is dropped
             raise httpx.ConnectError(str(error)) from error
         except TimeoutError as error:
             raise httpx.ReadTimeout(str(error)) from error

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from reasrm.engine import EngineInfo
-from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
+from reasrm.errors import ConfigurationError, EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
 from reasrm.types import Ask, Completion
 from reasrm_serving.judging.single_flight import SingleFlight
 
@@ -42,14 +42,16 @@ class Engine(Protocol):
 class Member:
     """An engine, its latest `info`, and its circuit. `error` says what is wrong with it, None where nothing is.
 
-    It is asked what it serves at the start, every `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row
-    open the circuit: then it gets no request until that asking succeeds. After that one more failure opens it again, and a request
-    that succeeds closes it for good. `on_failure` is called for every request that it failed.
+    `mistake` is its latest error where that is one of the set-up. The engine is asked what it serves at the start, every
+    `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row open the circuit: then it gets no request
+    until that asking succeeds. After that one more failure opens it again, and a request that succeeds closes it for good.
+    `on_failure` is called for every request that it failed.
     """
 
     def __init__(self, engine: Engine, name: str, every_s: float, on_failure: Callable[[], None] = lambda: None) -> None:
         self.engine, self.name = engine, name
         self.error: str | None = "not asked yet"
+        self.mistake: ConfigurationError | None = None
         self.known: EngineInfo | None = None
         self.under_way = 0
         self.busy_until = 0.0
@@ -85,7 +87,7 @@ class Member:
             self._on_failure()
             self.busy_until = time.monotonic() + (error.retry_after_s or 1.0)
             raise
-        except EngineError as error:
+        except (EngineError, ConfigurationError) as error:
             self._on_failure()
             self._failed(error)
             raise
@@ -109,13 +111,14 @@ class Member:
             raise
         if info != self.known:
             log.info("%s serves %s, weights %s", self.name, info.model, info.weight_version or "without a version")
-        self.known, self.error = info, None
+        self.known, self.error, self.mistake = info, None, None
         self._failures = min(self._failures, TRIPS - 1)
         return info
 
     def _failed(self, error: Exception, *, said: bool = False) -> None:
         was_open, before = self.open, self.error
         self._failures += 1
+        self.mistake = error if isinstance(error, ConfigurationError) else None
         if said or self.open:
             self.error = str(error)
         if self.open and not was_open:

@@ -12,12 +12,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from reasrm.engine import EngineInfo, HttpEngine, backoff_s
-from reasrm.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
+from reasrm.engine import EngineInfo, HttpEngine
+from reasrm.errors import ConfigurationError, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
 from reasrm.types import Ask, Completion
 from reasrm_serving.engines.member import Member
 
 RETRIES = 3
+
+
+def backoff_s(attempt: int) -> float:
+    """The seconds to wait after the failed try number `attempt` (from 0): doubling up to 8, with jitter."""
+    return min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)
 
 
 class EnginePool:
@@ -83,7 +88,7 @@ class EnginePool:
             try:
                 with member.asked():
                     return await member.engine.complete(ask)
-            except EngineError as error:
+            except (EngineError, ConfigurationError) as error:
                 await self._before_another(tried, member, error)
 
     async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
@@ -98,7 +103,7 @@ class EnginePool:
                         begun = True
                         yield piece
                     return
-            except EngineError as error:
+            except (EngineError, ConfigurationError) as error:
                 if begun:
                     raise
                 await self._before_another(tried, member, error)
@@ -124,13 +129,16 @@ class EnginePool:
         """The engine to ask: one that was tried least often, that is not busy, with least under way."""
         closed = [each for each in self.members if not each.open]
         if not closed:
+            if all(each.mistake for each in self.members):
+                raise self.members[0].mistake or EngineError(self.error)
             raise EngineUnreachable(f"no engine may be asked until one answers again: {self.error}")
         now = time.monotonic()
         return min(closed, key=lambda each: (tried.count(each), each.busy_until > now, each.under_way, random.random()))
 
-    async def _before_another(self, tried: list[Member], member: Member, error: EngineError) -> None:
+    async def _before_another(self, tried: list[Member], member: Member, error: EngineError | ConfigurationError) -> None:
         """Wait before the next try; raises `error` where there is none."""
-        if isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
+        hopeless = isinstance(error, ConfigurationError) and all(each.mistake for each in self.members)
+        if hopeless or isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
             raise error
         await asyncio.sleep(backoff_s(len(tried)))
         tried.append(member)

@@ -30,7 +30,7 @@ class Fresh:
     def keeps(self) -> bool:
         """Whether the judgment may be stored."""
         outcome = self.judgment.outcome
-        return self.weight_version is not None and not (isinstance(outcome, NoVerdict) and outcome.transient)
+        return self.weight_version is not None and not (isinstance(outcome, NoVerdict) and outcome.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,19 @@ class PoolJudge:
         if sum(len(message.content) for message in (*pair.question, *pair.a, *pair.b)) > LARGE:
             async with self._one_by_one:  # a whole group of prompts at once would keep the event loop from everybody else
                 await asyncio.sleep(0)
-        asked = _EngineCalls(self.engines, options, emit)
+        asked = _EngineCalls(self.engines, emit)
         judgment = await run(judge_flow(pair, options, self.pack, self.key), asked)
-        return Fresh(_whole(judgment, asked.versions), asked.versions.pop() if len(asked.versions) == 1 else None)
+        if len(asked.versions) > 1:  # it names them all
+            judgment = judgment.model_copy(update={"weight_version": "+".join(sorted(asked.versions))})
+        return Fresh(judgment, asked.versions.pop() if len(asked.versions) == 1 else None)
 
 
 class _EngineCalls:
     """The engines during one judgment: notes the weight versions, and passes the text on while it is written."""
 
-    def __init__(self, engines: EnginePool, options: Options, emit: Emit | None) -> None:
+    def __init__(self, engines: EnginePool, emit: Emit | None) -> None:
         self.versions: set[str] = set()
         self._engines, self._emit = engines, emit
-        self._both = options.orders == "both"
         self._count = 0
 
     async def complete(self, ask: Ask) -> Completion:
@@ -79,22 +80,10 @@ class _EngineCalls:
         return completion
 
     async def _stream(self, ask: Ask, number: int, emit: Emit) -> Completion:
-        order: Order = "ba" if self._both and number % 2 else "ab"  # as every protocol of pairs asks
         if ask.prefill:
-            emit(order, number, ask.prefill)
+            emit(ask.order, number, ask.prefill)
         last: Any = None
         async for last in self._engines.stream(ask):
             if isinstance(last, str):
-                emit(order, number, last)
+                emit(ask.order, number, last)
         return cast(Completion, last)
-
-
-def _whole(judgment: Judgment, versions: set[str]) -> Judgment:
-    """A judgment of which a part failed is a failure, not the verdict of the rest; one of mixed weights names them all."""
-    failed = [each.outcome for each in judgment.opinions if isinstance(each.outcome, NoVerdict) and each.outcome.transient]
-    changes: dict[str, Any] = {}
-    if failed:
-        changes["outcome"] = failed[0]
-    if len(versions) > 1:
-        changes["weight_version"] = "+".join(sorted(versions))
-    return judgment.model_copy(update=changes) if changes else judgment

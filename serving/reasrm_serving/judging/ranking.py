@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reasrm.errors import EngineError, EngineTimeout
 from reasrm.judging.group import Group, RankOptions
 from reasrm.judging.ranking import rank
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
@@ -66,19 +65,10 @@ class RetryingJudge:
         """Judge `pair`; a passing failure only where the deadline leaves no time for another try."""
         pause = FIRST_PAUSE_S
         while True:
-            judgment = await _or_failure(self.judge_once, pair, options)
+            judgment = await self.judge_once.judge(pair, options)
             wait = pause * random.uniform(0.5, 1.5)
             late = asyncio.get_running_loop().time() + wait >= self.deadline
             if not isinstance(judgment.outcome, NoVerdict) or judgment.outcome.reason != "engine_failed" or late:
                 return judgment
             await asyncio.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_S)
-
-
-async def _or_failure(judge: PairJudge, pair: Pair, options: Options) -> Judgment:
-    try:
-        return await judge.judge(pair, options)
-    except EngineTimeout as error:
-        return Judgment(outcome=NoVerdict(reason="deadline", detail=str(error)))
-    except EngineError as error:
-        return Judgment(outcome=NoVerdict(reason="engine_failed", detail=str(error)))

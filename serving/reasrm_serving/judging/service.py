@@ -7,7 +7,8 @@ import hashlib
 import time
 from functools import partial
 
-from reasrm.errors import EngineError, InputError
+from reasrm.errors import EngineError, InputError, ReasrmError
+from reasrm.failures import failed_judgment
 from reasrm.types import Judgment, Options, Pair
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.judging.cache import Cache, judgment_key, stored_name
@@ -49,7 +50,13 @@ class JudgingService:
         await asyncio.gather(*self._storing)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
-        """Judge `pair`; waits for its turn. Raises `InputError`, or `EngineError` before an engine ever answered."""
+        """Judge `pair`; waits for its turn. Raises `InputError`, the caller's mistake, and nothing for a judgment that failed."""
+        try:
+            return await self._give(pair, options)
+        except (ReasrmError, TimeoutError) as error:
+            return failed_judgment(error)
+
+    async def _give(self, pair: Pair, options: Options) -> Judgment:
         started = time.perf_counter()
         key = await self.key(pair, options)
         reply = found = await self.cached(key)

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from reasrm.errors import EngineError, InputError
-from reasrm.types import Judgment, NoVerdict, Options, Pair
-from reasrm_serving.errors import Problem
+from reasrm.errors import ReasrmError
+from reasrm.failures import failed_judgment
+from reasrm.types import Options, Pair
+from reasrm_serving.errors import Problem, problem_of
 from reasrm_serving.http.openapi import BATCHED, asks
 from reasrm_serving.http.requests import deadline_of, read
 from reasrm_serving.http.schemas import BATCH_EXAMPLES, BatchRequest
 from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.wiring import Services, services_of
 
-log = logging.getLogger("reasrm.serving")
 router = APIRouter(tags=["judging"])
 
 
 @router.post("/v1/judge/batch", responses=BATCHED, openapi_extra=asks(BatchRequest, BATCH_EXAMPLES))
 async def batch(request: Request) -> Response:
-    """Judge many pairs by the same options. Each line is a judgment with the `index` of its pair; a failed one has no verdict."""
+    """Judge many pairs by the same options. Each line is a judgment with the `index` of its pair; a failed one has no verdict.
+
+    Where the set-up is wrong, a line has the `error` instead.
+    """
     services = services_of(request)
     asked = await read(request, BatchRequest)
     deadline = deadline_of(request, asked)
     if len(asked.pairs) > services.settings.max_batch:
-        raise Problem(422, "invalid", f"pairs: at most {services.settings.max_batch} at once, not {len(asked.pairs)}", "pairs")
+        limit = services.settings.max_batch
+        message = f"pairs: at most {limit} at once, not {len(asked.pairs)}"
+        raise Problem(422, "too_many", message, "pairs", {"count": len(asked.pairs), "limit": limit})
     info = await services.engines.now(deadline)
     options = asked.options(info.max_context)
     return StreamingResponse(_lines(services, asked.pairs, options, deadline), media_type="application/x-ndjson")
@@ -43,8 +47,12 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
 
     async def work() -> None:
         for index, pair in left:
-            reply = await _judged(services, pair, options, deadline)
-            finished.put_nowait(reply.body(b'{"index":%d,' % index) + b"\n")
+            prefix = b'{"index":%d,' % index
+            try:
+                line = (await _judged(services, pair, options, deadline)).body(prefix)
+            except Exception as error:  # noqa: BLE001 - a mistake, or a fault of the gateway, which `problem_of` logs
+                line = prefix + problem_of(error).body()[1:]
+            finished.put_nowait(line + b"\n")
 
     workers = [asyncio.create_task(work()) for _ in range(min(len(pairs), max(1, services.queue.slots // 2)))]
     try:
@@ -56,7 +64,7 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
 
 
 async def _judged(services: Services, pair: Pair, options: Options, deadline: float) -> JudgmentJson:
-    """One pair of a batch; whatever goes wrong is its outcome."""
+    """One pair of a batch. A failure is its outcome; raises mistakes."""
     started = time.perf_counter()
     key, cached = "", False
     try:
@@ -67,18 +75,7 @@ async def _judged(services: Services, pair: Pair, options: Options, deadline: fl
             if reply is None:
                 async with services.queue.in_turn():
                     reply = await services.judge.reply(key, pair, options)
-    except TimeoutError:
-        reply = _none(NoVerdict(reason="deadline", detail="there was no judgment in time"))
-    except InputError as error:
-        reply = _none(NoVerdict(reason="too_long", detail=str(error)))
-    except EngineError as error:
-        reply = _none(NoVerdict(reason="engine_failed", detail=str(error)))
-    except Exception:
-        log.exception("a pair of a batch failed")
-        reply = _none(NoVerdict(reason="engine_failed", detail="the gateway failed; its log says why"))
+    except (ReasrmError, TimeoutError) as error:
+        reply = JudgmentJson.of(failed_judgment(error))
     services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=cached)
     return reply
-
-
-def _none(outcome: NoVerdict) -> JudgmentJson:
-    return JudgmentJson.of(Judgment(outcome=outcome))

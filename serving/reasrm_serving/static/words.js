@@ -12,6 +12,7 @@ export const REASONS = {
   split: "The votes, or the two orders, are exactly even.",
   outside_domain: "This judge was not made for such a question.",
   too_long: "The texts do not fit the judge's context.",
+  refused_by_engine: "The engine refuses this prompt.",
   engine_failed: "The engine gave no reply.",
   deadline: "There was no reply in time.",
 };

@@ -1,0 +1,13 @@
+"""The engine seam over HTTP: SGLang, or any server that speaks OpenAI's chat completions.
+
+http_engine.py   `HttpEngine`, a `Completer` over one server
+request.py       an `Ask` as the JSON of a request, and which arguments a server turned out to refuse
+reply.py         the JSON of a reply, plain or streamed, as a `Completion`
+refusal.py       what a server's refusals and broken connections mean
+"""
+
+from reasrm.engine.http_engine import IDLE_S, HttpEngine
+from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, completion_of
+from reasrm.engine.request import TOP_LOGPROBS, overlaid
+
+__all__ = ["IDLE_S", "TAIL_TOKENS", "TOP_LOGPROBS", "EngineInfo", "HttpEngine", "completion_of", "overlaid"]

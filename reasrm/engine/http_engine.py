@@ -1,0 +1,278 @@
+"""`HttpEngine`: one server, asked with `Ask`s.
+
+What only SGLang knows (weight versions, aborting by id, the tokens of a text) is used where the server turns out to be SGLang and
+left out elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import stamina
+
+from reasrm.address import http_address
+from reasrm.engine.refusal import Refusals
+from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, StreamedReply, completion_of, object_of
+from reasrm.engine.request import Dialect, overlaid, payload_of
+from reasrm.errors import (
+    ConfigurationError,
+    EngineBusy,
+    EngineError,
+    EngineNonsense,
+    EngineRefused,
+    EngineUnreachable,
+    ReasrmError,
+    TooLong,
+)
+from reasrm.parsing import last_answer_letter
+from reasrm.transport import tls
+from reasrm.types import Ask, Completion, Token
+
+#: An idle connection is not used after so many seconds: every uvicorn, SGLang too, closes it after 5 s, perhaps in that moment.
+IDLE_S = 3.0
+CONNECT_S = 5.0
+INFO_S = 10.0  # an engine says what it serves within seconds, however long its replies take
+RETRIES = 3
+#: Addresses that name the version of the API, as Gemini's: no /v1 follows them.
+_VERSIONED = re.compile(r"/v\d\w*(/openai)?$")
+_ABORTS: set[asyncio.Future[None]] = set()  # asyncio keeps no reference to a running task
+
+
+class HttpEngine:
+    """A `Completer` over one server. Use as an async context manager, or call `aclose`.
+
+    `timeout_s` bounds one request in seconds (None: nothing does); `retries` are made with jitter on refused connections, 429 and
+    503 within that time. `logprobs` off serves engines that cannot give any: probabilities then come from votes. `body` is laid
+    over every request (see `overlaid`). `info`, where it is known, spares the question of what is served: not every server can
+    answer it. `ca_file` holds the certificates to trust (default: SSL_CERT_FILE, SSL_CERT_DIR, the machine's). `show_words` puts
+    what the engine itself says into error messages; the log (`reasrm.engine`) has it always.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float | None = 300.0,
+        retries: int = RETRIES,
+        logprobs: bool = True,
+        connections: int = 512,
+        body: Mapping[str, Any] | None = None,
+        info: EngineInfo | None = None,
+        ca_file: str | Path | None = None,
+        show_words: bool = True,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.url = http_address(url, "the engine's", "engine").removesuffix("/v1")
+        self.timeout_s = timeout_s
+        self._model = model
+        self._retries = retries
+        self._logprobs = logprobs
+        self._v1 = "" if _VERSIONED.search(self.url) else "/v1"
+        self._chat = f"{self._v1}/chat/completions"
+        self._body = body or {}
+        self._info = info
+        self._refusals = Refusals(self.url, secrets=(api_key or "",), show=show_words)
+        self._dialect = Dialect(self._refusals.url)
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = http or httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_S),
+            verify=tls(self.url, ca_file),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> HttpEngine:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def info(self, *, refresh: bool = False) -> EngineInfo:
+        """What the server serves; asked once unless `refresh`. Raises `EngineError`, or `ConfigurationError` for a wrong model."""
+        if self._info is None or refresh:
+            self._info = await self._ask_info()
+        return self._info
+
+    async def _ask_info(self) -> EngineInfo:
+        listed = object_of(await self._request("GET", f"{self._v1}/models", None), self._refusals.url)
+        models = [cast(dict[str, Any], each) for each in listed.get("data") or () if isinstance(each, dict)]
+        if not models:
+            raise EngineNonsense(f"{self._refusals.url}{self._v1}/models lists no model")
+        entry = next((each for each in models if each.get("id") == self._model), models[0])
+        if self._model is not None and entry.get("id") != self._model:
+            names = ", ".join(str(each.get("id")) for each in models)
+            raise ConfigurationError(f"{self._refusals.url} does not serve {self._model!r}; it serves {names}", field="model")
+        about = await self._about()
+        return EngineInfo(
+            model=str(entry.get("id")),
+            weight_version=str(about.get("weight_version", "")),
+            max_context=int(entry.get("max_model_len") or 0),
+            sglang=bool(about),
+        )
+
+    async def _about(self) -> dict[str, Any]:
+        """What SGLang says of itself; nothing where the server is not SGLang."""
+        for path in ("/model_info", "/get_model_info"):  # sglang-router passes on the old name only, to one of its workers
+            try:
+                answer = await self._http.get(self.url + path, timeout=INFO_S)
+            except httpx.HTTPError as failure:
+                raise self._refusals.of_connection(failure, INFO_S) from failure
+            if answer.status_code == 200:
+                with contextlib.suppress(EngineNonsense):  # another server's page for whatever it does not know
+                    return object_of(answer, self._refusals.url)
+        return {}
+
+    async def complete(self, ask: Ask) -> Completion:
+        """One completion of `ask`. Raises `EngineError`, `TooLong` for a prompt that does not fit, or `ConfigurationError`."""
+        info = await self.info()
+        rid = uuid.uuid4().hex
+        payload = overlaid(payload_of(ask, info, rid, logprobs=self._logprobs), self._body)
+        started = time.perf_counter()
+        try:
+            body = object_of(await self._request("POST", self._chat, payload), self._refusals.url)
+        except asyncio.CancelledError:
+            self._abort_later(info, rid)
+            raise
+        return self._completion(body, info, ask, time.perf_counter() - started)
+
+    async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
+        """Yield the reply's text in pieces as it is written, then the whole `Completion`. Closing the iterator stops the engine."""
+        info = await self.info()
+        # SGLang's stream repeats one token's alternatives for every token of a chunk, so the letter's are asked for afterwards.
+        payload = overlaid(payload_of(ask, info, uuid.uuid4().hex, logprobs=False), self._body)
+        payload |= {"stream": True, "stream_options": {"include_usage": True}}
+        started = time.perf_counter()
+        reply = StreamedReply()
+        async with contextlib.aclosing(self._events(payload)) as events:
+            async for data in events:
+                if piece := reply.add(data):
+                    yield piece
+                if reply.error is not None:
+                    raise self._refusals.of_body(reply.error)
+        if reply.unsaid:
+            yield reply.unsaid
+        completion = self._completion(reply.body(self._refusals.url), info, ask, time.perf_counter() - started)
+        tokens = await self._verdict_tokens(ask, completion.text) if self._logprobs else None
+        yield completion.model_copy(update={"tokens": tokens})
+
+    async def _events(self, payload: dict[str, Any]) -> AsyncGenerator[str]:
+        """The data of the server-sent events with which the engine answers `payload`."""
+        from httpx_sse import EventSource, SSEError  # of the extra "serve": only a gateway streams
+
+        try:
+            fitted = self._dialect.fitted(payload)
+            while True:
+                async with self._http.stream("POST", self.url + self._chat, json=fitted) as response:
+                    if response.status_code == 200:
+                        kind = response.headers.setdefault("content-type", "text/event-stream")  # not every server says it
+                        if "json" in kind:  # it does not stream
+                            yield (await response.aread()).decode(errors="replace")
+                            return
+                        async for event in EventSource(response).aiter_sse():
+                            if event.data:
+                                yield event.data
+                        return
+                    await response.aread()
+                    error = self._refusals.of_response(response)
+                    if not self._learns_from(error, fitted):
+                        raise error
+                fitted = self._dialect.fitted(payload)
+        except SSEError as error:
+            raise EngineNonsense(f"the engine at {self._refusals.url} answered a stream with no events") from error
+        except httpx.HTTPError as failure:
+            raise self._refusals.of_connection(failure, self.timeout_s) from failure
+
+    async def _verdict_tokens(self, ask: Ask, text: str) -> tuple[Token, ...] | None:
+        """The letter's alternatives, by one more token after the reply up to its letter (all of it in the prefix cache)."""
+        letter = last_answer_letter(ask.prefill + text)
+        if letter is None:
+            return None
+        before = (ask.prefill + text)[:letter]
+        probe = ask.model_copy(update={"prefill": before, "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
+        try:
+            tokens = (await self.complete(probe)).tokens
+        except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote is all there is
+            return None
+        if not tokens:
+            return None
+        return (Token(text=before[-TAIL_TOKENS:], top={}), Token(text=(ask.prefill + text)[letter], top=tokens[-1].top))
+
+    async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
+        """Tell SGLang to load the weights at `path` (as its own machine sees it) and to call them `weight_version`."""
+        payload = {"model_path": path, "weight_version": weight_version, "abort_all_requests": False}
+        answer = object_of(await self._request("POST", "/update_weights_from_disk", payload), self._refusals.url)
+        if not answer.get("success"):
+            raise EngineError(f"{self._refusals.url} did not load {path}: {answer.get('message', 'no reason given')}")
+        return await self.info(refresh=True)
+
+    def _completion(self, body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float) -> Completion:
+        """The completion in `body`, plain or put together from a stream."""
+        if body.get("error") and not body.get("choices"):
+            raise self._refusals.of_body(body)
+        return completion_of(body, info, ask, seconds)
+
+    async def _request(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
+        """One request with retries while the engine is away or busy; raises an error that says which it was."""
+        if not self._retries:
+            return await self._once(method, path, payload)
+        async for attempt in stamina.retry_context(
+            on=_pause, attempts=self._retries + 1, timeout=self.timeout_s, wait_initial=0.25, wait_max=8.0, wait_jitter=0.25
+        ):
+            with attempt:
+                return await self._once(method, path, payload)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
+        """One request; again at once where the server refuses an argument that it can do without."""
+        while True:
+            fitted = None if payload is None else self._dialect.fitted(payload)
+            try:
+                response = await self._send(method, path, fitted)
+            except httpx.HTTPError as failure:
+                raise self._refusals.of_connection(failure, self.timeout_s) from failure
+            if response.status_code == 200:
+                return response
+            error = self._refusals.of_response(response)
+            if not self._learns_from(error, fitted):
+                raise error
+
+    def _learns_from(self, error: ReasrmError, payload: dict[str, Any] | None) -> bool:
+        """Whether the same without an argument is worth another request."""
+        return payload is not None and isinstance(error, EngineRefused) and self._dialect.learn(error.words, payload)
+
+    async def _send(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
+        """One request; raises `httpx.HTTPError`. A subclass may have other connections."""
+        return await self._http.request(method, self.url + path, json=payload)
+
+    def _abort_later(self, info: EngineInfo, rid: str) -> None:
+        """SGLang notices a closed connection only after a while: naming the request stops it at once."""
+        if info.sglang:
+            task = asyncio.ensure_future(self._abort(rid))
+            _ABORTS.add(task)
+            task.add_done_callback(_ABORTS.discard)
+
+    async def _abort(self, rid: str) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # the engine is gone, and the request with it
+            await self._http.post(f"{self.url}/abort_request", json={"rid": rid}, timeout=5.0)
+
+
+def _pause(error: Exception) -> bool | float:
+    """Whether to ask again, and after how many seconds where the engine says so."""
+    if isinstance(error, EngineBusy):
+        return True if error.retry_after_s is None else error.retry_after_s
+    return isinstance(error, EngineUnreachable)

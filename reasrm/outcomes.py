@@ -1,0 +1,126 @@
+"""What a judge's reply comes to: a verdict, or the reason why there is none; and the parts that the reply was read into."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from reasrm.messages import Frozen
+
+Side = Literal["A", "B"]
+TaskType = Literal["chat", "reasoning"]
+Order = Literal["ab", "ba"]
+
+#: Why there is no verdict. The first six are read off a reply, the rest happened around it.
+Reason = Literal[
+    "no_answer",  # the reply ends without an answer tag
+    "both_answers",  # it answers A and B
+    "truncated",  # it hit the token limit before answering
+    "unclosed_think",  # it never stopped thinking
+    "refused",  # it declined to judge
+    "empty",  # it says nothing
+    "split",  # the votes or the orders are exactly even
+    "outside_domain",  # the judge is not for such inputs
+    "too_long",  # the pair does not fit the judge's context
+    "refused_by_engine",  # the engine refuses this prompt, and will refuse it again
+    "engine_failed",  # the engine gave no completion
+    "deadline",  # it was not there in time
+]
+#: Failures that asking again may cure.
+TRANSIENT: frozenset[str] = frozenset({"engine_failed", "deadline"})
+#: Failures that asking again does not cure.
+PERMANENT: frozenset[str] = frozenset({"too_long", "refused_by_engine"})
+#: Failures of the engine: none of them is an outcome of the judge's own, and none is ever stored in a cache.
+FAILURES: frozenset[str] = TRANSIENT | PERMANENT
+
+
+def other(side: Side) -> Side:
+    """The other side."""
+    return "B" if side == "A" else "A"
+
+
+class RubricItem(Frozen):
+    """One criterion; `weight` is a share in [0, 1], None where the judge gave none."""
+
+    text: str
+    weight: float | None = None
+
+
+class Rubric(Frozen):
+    """The judge's criteria, with their justification and the text as written."""
+
+    items: tuple[RubricItem, ...] = ()
+    justification: str | None = None
+    text: str = ""
+
+
+class Quote(Frozen):
+    """What an evaluation says about one side: a quotation of it or a summary."""
+
+    side: Side
+    kind: Literal["quote", "summary"]
+    text: str
+
+    def swapped(self) -> Quote:
+        """The same quote with the sides' names exchanged."""
+        return self.model_copy(update={"side": other(self.side)})
+
+
+class NoVerdict(Frozen):
+    """There is no winner, and why. Not a tie, not a score."""
+
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def transient(self) -> bool:
+        """Whether asking again may help."""
+        return self.reason in TRANSIENT
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine failed or refused, rather than the judge saying nothing."""
+        return self.reason in FAILURES
+
+
+class Verdict(Frozen):
+    """The better side. `probability_a` in [0, 1] comes from the verdict token's logprobs or from counting votes: `source`."""
+
+    winner: Side
+    probability_a: float = Field(ge=0.0, le=1.0)
+    source: Literal["logprobs", "votes"]
+
+    @property
+    def margin(self) -> float:
+        """How far the verdict is from even, in [0, 1]."""
+        return abs(2.0 * self.probability_a - 1.0)
+
+    def swapped(self) -> Verdict:
+        """The same verdict seen from the other order."""
+        return self.model_copy(update={"winner": other(self.winner), "probability_a": 1.0 - self.probability_a})
+
+
+Outcome = Verdict | NoVerdict
+
+
+class Reading(Frozen):
+    """A reply taken apart. Every part is None or empty where the reply lacks it; the sides are those of the reply."""
+
+    answer: Side | None = None
+    no_verdict: NoVerdict | None = None
+    task_type: TaskType | None = None
+    thinking: str | None = None
+    rubric: Rubric | None = None
+    solution: str | None = None
+    evaluation: str | None = None
+    quotes: tuple[Quote, ...] = ()
+
+    def swapped(self) -> Reading:
+        """The same reading with the sides of its answer and quotes exchanged (its texts stay as written)."""
+        return self.model_copy(
+            update={
+                "answer": self.answer and other(self.answer),
+                "quotes": tuple(quote.swapped() for quote in self.quotes),
+            }
+        )
