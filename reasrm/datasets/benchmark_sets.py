@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from reasrm.datasets.own import winner_labels
-from reasrm.datasets.values import Row, cell, content, items, name, text, texts, turns
+from reasrm.datasets.conversations import question, responses, turns
+from reasrm.datasets.values import Row, cell, items, items_of, name, number_of, numbers, text, texts
+from reasrm.datasets.winners import winner_labels
 from reasrm.errors import InputError
 
 
 def rewardbench(row: Row) -> dict[str, Any]:
     """RewardBench (arXiv 2403.13787)."""
-    responses = [text(row, "chosen"), text(row, "rejected")]
-    found = {"id": name(row, "id"), "question": content(row, "prompt"), "subset": text(row, "subset")}
-    return found | {"responses": responses, "labels": (1.0, 0.0)}
+    both = [text(row, "chosen"), text(row, "rejected")]
+    about = {"id": name(row, "id"), "question": question(row, "prompt"), "subset": text(row, "subset")}
+    return about | {"responses": both, "labels": (1.0, 0.0)}
 
 
 def rewardbench2(row: Row) -> dict[str, Any]:
     """RewardBench 2 (arXiv 2506.01937): correct responses first; all are ranked, since its scores are of all at once."""
     fields = _every_chosen_against_every_rejected(row) | {"comparisons": ()}
-    return fields | {"id": name(row, "id"), "question": content(row, "prompt"), "subset": text(row, "subset")}
+    return fields | {"id": name(row, "id"), "question": question(row, "prompt"), "subset": text(row, "subset")}
 
 
 def rm_bench(row: Row) -> dict[str, Any]:
@@ -28,11 +29,11 @@ def rm_bench(row: Row) -> dict[str, Any]:
 
     The domain is the column `domain`, or, in the files as published, the file's name.
     """
-    found = {"id": name(row, "id"), "question": content(row, "prompt"), "subset": name(row, "domain")}
+    about = {"id": name(row, "id"), "question": question(row, "prompt"), "subset": name(row, "domain")}
     fields = _every_chosen_against_every_rejected(row)
     if len(fields["responses"]) != 6 or len(fields["comparisons"]) != 9:
         raise InputError("chosen and rejected must hold three responses each", field="chosen")
-    return found | fields
+    return about | fields
 
 
 def _every_chosen_against_every_rejected(row: Row) -> dict[str, Any]:
@@ -46,18 +47,16 @@ def _every_chosen_against_every_rejected(row: Row) -> dict[str, Any]:
 
 def rmb_pairwise(row: Row) -> dict[str, Any]:
     """RMB, pairwise (arXiv 2410.09893). The subset is its category, such as Pairwise_set/Helpfulness/Chat/Discussion."""
-    responses = [_answer(cell(row, "chosen"), "chosen"), _answer(cell(row, "reject"), "reject")]
-    return _rmb(row, "pair_uid") | {"responses": responses, "labels": (1.0, 0.0)}
+    both = [_answer(cell(row, "chosen"), "chosen"), _answer(cell(row, "reject"), "reject")]
+    return _rmb(row, "pair_uid") | {"responses": both, "labels": (1.0, 0.0)}
 
 
 def rmb_best_of_n(row: Row) -> dict[str, Any]:
     """RMB, best-of-N: the best response against each of the others."""
     losers = [_answer(loser, f"loser_list[{i}]") for i, loser in enumerate(items(row, "loser_list"))]
-    responses = [_answer(cell(row, "bon_best"), "bon_best"), *losers]
-    labels = [1.0] + [0.0] * len(losers)
     return _rmb(row, "bon_uid") | {
-        "responses": responses,
-        "labels": labels,
+        "responses": [_answer(cell(row, "bon_best"), "bon_best"), *losers],
+        "labels": [1.0] + [0.0] * len(losers),
         "comparisons": [(0, 1 + j) for j in range(len(losers))],
     }
 
@@ -74,26 +73,33 @@ def _answer(value: Any, column: str) -> str:
 
 def judgebench(row: Row) -> dict[str, Any]:
     """JudgeBench (arXiv 2410.12784)."""
-    said = text(row, "label")
-    labels = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0)}.get(said)
+    label = text(row, "label")
+    labels = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0)}.get(label)
     if labels is None:
-        raise InputError(f"label is {said!r}, not A>B or B>A", field="label")
-    responses = [text(row, "response_A"), text(row, "response_B")]
-    found = {"id": text(row, "pair_id"), "question": content(row, "question"), "subset": text(row, "source")}
-    return found | {"responses": responses, "labels": labels}
+        raise InputError(f"label is {label!r}, not A>B or B>A", field="label")
+    both = [text(row, "response_A"), text(row, "response_B")]
+    about = {"id": text(row, "pair_id"), "question": question(row, "question"), "subset": text(row, "source")}
+    return about | {"responses": both, "labels": labels}
 
 
 def ppe_correctness(row: Row) -> dict[str, Any]:
     """PPE, correctness (arXiv 2410.14872): up to 32 responses, of which pairs that differ in correctness are compared."""
-    labels = [float(score) for score in items(row, "scores")]
-    responses = [text(row, f"response_{i + 1}") for i in range(len(labels))]
-    comparisons = [tuple(int(index) for index in pair) for pair in items(row, "sampled_conflict_pairs")]
-    found = {"id": name(row, "question_id"), "question": content(row, "prompt"), "subset": name(row, "benchmark")}
-    return found | {"responses": responses, "labels": labels, "comparisons": comparisons}
+    labels = numbers(row, "scores")
+    sampled = [text(row, f"response_{i + 1}") for i in range(len(labels))]
+    comparisons = [_indices(pair, f"sampled_conflict_pairs[{i}]") for i, pair in enumerate(items(row, "sampled_conflict_pairs"))]
+    about = {"id": name(row, "question_id"), "question": question(row, "prompt"), "subset": name(row, "benchmark")}
+    return about | {"responses": sampled, "labels": labels, "comparisons": comparisons}
+
+
+def _indices(pair: Any, where: str) -> tuple[int, ...]:
+    values = [number_of(index, where) for index in items_of(pair, where)]
+    if not all(value.is_integer() for value in values):
+        raise InputError(f"{where} holds {values}, which are no places of responses", field=where)
+    return tuple(int(value) for value in values)
 
 
 def ppe_human(row: Row) -> dict[str, Any]:
     """PPE, human preference (arXiv 2410.14872)."""
-    responses = [content(row, "response_1"), content(row, "response_2")]
-    found = {"id": name(row, "question_id"), "question": content(row, "prompt"), "subset": name(row, "language")}
-    return found | {"responses": responses, "labels": winner_labels(row, "winner")}
+    both = responses([cell(row, "response_1"), cell(row, "response_2")], ["response_1", "response_2"])
+    about = {"id": name(row, "question_id"), "question": question(row, "prompt"), "subset": name(row, "language")}
+    return about | {"responses": both, "labels": winner_labels(row, "winner")}

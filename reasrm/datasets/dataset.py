@@ -1,16 +1,26 @@
-"""A data set from end to end: rows found, their schema recognised, each read into an `Example` or into the reason why not."""
+"""A data set from end to end: its rows, the schema that they show, each row as an `Example` or as the reason why not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 
+from reasrm.datasets.catalogue import BENCHMARK_SETS
 from reasrm.datasets.example import Example
 from reasrm.datasets.files import Record, rows
-from reasrm.datasets.schema import Schema, recognise, renamed, schema_named
+from reasrm.datasets.schema import NOT_USED, Schema
+from reasrm.datasets.table import Table
 from reasrm.datasets.values import Row
+from reasrm.datasets.winners import WinnerValues
 from reasrm.errors import InputError, SchemaError
+
+SAMPLE = 64  # readable rows of a file that decide its schema
+MOST_UNREADABLE = 10_000  # rows without a readable one after which the search for a schema ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,11 @@ class DataSet:
     """A file, folder or hub id as examples. `schema`: a name, or None to recognise it; `mapping`: {column: known name}.
 
     `split`, `config` and `data_dir` choose a part of a data set that has several, the last two on the hub only.
+    `winners` says what the values of a winner's column mean, as `winner_values_of` gives it.
 
-    All files are of one schema, unless `together` names several that belong together, as a benchmark's parts do.
-    `schemas` holds each file's schema once its first row was read.
+    All files are of one schema, unless `together` names several that belong together, as a benchmark's parts do. A benchmark's row
+    that an earlier file held already is left out: some publish their parts and the sum of them.
+    `tables` holds each file's table once the sample of its rows was read.
     """
 
     source: str | Path
@@ -52,75 +64,122 @@ class DataSet:
     together: tuple[str, ...] = ()
     config: str | None = None
     data_dir: str | None = None
-    schemas: dict[str, Schema] = field(default_factory=dict[str, Schema])
+    winners: WinnerValues | None = None
+    tables: dict[str, Table] = field(default_factory=dict[str, Table])
+    _columns: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    _repeated: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
     @property
     def recognised(self) -> Schema | None:
-        """The schema, once the first row was read (of parts that belong together, the last one's)."""
-        return next(reversed(self.schemas.values()), None)
+        """The schema, once a file's sample was read (of parts that belong together, the last one's)."""
+        return next((table.schema for table in reversed(self.tables.values())), None)
 
     @property
     def name(self) -> str:
         """The schemas' names, as far as files were read."""
-        return " + ".join(sorted({schema.name for schema in self.schemas.values()}))
+        return " + ".join(sorted({table.schema.name for table in self.tables.values()}))
 
     def __iter__(self) -> Iterator[DataRow]:
         """Every row in order. Raises SchemaError where files are of different schemas, InputError where one cannot be read."""
-        self.schemas.clear()
-        first = None
-        for index, record in enumerate(rows(self.source, self.split, self.config, self.data_dir)):
-            first = first or record
-            row = None
-            if record.row is not None:
-                row = renamed(record.row, self.mapping or {})
-                if record.file not in self.schemas:
-                    self._check_mapping(record)
-                    self.schemas[record.file] = self._recognise(record, row)
-            yield self._entry(index, record, row)
+        self.tables.clear()
+        self._columns.clear()
+        self._repeated.clear()
+        first, index = None, 0
+        earlier: dict[bytes, str] = {}
+        records = rows(self.source, self.split, self.config, self.data_dir)
+        for file, of_file in groupby(records, key=attrgetter("file")):
+            sample = _sample(of_file)
+            first = first or sample[0]
+            readable = [record.row for record in sample if record.row is not None]
+            if readable:
+                self._add_table(Table.of(file, readable, self.schema, self.mapping, self.winners))
+            for record in chain(sample, of_file):
+                row = self._read(index, record)
+                if row.example is not None and self._repeats(row.example, file, earlier):
+                    continue
+                yield row
+                index += 1
         if first is None:
             raise SchemaError(f"{self.source}: {f'split {self.split!r} ' if self.split else ''}is empty")
-        if not self.schemas:
+        if not self.tables:
             raise SchemaError(f"{self.source}: holds no row that can be read; row {first.number}: {first.error}")
 
-    def _check_mapping(self, record: Record) -> None:
-        columns = (record.row or {}).keys()
-        for column in self.mapping or {}:
-            if column not in columns:
-                raise SchemaError(f"{record.file}: has no column {column!r} to map; it has {', '.join(columns)}", field="map")
-
-    def _recognise(self, record: Record, row: Row) -> Schema:
-        try:
-            schema = schema_named(self.schema) if self.schema else recognise(row.keys(), row)
-        except SchemaError as error:
-            raise SchemaError(f"{record.file}: {error}") from error
-        for known in (self.mapping or {}).values():
-            if known not in (reads := schema.columns | schema.optional):
-                listed = ", ".join(sorted(reads))
-                raise SchemaError(f"{record.file}: {schema.name} has no {known!r} to map a column to; it has {listed}", field="map")
+    def _add_table(self, table: Table) -> None:
+        schema = table.schema
         if self.together and schema.name not in self.together:
-            raise SchemaError(f"{record.file} is {schema.name}, where {' or '.join(self.together)} is needed")
-        for file, other in self.schemas.items():
-            if other != schema and not self.together:
+            raise SchemaError(f"{table.file} is {schema.name}, where {' or '.join(self.together)} is needed")
+        for file, other in self.tables.items():
+            if other.schema is not schema and not self.together:
                 raise SchemaError(
-                    f"mixed schemas: {file} is {other.name}, {record.file} is {schema.name}; give them apart, or --schema for all"
+                    f"mixed schemas: {file} is {other.schema.name}, {table.file} is {schema.name}; "
+                    "give them apart, or --schema for all"
                 )
-        return schema
+        self.tables[table.file] = table
+        self._columns[table.file] = set()
 
-    def _entry(self, index: int, record: Record, row: Row | None) -> DataRow:
-        if row is None:
+    def _read(self, index: int, record: Record) -> DataRow:
+        if record.row is None:
             return DataRow(index, record.file, record.number, {}, None, record.error)
+        table = self.tables.get(record.file)
+        if table is None:
+            return DataRow(index, record.file, record.number, record.row, None, "no row before this one shows the file's schema")
+        columns = self._columns[record.file]
+        row = table.row(record.row)
+        columns.update(column for column in row.keys() - columns if row[column] is not None and row[column] != "")
         try:
-            example = self.schemas[record.file].read(row, record.file)
+            return DataRow(index, record.file, record.number, row, table.read(row))
         except InputError as error:
             return DataRow(index, record.file, record.number, row, None, str(error))
-        return DataRow(index, record.file, record.number, row, example)
+
+    def _repeats(self, example: Example, file: str, earlier: dict[bytes, str]) -> bool:
+        """Whether an earlier file of a benchmark holds this row, whatever id it has there."""
+        if self.tables[file].schema.name not in BENCHMARK_SETS:
+            return False
+        subset = example.subset.partition("-")[0]  # RM-Bench's two safety files are one domain in its sum
+        contents = example.model_copy(update={"id": "", "subset": subset}).model_dump_json()
+        digest = hashlib.blake2b(contents.encode(), digest_size=16).digest()
+        before = earlier.setdefault(digest, file)
+        if before == file:
+            return False
+        self._repeated[before, file] += 1
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of how it was read, once it was: which columns as what, which not at all, what was left out."""
+        read: dict[str, dict[str, None]] = {}
+        unread: set[str] = set()
+        for file, table in self.tables.items():
+            reads, present = table.schema.reads, self._columns[file]
+            unread |= present - reads.keys()
+            for column in (column for column in reads if column in present):
+                read.setdefault(reads[column], {})[table.column(column)] = None
+        read.pop(NOT_USED, None)
+        notes = ["read: " + "; ".join(f"{part} from {' and '.join(columns)}" for part, columns in read.items())] if read else []
+        notes += [f"columns that are not read: {', '.join(sorted(unread))}"] if unread else []
+        notes += dict.fromkeys(note for table in self.tables.values() for note in table.notes)
+        for (before, file), count in self._repeated.items():
+            notes.append(f"{file}: left out, since {before} holds them too: {count:,} of its rows")
+        return notes
+
+
+def _sample(records: Iterable[Record]) -> list[Record]:
+    """The first records of a file, up to as many readable ones as decide its schema."""
+    sample: list[Record] = []
+    readable = 0
+    for record in records:
+        sample.append(record)
+        readable += record.row is not None
+        if readable == SAMPLE or len(sample) == MOST_UNREADABLE:
+            break
+    return sample
 
 
 def read_examples(
     source: str | Path, *, schema: str | None = None, mapping: Mapping[str, str] | None = None, split: str | None = None
 ) -> Iterator[Example]:
     """The examples of a data set whose every row must be good. Raises InputError, which names file and row."""
-    for entry in DataSet(source, schema, mapping, split):
-        if entry.example is None:
-            raise InputError(f"{entry.where}: {entry.error}")
-        yield entry.example
+    for row in DataSet(source, schema, mapping, split):
+        if row.example is None:
+            raise InputError(f"{row.where}: {row.error}")
+        yield row.example

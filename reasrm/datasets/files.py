@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from pydantic_core import from_json
 
@@ -22,6 +22,7 @@ from reasrm.datasets.values import Row
 from reasrm.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what a byte that is no UTF-8 is decoded to
 _BATCH = 256  # rows of a columnar file that are in memory at once
 
 
@@ -109,6 +110,9 @@ def _json_lines(path: Path) -> Iterator[Row | str]:
                     raise InputError("the file ends inside this row: it is cut short") from error
                 yield f"this line is no JSON: {error}"
                 continue
+            except RecursionError:
+                yield "this line is nested too deeply to be read"
+                continue
             yield cast(Row, row) if isinstance(row, dict) else "this line is no JSON object"
 
 
@@ -138,16 +142,57 @@ def _json(path: Path) -> Iterator[Row | str]:
 
 
 def _csv(path: Path) -> Iterator[Row | str]:
+    """Comma-separated rows, or tab-separated ones, whose quotation marks may be part of the texts."""
+    if _kind(path) == ".csv":
+        yield from _separated(path, delimiter=",")
+    else:
+        quoting = min((csv.QUOTE_MINIMAL, csv.QUOTE_NONE), key=lambda quoting: _misfits(path, quoting))
+        yield from _separated(path, delimiter="\t", quoting=quoting)
+
+
+def _separated(path: Path, **form: Any) -> Iterator[Row | str]:
+    with _cells(path) as file:
+        reader = csv.DictReader(file, strict=True, **form)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                if "unexpected end" in str(error):
+                    raise InputError(
+                        "the file ends inside a quoted cell: it is cut short, or a quotation mark is missing"
+                    ) from error
+                yield f"this line is no CSV: {error}"
+                continue
+            if row is None:
+                return
+            if None in row:
+                yield "this line has more cells than the header"
+            elif any(cell and _NOT_UTF8.search(cell) for cell in row.values()):
+                yield "this line is not UTF-8"
+            else:  # An empty cell is how CSV, and whatever exports a table to it, writes that there is nothing.
+                yield {column: cell or None for column, cell in row.items()}
+
+
+def _cells(path: Path) -> IO[str]:
     csv.field_size_limit(sys.maxsize)
-    delimiter = "\t" if _kind(path) == ".tsv" else ","
-    with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as file:
-        try:
-            for row in csv.DictReader(file, delimiter=delimiter, strict=True):
-                # An empty cell is how CSV, and whoever exports a table to it, writes that there is nothing.
-                empty_as_none = {column: cell or None for column, cell in row.items()}
-                yield "this line has more cells than the header" if None in row else empty_as_none
-        except csv.Error as error:
-            raise InputError(f"no CSV from here on: {error}") from error
+    return io.TextIOWrapper(_open(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _misfits(path: Path, quoting: Literal[0, 3]) -> int:
+    """How many rows of a tab-separated file do not have as many cells as its header, read with this rule of quoting."""
+    with _cells(path) as file:
+        rows = csv.reader(file, delimiter="\t", quoting=quoting, strict=True)
+        width, misfits = -1, 0
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error:
+                misfits += 1
+                continue
+            if row is None:
+                return misfits
+            width = len(row) if width < 0 else width
+            misfits += len(row) not in (0, width)
 
 
 def _parquet(path: Path) -> Iterator[Row | str]:

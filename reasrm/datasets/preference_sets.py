@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from reasrm.datasets.own import preference
-from reasrm.datasets.values import Row, content, dialogue, name, number, text, turns
+from reasrm.datasets.conversations import dialogue, question, turns
+from reasrm.datasets.general_sets import preference
+from reasrm.datasets.values import Row, name, number, text
+from reasrm.datasets.winners import NUMBERED, WinnerValues, winner_labels
 from reasrm.errors import InputError
+
+_ANNOTATED: WinnerValues = {**NUMBERED, "0": "tie"}
+_EXTRA_ID = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def ultrafeedback(row: Row) -> dict[str, Any]:
@@ -20,9 +26,9 @@ def ultrafeedback(row: Row) -> dict[str, Any]:
 
 def helpsteer2(row: Row) -> dict[str, Any]:
     """nvidia/HelpSteer2, preference part (arXiv 2410.01257). Turns of a prompt are marked by `<extra_id_1>`."""
-    question = dialogue(text(row, "prompt"), r"\n?<extra_id_1>(User|Assistant)\n", {"User": "user", "Assistant": "assistant"})
+    context = dialogue(text(row, "prompt"), _EXTRA_ID, {"User": "user", "Assistant": "assistant"})
     responses = [text(row, "response_1"), text(row, "response_2")]
-    return {"question": question, "responses": responses} | _signed(row, "preference_strength")
+    return {"question": context, "responses": responses} | _signed(row, "preference_strength")
 
 
 def helpsteer3(row: Row) -> dict[str, Any]:
@@ -42,11 +48,39 @@ def _signed(row: Row, column: str) -> dict[str, Any]:
 
 def code_preference(row: Row) -> dict[str, Any]:
     """Vezora/Code-Preference-Pairs."""
-    return {"question": content(row, "input"), "responses": [text(row, "accepted"), text(row, "rejected")], "labels": (1.0, 0.0)}
+    return {"question": question(row, "input"), "responses": [text(row, "accepted"), text(row, "rejected")], "labels": (1.0, 0.0)}
 
 
 def math_step_dpo(row: Row) -> dict[str, Any]:
     """xinlai/Math-Step-DPO-10K: both responses go on from the same first steps, which belong to either."""
-    begun = str(row.get("initial_reason_steps") or "")
+    begun = text(row, "initial_reason_steps") if row.get("initial_reason_steps") is not None else ""
     responses = [begun + text(row, "full_chosen"), begun + text(row, "full_rejected")]
-    return {"question": content(row, "prompt"), "responses": responses, "labels": (1.0, 0.0), "subset": name(row, "dataset")}
+    return {"question": question(row, "prompt"), "responses": responses, "labels": (1.0, 0.0), "subset": name(row, "dataset")}
+
+
+def pandalm(row: Row) -> dict[str, Any]:
+    """PandaLM's test set (arXiv 2306.05087): three annotators say 1, 2 or 0 for a tie; where no two agree, nobody won."""
+    votes = [winner_labels(row, f"annotator{i}", _ANNOTATED) for i in (1, 2, 3)]
+    majority = next((vote for vote in votes if votes.count(vote) > 1), (0.0, 0.0))
+    return {
+        "id": name(row, "idx"),
+        "question": question(row, "instruction"),
+        "responses": [_published_text(row, "response1"), _published_text(row, "response2")],
+        "labels": majority,
+        "subset": name(row, "motivation_app"),
+    }
+
+
+def _published_text(row: Row, column: str) -> str:
+    """The cell as a text; PandaLM's file holds some answers "True" and "False" as truth values."""
+    value = row.get(column)
+    return str(value) if isinstance(value, bool) else text(row, column)
+
+
+def llmbar(row: Row) -> dict[str, Any]:
+    """LLMBar (arXiv 2310.07641), and the human judgments of MT-Bench as its repository has them: the label is 1 or 2."""
+    return {
+        "question": question(row, "input"),
+        "responses": [text(row, "output_1"), text(row, "output_2")],
+        "labels": winner_labels(row, "label", NUMBERED),
+    }

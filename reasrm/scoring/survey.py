@@ -16,11 +16,15 @@ from reasrm.errors import InputError
 
 @dataclass(slots=True)
 class Survey:
-    """What an input holds. `digest` names its rows; `duplicates` counts ids that came before in the same file."""
+    """What an input holds. `digest` names its rows, `notes` say how they were read.
+
+    `duplicates` counts ids that came before in the same file.
+    """
 
     schema: str
     rows: int
     digest: str
+    notes: tuple[str, ...]
     bad: int
     first_bad: str
     duplicates: int
@@ -29,7 +33,7 @@ class Survey:
     @property
     def lines(self) -> list[str]:
         """What to tell people about it."""
-        told = [f"{self.rows:,} rows of schema {self.schema}"]
+        told = [f"{self.rows:,} rows of schema {self.schema}", *self.notes]
         if self.bad:
             told.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
         if self.duplicates:
@@ -40,7 +44,7 @@ class Survey:
 def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], None] = lambda _: None) -> Survey:
     """Read `data` through once. Raises InputError for what cannot be read at all and, with `fail_fast`, for the first bad row."""
     digest = hashlib.blake2b(digest_size=16)
-    found = Survey("", 0, "", 0, "", 0, "")
+    found = Survey("", 0, "", (), 0, "", 0, "")
     seen = _Seen()
     for entry in data:
         found.rows += 1
@@ -56,6 +60,7 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
         if found.rows % 1000 == 0:
             progress(found.rows)
     found.schema = data.name
+    found.notes = tuple(data.notes)
     found.digest = digest.hexdigest()
     return found
 

@@ -166,7 +166,7 @@ def test_a_mapping_to_a_name_that_the_schema_does_not_read_is_refused(tmp_path: 
     path.write_text("text,good,bad,points\nq,x,y,2\n")
     (entry,) = DataSet(path, mapping=mapping_of("prompt=text,chosen=good,rejected=bad,margin=points"))
     assert entry.example and entry.example.strength == 2.0
-    with pytest.raises(SchemaError, match="preference has no 'strength' to map a column to; it has chosen, id, margin, prompt, "):
+    with pytest.raises(SchemaError, match="preference has no 'strength' to map a column to; it has chosen, history, id, "):
         list(DataSet(path, mapping=mapping_of("prompt=text,chosen=good,rejected=bad,strength=points")))
 
 

@@ -9,187 +9,18 @@ import pytest
 from reasrm.datasets import SCHEMAS, mapping_of, recognise, renamed, schema_named
 from reasrm.errors import InputError, SchemaError
 from reasrm.types import Message
-
-
-def user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
-
-
-def answered(name: str, text: str) -> dict[str, str]:
-    return {"llm_name": name, "answer": text}
-
-
-TALK = [user("Hi"), assistant("Hello"), user("Name a prime.")]
-#: One row of each schema: its preferred response says "seven", the other "nine"; what follows is what else it must say.
-ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "pair": ({"question": TALK, "a": "nine", "b": "seven", "winner": "B", "id": 4}, {"winner": "B", "id": "4"}),
-    "preference": ({"prompt": "Name a prime.", "chosen": "seven", "rejected": "nine"}, {"winner": "A"}),
-    "skywork": (
-        {"chosen": [*TALK, assistant("seven")], "rejected": [*TALK, assistant("nine")], "source": "magpie_ultra"},
-        {"winner": "A", "subset": "magpie_ultra"},
-    ),
-    "hh-rlhf": (
-        {
-            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a prime.\n\nAssistant: seven",
-            "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a prime.\n\nAssistant: nine",
-        },
-        {"winner": "A"},
-    ),
-    "ultrafeedback": (
-        {
-            "prompt": "Name a prime.",
-            "prompt_id": "f00",
-            "chosen": [user("Name a prime."), assistant("seven")],
-            "rejected": [user("Name a prime."), assistant("nine")],
-            "messages": [],
-            "score_chosen": 8.5,
-            "score_rejected": 6.0,
-        },
-        {"winner": "A", "id": "f00", "strength": 2.5},
-    ),
-    "helpsteer2": (
-        {
-            "prompt": "Hi\n<extra_id_1>Assistant\nHello\n<extra_id_1>User\nName a prime.",
-            "response_1": "nine",
-            "response_2": "seven",
-            "preference_strength": 2,
-        },
-        {"winner": "B", "strength": 2.0},
-    ),
-    "helpsteer3": (
-        {
-            "domain": "general",
-            "language": "english",
-            "context": TALK,
-            "response1": "seven",
-            "response2": "nine",
-            "overall_preference": -3,
-        },
-        {"winner": "A", "strength": 3.0, "subset": "general/english"},
-    ),
-    "code-preference": ({"input": "Name a prime.", "accepted": "seven", "rejected": "nine"}, {"winner": "A"}),
-    "math-step-dpo": (
-        {
-            "dataset": "gsm8k",
-            "prompt": "Name a prime.",
-            "initial_reason_steps": "",
-            "chosen": "se",
-            "rejected": "ni",
-            "full_chosen": "seven",
-            "full_rejected": "nine",
-        },
-        {"winner": "A", "subset": "gsm8k"},
-    ),
-    "rewardbench": (
-        {
-            "prompt": "Name a prime.",
-            "chosen": "seven",
-            "chosen_model": "m",
-            "rejected": "nine",
-            "rejected_model": "n",
-            "subset": "hep-go",
-            "id": 12,
-        },
-        {"winner": "A", "subset": "hep-go", "id": "12"},
-    ),
-    "rmb-pairwise": (
-        {
-            "pair_uid": "7",
-            "conversation_input": [{"content": "Name a prime.", "language": "English", "role": "user"}],
-            "chosen": answered("m", "seven"),
-            "reject": answered("n", "nine"),
-            "category_path": "Pairwise_set/Helpfulness/Chat/Discussion",
-        },
-        {"winner": "A", "subset": "Pairwise_set/Helpfulness/Chat/Discussion", "id": "7"},
-    ),
-    "judgebench": (
-        {
-            "pair_id": "x",
-            "original_id": "y",
-            "source": "livebench-math",
-            "question": "Name a prime.",
-            "response_model": "m",
-            "response_A": "nine",
-            "response_B": "seven",
-            "label": "B>A",
-        },
-        {"winner": "B", "subset": "livebench-math", "id": "x"},
-    ),
-    "ppe-human": (
-        {
-            "question_id": "q",
-            "prompt": "Name a prime.",
-            "response_1": "nine",
-            "response_2": "seven",
-            "winner": "model_b",
-            "language": "English",
-        },
-        {"winner": "B", "subset": "English"},
-    ),
-}
-#: Rows of more than two responses, with the labels and the comparisons that must come out.
-GROUPS: dict[str, tuple[dict[str, Any], list[float] | None, list[tuple[int, int]]]] = {
-    "group": ({"question": "Name a prime.", "responses": ["7", "9", "4"], "labels": [2, 1, 0]}, [2.0, 1.0, 0.0], []),
-    "rewardbench2": (
-        {
-            "id": "tied:3",
-            "prompt": "Name a prime.",
-            "chosen": ["7", "5"],
-            "rejected": ["9"],
-            "num_correct": 2,
-            "num_rejected": 1,
-            "total_completions": 3,
-            "models": ["m", "n", "o"],
-            "subset": "Ties",
-        },
-        [1.0, 1.0, 0.0],
-        [],
-    ),
-    "rm-bench": (
-        {"id": 8, "prompt": "Name a prime.", "chosen": ["7", "It is 7.", "**7**"], "rejected": ["9", "It is 9.", "**9**"]},
-        [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
-        [(i, 3 + j) for i in range(3) for j in range(3)],
-    ),
-    "rmb-best-of-n": (
-        {
-            "bon_uid": "1",
-            "conversation_input": [user("Name a prime.")],
-            "bon_best": answered("m", "7"),
-            "loser_list": [answered("n", "9"), answered("o", "4")],
-            "category_path": "BoN_set/Helpfulness/Chat/Discussion",
-        },
-        [1.0, 0.0, 0.0],
-        [(0, 1), (0, 2)],
-    ),
-    "ppe-correctness": (
-        {
-            "question_id": "q",
-            "prompt": "Name a prime.",
-            "response_1": "9",
-            "response_2": "7",
-            "response_3": "4",
-            "scores": [False, True, False],
-            "sampled_conflict_pairs": [[1, 0], [2, 1]],
-        },
-        [0.0, 1.0, 0.0],
-        [(1, 0), (2, 1)],
-    ),
-}
+from tests.unit.datasets.published_rows import GROUPS, ROWS, assistant, user
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_pair_is_recognised_and_its_labels_name_the_preferred_response(name: str) -> None:
     row, expected = ROWS[name]
-    schema = recognise(row.keys(), row)
+    schema = recognise([row])
     example = schema.read(row)
     assert schema.name == name
     assert example.chosen == (Message(role="assistant", content="seven"),)
     assert example.rejected == (Message(role="assistant", content="nine"),)
-    assert example.question[-1] == Message(role="user", content="Name a prime.")
+    assert example.question[-1].content.endswith("Name a prime.")
     assert {key: getattr(example, key) for key in expected} == expected
     assert example.comparisons_to_judge == ((0, 1),)
 
@@ -197,7 +28,7 @@ def test_a_pair_is_recognised_and_its_labels_name_the_preferred_response(name: s
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_is_recognised_with_its_labels_and_the_comparisons_it_asks_about(name: str) -> None:
     row, labels, comparisons = GROUPS[name]
-    schema = recognise(row.keys(), row)
+    schema = recognise([row])
     example = schema.read(row)
     assert schema.name == name
     assert example.labels == (tuple(labels) if labels else None)
@@ -211,7 +42,7 @@ def test_there_is_a_row_here_of_every_schema() -> None:
 
 def test_a_single_response_with_a_reference_is_a_pair_that_nobody_has_labelled() -> None:
     row = {"question": "Name a prime.", "response": "nine", "reference": "seven"}
-    example = recognise(row.keys(), row).read(row)
+    example = recognise([row]).read(row)
     assert example.is_pair
     assert example.winner is None
 
@@ -226,14 +57,14 @@ class Noting(dict[str, Any]):
 
     def __init__(self, row: dict[str, Any]) -> None:
         super().__init__(row)
-        self.asked: set[str] = set()
+        self.columns_read: set[str] = set()
 
     def __getitem__(self, column: str) -> Any:
-        self.asked.add(column)
+        self.columns_read.add(column)
         return super().__getitem__(column)
 
     def get(self, column: str, default: Any = None) -> Any:
-        self.asked.add(column)
+        self.columns_read.add(column)
         return super().get(column, default)
 
 
@@ -242,7 +73,7 @@ def test_a_schema_names_every_column_that_it_reads(name: str) -> None:
     row = Noting((ROWS.get(name) or GROUPS[name])[0])
     schema = schema_named(name)
     schema.read(row)
-    assert row.asked <= schema.columns | schema.optional
+    assert row.columns_read <= schema.columns | schema.optional
 
 
 def test_turns_of_the_preferred_conversation_go_to_the_question_only_as_far_as_both_share_them() -> None:
@@ -252,7 +83,7 @@ def test_turns_of_the_preferred_conversation_go_to_the_question_only_as_far_as_b
         "rejected": [*branch, user("Name one."), assistant("9")],
         "source": "s",
     }
-    example = recognise(row.keys(), row).read(row)
+    example = recognise([row]).read(row)
     assert [message.content for message in example.question] == ["Hi"]
     assert [message.content for message in example.chosen or ()] == ["Hello", "A prime?", "7"]
 
@@ -261,7 +92,7 @@ def test_tool_calls_survive_in_our_form_and_in_that_of_openai() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"x": 1}}}]}
     said = [user("2+2?"), call, {"role": "tool", "content": "4", "tool_call_id": "1"}]
     row = {"chosen": [*said, assistant("4")], "rejected": [*said, assistant("5")], "source": ""}
-    question = recognise(row.keys(), row).read(row).question
+    question = recognise([row]).read(row).question
     assert question[1].tool_calls[0].arguments == '{"x": 1}'
     assert question[-1].role == "tool"
 
@@ -270,11 +101,11 @@ def test_tool_calls_survive_in_our_form_and_in_that_of_openai() -> None:
     ("name", "change", "said"),
     [
         ("preference", {"chosen": None}, "chosen is null"),
-        ("preference", {"rejected": ""}, "message is empty"),
-        ("preference", {"rejected": 5}, "rejected is a number, not a text"),
+        ("preference", {"rejected": 5}, "rejected is a number, neither a text nor messages"),
         ("skywork", {"rejected": [user("Other"), assistant("9")]}, "share no question"),
-        ("skywork", {"chosen": "7"}, "no prompt beside the texts"),
-        ("skywork", {"rejected": "7"}, "rejected is a number, not a list"),
+        ("skywork", {"chosen": "7", "rejected": "9"}, "no prompt beside the texts"),
+        ("skywork", {"rejected": 7}, "rejected is a number, neither a text nor messages"),
+        ("skywork", {"rejected": []}, "rejected is an empty list"),
         ("judgebench", {"label": "A=B"}, "label is 'A=B'"),
         ("helpsteer2", {"preference_strength": 7}, "outside -3 to 3"),
         ("pair", {"winner": "C"}, "not A, B or tie"),
@@ -294,20 +125,20 @@ def test_a_bad_row_is_refused_with_the_column_that_is_wrong(name: str, change: d
 
 def test_columns_of_no_schema_are_refused_with_what_to_do() -> None:
     with pytest.raises(SchemaError, match=r"fit no schema.*--map"):
-        recognise(["text", "good", "bad"])
+        recognise([{"text": "q", "good": "a", "bad": "b"}])
 
 
 def test_columns_of_several_schemas_are_refused_with_the_choice() -> None:
     with pytest.raises(SchemaError, match=r"pair, preference; choose with --schema"):
-        recognise(["question", "a", "b", "prompt", "chosen", "rejected"], ROWS["pair"][0] | ROWS["preference"][0])
+        recognise([ROWS["pair"][0] | ROWS["preference"][0]])
     with pytest.raises(SchemaError, match=r"preference, hh-rlhf; choose"):
-        recognise(["chosen", "rejected"])
+        recognise([{"chosen": None, "rejected": None}])
 
 
 def test_mapped_columns_are_called_what_the_schemas_call_them() -> None:
     mapping = mapping_of("prompt=text, chosen=good, rejected=bad")
     row = renamed({"text": "Name a prime.", "good": "seven", "bad": "nine", "chosen": "hidden"}, mapping)
-    assert recognise(row.keys(), row).read(row).chosen == (Message(role="assistant", content="seven"),)
+    assert recognise([row]).read(row).chosen == (Message(role="assistant", content="seven"),)
 
 
 @pytest.mark.parametrize("text", ["chosen", "chosen=", "=good", "a=x,b=x", ""])

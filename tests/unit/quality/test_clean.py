@@ -122,6 +122,6 @@ def test_what_is_no_labelled_pair_is_dropped_with_the_reason() -> None:
 def test_cleaned_rows_are_read_as_preferences_again() -> None:
     _, rows = run(ROWS[:1], Rules(margin=True), measured(0.4))
     row = rows[0] or {}
-    example = recognise(row.keys(), row).read(row)
+    example = recognise([row]).read(row)
     assert example.chosen == ROWS[0].example.chosen if ROWS[0].example else None
     assert example.strength == pytest.approx(0.4)

@@ -1,0 +1,86 @@
+"""Which schema a table has, by several of its rows, and what its columns are called there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reasrm.datasets.catalogue import GENERAL, PUBLISHED, SCHEMAS
+from reasrm.datasets.schema import Schema
+from reasrm.datasets.values import Row
+from reasrm.errors import InputError, SchemaError
+
+#: Other names of a preference row's prompt, taken where no schema fits without.
+PROMPT_NAMES = ("instruction", "question", "conversations", "query")
+
+
+def recognise(rows: Sequence[Row]) -> Schema:
+    """The schema that `rows`, some of a table's, have. A row that fits none is outvoted by those that do.
+
+    Of several that fit, the one that names the others' columns and more; a published one before a general one.
+    Raises SchemaError, which lists the choice.
+    """
+    columns = _columns_of(rows)
+    within = [schema for schema in SCHEMAS.values() if schema.columns <= columns]
+    fitting = {schema.name: sum(schema.suits(row) for row in rows) for schema in within}
+    most = max(fitting.values(), default=0)
+    # Half of the most: a column that a few rows have does not decide, nor one that a few rows lack.
+    candidates = [schema for schema in within if most and 2 * fitting[schema.name] >= most]
+    if not candidates and not any(schema.holds(row) for schema in within for row in rows):
+        candidates = _knowing_most(within, columns)
+    best = _most_specific([schema for schema in candidates if schema.name in PUBLISHED])
+    best = best or _most_specific([schema for schema in candidates if schema.name in GENERAL])
+    if len(best) == 1:
+        return best[0]
+    listed = ", ".join(sorted(columns)) or "none"
+    if best:
+        choice = ", ".join(schema.name for schema in best)
+        raise SchemaError(f"the columns ({listed}) fit several schemas: {choice}; choose with --schema NAME")
+    nearest = max(SCHEMAS.values(), key=lambda schema: len(schema.columns & columns) / len(schema.columns))
+    lacking = ", ".join(sorted(nearest.columns - columns)) or "rows of its kind"
+    raise SchemaError(
+        f"the columns ({listed}) fit no schema. Name yours with --map, for instance --map question=prompt,a=good,b=bad "
+        f"or --map prompt=text,chosen=good,rejected=bad. (Nearest: {nearest.name}, which also needs {lacking})"
+    )
+
+
+def _columns_of(rows: Sequence[Row]) -> frozenset[str]:
+    return frozenset(column for row in rows for column in row)
+
+
+def _knowing_most(schemas: Sequence[Schema], columns: frozenset[str]) -> list[Schema]:
+    """For rows that all lack something: the schemas that know most of the columns, so that each row says what it lacks."""
+    known = [len(columns & schema.reads.keys()) for schema in schemas]
+    return [schema for schema, count in zip(schemas, known, strict=True) if count == max(known)]
+
+
+def _most_specific(schemas: Sequence[Schema]) -> list[Schema]:
+    return [schema for schema in schemas if not any(schema.columns < other.columns for other in schemas)]
+
+
+def prompt_mapping(rows: Sequence[Row]) -> dict[str, str]:
+    """The mapping that calls the prompt of preference rows by its name here; empty where none of its other names is there."""
+    columns = _columns_of(rows)
+    if "prompt" in columns or not {"chosen", "rejected"} <= columns:
+        return {}
+    name = next((name for name in PROMPT_NAMES if name in columns), None)
+    return {} if name is None else {name: "prompt"}
+
+
+def mapping_of(text: str) -> dict[str, str]:
+    """`chosen=good,rejected=bad` as {"good": "chosen", "bad": "rejected"}: the column's name to the one that schemas know."""
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        known, equals, column = (side.strip() for side in part.partition("="))
+        if not (known and equals and column) or column in mapping:
+            raise InputError(f"--map takes NAME=COLUMN,NAME=COLUMN, each column once, not {text!r}", field="map")
+        mapping[column] = known
+    return mapping
+
+
+def renamed(row: Row, mapping: Mapping[str, str]) -> Row:
+    """`row` with its columns called as `mapping` says; one that the mapping's new names hide is dropped."""
+    if not mapping:
+        return row
+    hidden = set(mapping.values())
+    kept = {column: value for column, value in row.items() if column not in mapping and column not in hidden}
+    return kept | {known: row.get(column) for column, known in mapping.items()}
