@@ -21,8 +21,9 @@ export PYTHON TORCH_INDEX
 export SGLANG_VENV := $(abspath $(SGLANG_VENV))
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(abspath $(VENV))/bin
+comma := ,
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
-# what the theme says of its own future is no warning about the documents
+# the theme's notice about its own future is not a warning about the documents
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 T ?= tests
 WORKERS ?= 2
@@ -33,8 +34,10 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/serving:$(CURDIR)/training
 venv: $(BIN)/python
 $(BIN)/python:
 	@echo "VENV=$(VENV) has no environment; leave VENV out, and one is made in .venv" >&2; exit 1
+demo-venv: $(BIN)/python
 else
 venv: $(VENV)/.installed
+demo-venv: $(VENV)/.demo
 endif
 
 .PHONY: help
@@ -44,16 +47,27 @@ help: ## list the targets
 .PHONY: venv
 venv: ## the environment for everything but SGLang (.venv)
 
-# torch comes first and alone: what is installed after it finds it satisfied, and never asks for another build
-$(VENV)/.installed: pyproject.toml constraints.txt
+# $(call install,EXTRAS,PIP FLAGS): make $(VENV) where there is none, and install this checkout with EXTRAS into it.
+# torch comes first and alone: what is installed after it finds it satisfied, and never asks for another build.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@echo "installing into $(VENV) (some minutes the first time)"
+	  || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "installing reasrm[$(1)] into $(VENV) (the first time takes a few minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) \
 	  || { echo "could not make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) $$(grep '^torch==' constraints.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) -c constraints.txt -e '.[dev]'
+	@$(PIP) $(2) $$(grep '^torch==' constraints.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(PIP) $(2) -c constraints.txt -e '.[$(1)]'
+endef
+
+# The demo needs a gateway and the embedded engine, and no more. Modules are compiled when they are used, not all of torch's now.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(call install,serve$(comma)local,--no-compile)
 	@touch $@
+
+# The same environment with everything that the checks and the tests need.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $(VENV)/.demo $@
 
 ifneq ($(SGLANG_VENV),$(CURDIR)/.venv-sglang)
 sglang: $(SGLANG_VENV)/bin/python
@@ -99,6 +113,7 @@ check: venv ## ruff, pyright, the layers, what the documents say, and the site
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/contract/test_docs.py
 	$(MKDOCS) build --strict
+	$(BIN)/python -m tests.contract.house
 
 .PHONY: docs
 docs: venv ## build the documentation into site/
@@ -112,8 +127,8 @@ docs-serve: venv ## look at the documentation while it is written: http://127.0.
 test: venv sglang redis chromium promtool ## every test, against real components; some of them: make test T=tests/unit
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
-.PHONY: demo
-demo: venv ## judge a handful of pairs over HTTP with the embedded judge, or with MODEL=runs/tiny/export
+.PHONY: demo demo-venv
+demo: demo-venv ## judge a handful of pairs over HTTP with the embedded judge, or with MODEL=runs/tiny/export
 	@$(BIN)/python -m reasrm_serving.demo $(MODEL)
 
 .PHONY: train
