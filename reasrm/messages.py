@@ -22,9 +22,9 @@ class Frozen(BaseModel):
 class ToolCall(Frozen):
     """A call that an assistant made; `arguments` is the JSON text as the model wrote it."""
 
-    name: str = Field(min_length=1)
-    arguments: str = "{}"
-    id: str | None = None
+    name: str = Field(min_length=1, description="The tool that is called.")
+    arguments: str = Field(default="{}", description="The JSON text of the arguments, as the model wrote it.")
+    id: str | None = Field(default=None, description="The identifier that the result refers to.")
 
 
 def plain_text(content: Any) -> Any:
@@ -71,11 +71,13 @@ def _flat_calls(calls: Any) -> Any:
 class Message(Frozen):
     """One turn. A turn of an assistant may hold tool calls and no text; a tool's result has role "tool"."""
 
-    role: Role
-    content: Annotated[str, BeforeValidator(plain_text)] = ""
-    tool_calls: Annotated[tuple[ToolCall, ...], BeforeValidator(_flat_calls)] = ()
-    name: str | None = None
-    tool_call_id: str | None = None
+    role: Role = Field(description="Who speaks: system, user, assistant, or tool for the result of a call.")
+    content: Annotated[str, BeforeValidator(plain_text)] = Field(default="", description="The text of the turn.")
+    tool_calls: Annotated[tuple[ToolCall, ...], BeforeValidator(_flat_calls)] = Field(
+        default=(), description="Calls that an assistant made in this turn."
+    )
+    name: str | None = Field(default=None, description="The name of the tool whose result this is.")
+    tool_call_id: str | None = Field(default=None, description="The call whose result this is.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Message:
@@ -113,14 +115,19 @@ def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages
 
 
+#: How a question or a response may be written.
+Text = str | tuple[Message, ...]
 #: What was asked: a string (one user turn) or messages that end with a user or tool turn.
 Question = Annotated[
-    tuple[Message, ...], BeforeValidator(_as_messages("user")), AfterValidator(_check_question), Field(min_length=1)
+    tuple[Message, ...],
+    BeforeValidator(_as_messages("user"), json_schema_input_type=Text),
+    AfterValidator(_check_question),
+    Field(min_length=1),
 ]
 #: What was answered: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
 Response = Annotated[
     tuple[Message, ...],
-    BeforeValidator(_as_messages("assistant")),
+    BeforeValidator(_as_messages("assistant"), json_schema_input_type=Text),
     AfterValidator(_check_response),
     Field(min_length=1),
 ]

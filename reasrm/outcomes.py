@@ -43,24 +43,24 @@ def other(side: Side) -> Side:
 class RubricItem(Frozen):
     """One criterion; `weight` is a share in [0, 1], None where the judge gave none."""
 
-    text: str
-    weight: float | None = None
+    text: str = Field(description="The criterion.")
+    weight: float | None = Field(default=None, description="Its share of the decision, 0 to 1; null where the judge gave none.")
 
 
 class Rubric(Frozen):
     """The judge's criteria, with their justification and the text as written."""
 
-    items: tuple[RubricItem, ...] = ()
-    justification: str | None = None
-    text: str = ""
+    items: tuple[RubricItem, ...] = Field(default=(), description="The criteria, in the order of the rubric.")
+    justification: str | None = Field(default=None, description="Why these criteria, in the words of the judge.")
+    text: str = Field(default="", description="The rubric as it was written.")
 
 
 class Quote(Frozen):
     """What an evaluation says about one side: a quotation of it or a summary."""
 
-    side: Side
-    kind: Literal["quote", "summary"]
-    text: str
+    side: Side = Field(description="The response that is spoken of.")
+    kind: Literal["quote", "summary"] = Field(description="Whether it is quoted or summarised.")
+    text: str = Field(description="The quotation or the summary.")
 
     def swapped(self) -> Quote:
         """The same quote with the sides' names exchanged."""
@@ -70,8 +70,8 @@ class Quote(Frozen):
 class NoVerdict(Frozen):
     """There is no winner, and why. Not a tie, not a score."""
 
-    reason: Reason
-    detail: str = ""
+    reason: Reason = Field(description="Why there is no verdict.")
+    detail: str = Field(default="", description="What else is known of the reason.")
 
     @property
     def transient(self) -> bool:
@@ -87,9 +87,11 @@ class NoVerdict(Frozen):
 class Verdict(Frozen):
     """The better side. `probability_a` in [0, 1] comes from the verdict token's logprobs or from counting votes: `source`."""
 
-    winner: Side
-    probability_a: float = Field(ge=0.0, le=1.0)
-    source: Literal["logprobs", "votes"]
+    winner: Side = Field(description="The better response.")
+    probability_a: float = Field(ge=0.0, le=1.0, description="The probability that A is better.")
+    source: Literal["logprobs", "votes"] = Field(
+        description="Where the probability comes from: log-probabilities of the verdict token, or counted votes."
+    )
 
     @property
     def margin(self) -> float:
@@ -107,14 +109,14 @@ Outcome = Verdict | NoVerdict
 class Reading(Frozen):
     """A reply taken apart. Every part is None or empty where the reply lacks it; the sides are those of the reply."""
 
-    answer: Side | None = None
-    no_verdict: NoVerdict | None = None
-    task_type: TaskType | None = None
-    thinking: str | None = None
-    rubric: Rubric | None = None
-    solution: str | None = None
-    evaluation: str | None = None
-    quotes: tuple[Quote, ...] = ()
+    answer: Side | None = Field(default=None, description="The response that the reply names.")
+    no_verdict: NoVerdict | None = Field(default=None, description="Why the reply names none.")
+    task_type: TaskType | None = Field(default=None, description="The kind of task that the judge saw.")
+    thinking: str | None = Field(default=None, description="What the judge thought before its answer.")
+    rubric: Rubric | None = Field(default=None, description="The criteria of the judge.")
+    solution: str | None = Field(default=None, description="The judge's own solution of the task.")
+    evaluation: str | None = Field(default=None, description="How the judge held both responses against its criteria.")
+    quotes: tuple[Quote, ...] = Field(default=(), description="What the evaluation quotes or summarises.")
 
     def swapped(self) -> Reading:
         """The same reading with the sides of its answer and quotes exchanged (its texts stay as written)."""

@@ -72,10 +72,10 @@ __all__ = [
 class Pair(Frozen):
     """Two responses to one question; `rubric` is the caller's own and replaces a generated one."""
 
-    question: Question
-    a: Response
-    b: Response
-    rubric: str | None = Field(default=None, min_length=1)
+    question: Question = Field(description="The question: a text, or messages that end with a user or tool message.")
+    a: Response = Field(description="Response A: a text, or messages that start and end with an assistant message.")
+    b: Response = Field(description="Response B, like A.")
+    rubric: str | None = Field(default=None, min_length=1, description="Your own criteria, used instead of generated ones.")
 
     @classmethod
     def of(cls, question: Any, a: Any, b: Any, rubric: str | None = None) -> Pair:
@@ -90,10 +90,10 @@ class Pair(Frozen):
 class Usage(Frozen):
     """Tokens and requests that went to the engine. `cached_tokens` are prompt tokens that its prefix cache held."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    requests: int = 0
+    prompt_tokens: int = Field(default=0, description="Tokens of prompts.")
+    completion_tokens: int = Field(default=0, description="Tokens of replies.")
+    cached_tokens: int = Field(default=0, description="Prompt tokens that the engine's prefix cache held.")
+    requests: int = Field(default=0, description="Requests to the engine.")
 
     def __add__(self, more: Usage) -> Usage:
         return Usage(
@@ -107,12 +107,12 @@ class Usage(Frozen):
 class Opinion(Frozen):
     """One reply of the judge. `order` says how the responses stood before it; its outcome and quotes are in the pair's frame."""
 
-    order: Order
-    outcome: Outcome
-    reading: Reading
-    reply: str
-    usage: Usage = Usage()
-    seconds: float = 0.0
+    order: Order = Field(description="How the responses stood before the judge: ab is A first.")
+    outcome: Outcome = Field(description="What this reply decides, in the frame of the pair.")
+    reading: Reading = Field(description="The parts of the reply.")
+    reply: str = Field(description="The text of the reply.")
+    usage: Usage = Field(default=Usage(), description="What the reply cost.")
+    seconds: float = Field(default=0.0, description="How long the reply took.")
 
 
 class Options(Frozen):
@@ -123,14 +123,21 @@ class Options(Frozen):
     `reuse`: take it from the first reply for the others about the same question; None leaves that to the prompt pack.
     """
 
-    orders: Literal["ab", "both"] = "both"
-    votes: int = Field(default=1, ge=1, le=64)
-    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    max_tokens: int = Field(default=2048, ge=1, le=65536)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    deliberation: str | None = None
-    reuse: bool | None = None
+    orders: Literal["ab", "both"] = Field(default="both", description="both reads the pair in both orders, ab only as given.")
+    votes: int = Field(default=1, ge=1, le=64, description="Sample up to this many replies and take the majority.")
+    temperature: float = Field(
+        default=0.0, ge=0.0, le=2.0, description="Temperature of the replies; 0 is greedy, and more than one vote needs more."
+    )
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, description="Nucleus of the sampled tokens.")
+    max_tokens: int = Field(default=2048, ge=1, le=65536, description="Longest reply in tokens.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of sampled replies.")
+    deliberation: str | None = Field(
+        default=None, description="The beginning of a reply (type and rubric or solution), which every reply continues."
+    )
+    reuse: bool | None = Field(
+        default=None,
+        description="Whether replies about one question continue the first one's deliberation; null leaves it to the prompt pack.",
+    )
 
     @model_validator(mode="after")
     def _votes_differ(self) -> Options:
@@ -142,14 +149,14 @@ class Options(Frozen):
 class Judgment(Frozen):
     """The outcome for one pair and everything it rests on."""
 
-    outcome: Outcome
-    opinions: tuple[Opinion, ...] = ()
-    model: str = ""
-    weight_version: str = ""
-    prompt_digest: str = ""
-    usage: Usage = Usage()
-    seconds: float = 0.0
-    cached: bool = False
+    outcome: Outcome = Field(description="The verdict, or why there is none.")
+    opinions: tuple[Opinion, ...] = Field(default=(), description="Every reply of the judge.")
+    model: str = Field(default="", description="The model that judged.")
+    weight_version: str = Field(default="", description="The version of its weights.")
+    prompt_digest: str = Field(default="", description="The prompt pack with its digest.")
+    usage: Usage = Field(default=Usage(), description="What all replies cost.")
+    seconds: float = Field(default=0.0, description="How long the judgment took when it was made.")
+    cached: bool = Field(default=False, description="Whether it comes from the cache.")
 
     @property
     def winner(self) -> Side | None:
@@ -176,30 +183,30 @@ class Judgment(Frozen):
 class Comparison(Frozen):
     """Responses `i` and `j` of a group compared, `i` as side A."""
 
-    i: int
-    j: int
-    judgment: Judgment
+    i: int = Field(description="The response that stood as A.")
+    j: int = Field(description="The response that stood as B.")
+    judgment: Judgment = Field(description="How the two compare.")
 
 
 class Standing(Frozen):
     """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error."""
 
-    index: int
-    reward: float | None
-    stderr: float | None = None
-    comparisons: int = 0
-    duplicate_of: int | None = None
+    index: int = Field(description="The response, by its place in the request.")
+    reward: float | None = Field(description="Its reward; null where it was never judged.")
+    stderr: float | None = Field(default=None, description="The standard error of the reward.")
+    comparisons: int = Field(default=0, description="How many comparisons it took part in.")
+    duplicate_of: int | None = Field(default=None, description="The response with the same text whose standing it shares.")
 
 
 class Ranking(Frozen):
     """A group judged: one standing a response, in the responses' order. `order`: indices from best to worst, judged ones only."""
 
-    standings: tuple[Standing, ...]
-    order: tuple[int, ...]
-    comparisons: tuple[Comparison, ...] = ()
-    method: str = ""
-    usage: Usage = Usage()
-    seconds: float = 0.0
+    standings: tuple[Standing, ...] = Field(description="One standing per response, in the order of the request.")
+    order: tuple[int, ...] = Field(description="The judged responses from best to worst.")
+    comparisons: tuple[Comparison, ...] = Field(default=(), description="Every comparison that was made.")
+    method: str = Field(default="", description="The method that chose the comparisons.")
+    usage: Usage = Field(default=Usage(), description="What all comparisons cost.")
+    seconds: float = Field(default=0.0, description="How long the ranking took.")
 
     @property
     def rewards(self) -> list[float | None]:

@@ -21,10 +21,14 @@ SHINGLE = 3  # words
 class Group(Frozen):
     """1 to 64 responses to one question. A `reference` answer takes part as one more contestant and is the zero of all rewards."""
 
-    question: Question
-    responses: tuple[Response, ...] = Field(min_length=1, max_length=MAX_RESPONSES)
-    reference: Response | None = None
-    rubric: str | None = Field(default=None, min_length=1)
+    question: Question = Field(description="The question: a text, or messages that end with a user or tool message.")
+    responses: tuple[Response, ...] = Field(
+        min_length=1,
+        max_length=MAX_RESPONSES,
+        description="1 to 64 responses, each a text or messages that start and end with an assistant message.",
+    )
+    reference: Response | None = Field(default=None, description="A reference answer, which is the zero of all rewards.")
+    rubric: str | None = Field(default=None, min_length=1, description="Your own criteria, used instead of generated ones.")
 
     @property
     def contestants(self) -> tuple[Response, ...]:
@@ -43,8 +47,8 @@ class Budget(Frozen):
     dearest so far, so that it is exceeded by no more than what a single wave costs above that.
     """
 
-    comparisons: int | None = Field(default=None, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
+    comparisons: int | None = Field(default=None, ge=1, description="The most readings of two responses; both orders count as two.")
+    tokens: int | None = Field(default=None, ge=1, description="The most tokens of prompts and replies together.")
 
     @model_validator(mode="after")
     def _limits_something(self) -> Budget:
@@ -61,11 +65,15 @@ class RankOptions(Options):
     that share of its three-word shingles (Jaccard); exact duplicates (up to white space) are always compared once.
     """
 
-    orders: Literal["ab", "both"] = "ab"
-    method: MethodName = "swiss"
-    scale: Literal["unit", "raw"] = "unit"
-    budget: Budget | None = None
-    near_duplicates: float | None = Field(default=None, gt=0.0, le=1.0)
+    orders: Literal["ab", "both"] = Field(default="ab", description="ab reads each comparison in one order, both in two.")
+    method: MethodName = Field(default="swiss", description="How comparisons are chosen.")
+    scale: Literal["unit", "raw"] = Field(
+        default="unit", description="unit gives rewards in (-1, 1), raw gives strengths in logits."
+    )
+    budget: Budget | None = Field(default=None, description="What the ranking may cost.")
+    near_duplicates: float | None = Field(
+        default=None, gt=0.0, le=1.0, description="The share of three-word shingles from which two responses count as one."
+    )
 
     def one(self, deliberation: str | None) -> Options:
         """The part that says how to judge one comparison, continued from `deliberation` where there is one."""
@@ -79,15 +87,15 @@ class Totals(Frozen):
     `both_orders`: comparisons with a verdict in each order, `consistent`: those of them whose orders agree.
     """
 
-    responses: int
-    comparisons: int = 0
-    without_verdict: int = 0
-    cached: int = 0
-    both_orders: int = 0
-    consistent: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
+    responses: int = Field(description="Responses in the cohort.")
+    comparisons: int = Field(default=0, description="Comparisons that were made.")
+    without_verdict: int = Field(default=0, description="Comparisons without a verdict.")
+    cached: int = Field(default=0, description="Comparisons from the cache.")
+    both_orders: int = Field(default=0, description="Comparisons with a verdict in each order.")
+    consistent: int = Field(default=0, description="Those of them whose orders agree.")
+    prompt_tokens: int = Field(default=0, description="Tokens of prompts.")
+    completion_tokens: int = Field(default=0, description="Tokens of replies.")
+    seconds: float = Field(default=0.0, description="How long the ranking took.")
 
     @classmethod
     def of(cls, ranking: Ranking) -> Totals:
@@ -113,11 +121,11 @@ class Rewarded(Frozen):
     `totals` are those of the ranking that gave it, the same for all rollouts of a cohort; None where nothing was ranked.
     """
 
-    reward: float | None
-    stderr: float | None = None
-    mean: float | None = None
-    no_verdict: str | None = None
-    totals: Totals | None = None
+    reward: float | None = Field(description="The reward in (-1, 1); null where there is no verdict.")
+    stderr: float | None = Field(default=None, description="The standard error of the reward.")
+    mean: float | None = Field(default=None, description="The mean of the cohort's judged rewards.")
+    no_verdict: str | None = Field(default=None, description="Why there is no reward.")
+    totals: Totals | None = Field(default=None, description="What ranking the whole cohort took.")
 
 
 @dataclass(frozen=True, slots=True)

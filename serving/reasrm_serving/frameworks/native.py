@@ -24,15 +24,21 @@ router = APIRouter(tags=["RL frameworks"])
 class RewardRequest(Frozen):
     """A rollout: `cohort` says how many belong to its prompt, `run` (with the step in it) which of them belong together."""
 
-    question: Question
-    response: Trajectory
-    cohort: Annotated[int, Field(ge=1, le=64)]
-    reference: Trajectory | None = None
-    run: Annotated[str, Field(max_length=200)] = ""
-    method: MethodName | None = None
-    orders: Literal["ab", "both"] = "ab"
-    wait_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = None
+    question: Question = Field(description="The question: a text, or messages that end with a user or tool message.")
+    response: Trajectory = Field(description="One rollout: a text, or messages that start and end with an assistant message.")
+    cohort: Annotated[int, Field(ge=1, le=64)] = Field(description="How many rollouts of the prompt belong together.")
+    reference: Trajectory | None = Field(default=None, description="A reference answer, which is the zero of all rewards.")
+    run: Annotated[str, Field(max_length=200)] = Field(
+        default="", description="The training run, with its step: rollouts of different runs never share a cohort."
+    )
+    method: MethodName | None = Field(
+        default=None, description="How comparisons are chosen; by default as the size of the cohort asks."
+    )
+    orders: Literal["ab", "both"] = Field(default="ab", description="ab reads each comparison in one order, both in two.")
+    wait_s: Annotated[float, Field(gt=0, le=3600)] = Field(default=60.0, description="Seconds to wait for the other rollouts.")
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = Field(
+        default=None, description="Seconds that the request may take."
+    )
 
 
 EXAMPLES: dict[str, Any] = {

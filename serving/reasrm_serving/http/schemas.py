@@ -18,9 +18,13 @@ class RequestEnvelope(Options):
     `run` names the training run or study, `subset` a part of it.
     """
 
-    timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = None
-    run: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    subset: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = Field(
+        default=None, description="Seconds that the request may take; the gateway has a limit of its own."
+    )
+    run: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="The training run or study that asks."
+    )
+    subset: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, description="A part of that run.")
 
     def options(self, max_context: int) -> Options:
         """The options proper, for an engine whose context holds `max_context` tokens (0 = unknown)."""
@@ -55,7 +59,7 @@ class Work(NamedTuple):
 class BatchRequest(RequestEnvelope):
     """Many pairs to judge by the same options."""
 
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1)] = Field(description="The pairs, all judged by the same options.")
 
 
 _PAIR: dict[str, Any] = {

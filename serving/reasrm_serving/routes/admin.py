@@ -21,8 +21,8 @@ router = APIRouter(tags=["operating"])
 class MoveWeights(Frozen):
     """Where the engine's own machine finds the new weights, and what to call them."""
 
-    path: Annotated[str, Field(min_length=1)]
-    weight_version: Annotated[str, Field(min_length=1, max_length=200)]
+    path: Annotated[str, Field(min_length=1)] = Field(description="The folder of the new weights, on the engine's own machine.")
+    weight_version: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="The name of the new weights.")
 
 
 EXAMPLES = {"after a training step": {"value": {"path": "/models/judge/step-200", "weight_version": "step-200"}}}
