@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_file_of_the_three_packages_and_nothing_else(wheel
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == source_files()
     assert any(name.startswith("reasrm/prompts/packs/") and name.endswith(".txt") for name in held), "prompt packs"
-    assert any(name.startswith("reasrm_training/recipes/") and name.endswith(".toml") for name in held), "recipes"
+    assert any(name.startswith("reasrm_training/config/recipes/") and name.endswith(".toml") for name in held), "recipes"
 
 
 def test_the_wheel_stays_small(wheel: zipfile.ZipFile) -> None:
