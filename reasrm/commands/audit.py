@@ -50,7 +50,9 @@ def audit(rows: DataSettings, settings: AuditSettings, judging: GreedySettings, 
     check_place("--plot", settings.plot)
     with rows.data() as data:
         examples = sampled(data, settings.sample)
-    tell(f"{len(examples)} rows of {rows.source}")
+        notes = data.notes
+    for note in (f"{len(examples)} rows of {rows.source}", *notes):
+        tell(note)
     findings = asyncio.run(_audit(examples, judging.options, address))
     written = terminal_json(as_data(findings)) + "\n"
     if settings.output is not None:

@@ -23,7 +23,7 @@ EXAMPLES = """Examples:
 
   reasrm data clean pairs.jsonl -o clean.jsonl --strength strength.jsonl --flip-below -0.6 --drop-below 0.1
 
-  reasrm data clean pairs.jsonl -o clean.jsonl --strength strength.jsonl --smooth 0.2 --margin
+  reasrm data clean pairs.jsonl -o clean.jsonl --strength strength.jsonl --margin
 
 OUTPUT holds prompt, chosen, rejected as TRL reads them; OUTPUT.actions.jsonl says what was done to each row."""
 
@@ -35,10 +35,9 @@ class CleanSettings(Frozen):
     strength: Path | None = Field(default=None, description="Strengths of `reasrm data strength` over the same input.")
     flip_below: float | None = Field(default=None, ge=-1, le=1, description="Exchange chosen and rejected below this strength.")
     drop_below: float | None = Field(default=None, ge=-1, le=1, description="Then drop rows below this strength.")
-    smooth: float | None = Field(
-        default=None, ge=0, le=1, description="Add chosen_probability by strength, at most this far from 1."
+    margin: bool = Field(
+        default=False, description="Add the margin of TRL's RewardTrainer, in logits; rows without a strength are dropped."
     )
-    margin: bool = Field(default=False, description="Add the strength as margin.")
     near: float = Field(
         default=0.8, ge=0, le=1, description="Similarity from which two rows count as one; 1 finds exact duplicates only."
     )
@@ -47,12 +46,12 @@ class CleanSettings(Frozen):
 
 
 def clean(rows: DataSettings, settings: CleanSettings) -> None:
-    """Flip, drop or soften labels by their strength, and drop duplicates and contamination."""
+    """Flip or drop labels by their strength, add margins, and drop duplicates and contamination."""
     from reasrm.datasets import read_examples
     from reasrm.quality import Rules
     from reasrm.quality import clean as cleaned
 
-    output, by_strength = settings.output, (settings.flip_below, settings.drop_below, settings.smooth)
+    output, by_strength = settings.output, (settings.flip_below, settings.drop_below)
     check_free(output, settings.restart)
     if settings.strength is None and (settings.margin or any(limit is not None for limit in by_strength)):
         raise InputError("these rules go by strengths: give --strength FILE, made by reasrm data strength", field="strength")
@@ -67,6 +66,8 @@ def clean(rows: DataSettings, settings: CleanSettings) -> None:
             log.write(action.model_dump_json() + "\n")
             if row is not None:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    for note in data.notes:
+        tell(note)
     sys.stdout.write(f"{output}: {counted(counts)}\n")
     tell(f"row by row: {actions}")
 
@@ -87,10 +88,10 @@ def _strengths(path: Path) -> dict[int, Any]:
     return strengths
 
 
-def _checked(entries: Iterable[Any], measured: dict[int, Any] | None) -> Iterable[Any]:
-    """The entries. Raises InputError at the first one that is not the row that was measured."""
-    for entry in entries:
-        known = measured.get(entry.index) if measured is not None else None
-        if measured is not None and (known is None or known.id != entry.id):
-            raise InputError(f"{entry.where}: the strengths are of other rows; measure this input again", field="strength")
-        yield entry
+def _checked(rows: Iterable[Any], measured: dict[int, Any] | None) -> Iterable[Any]:
+    """The rows. Raises InputError at the first one that is not the row that was measured."""
+    for row in rows:
+        strength = measured.get(row.index) if measured is not None else None
+        if measured is not None and (strength is None or strength.id != row.id):
+            raise InputError(f"{row.where}: the strengths are of other rows; measure this input again", field="strength")
+        yield row

@@ -75,21 +75,25 @@ class DataSettings(Frozen):
         json_schema_extra={"flags": ["--map"]},
     )
     split: str | None = Field(default=None, description="The split of a data set that has several.")
+    winner_values: str | None = Field(
+        default=None, description="What the values of the column winner mean, where they are numbers: a=1,b=2,tie=0."
+    )
 
     @contextmanager
     def data(self) -> Generator[DataSet]:
         """The data set. Standard input is copied to a file first, as data is read more than once."""
-        from reasrm.datasets import DataSet, mapping_of
+        from reasrm.datasets import DataSet, mapping_of, winner_values_of
 
         mapping = mapping_of(self.mapping) if self.mapping else None
+        winners = winner_values_of(self.winner_values) if self.winner_values else None
         if self.source != "-":
-            yield DataSet(self.source, self.schema_name, mapping, self.split)
+            yield DataSet(self.source, self.schema_name, mapping, self.split, winners=winners)
             return
         with tempfile.TemporaryDirectory(prefix="reasrm-") as folder:
             copy = Path(folder) / "stdin.jsonl"
             with copy.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            yield DataSet(folder, self.schema_name, mapping, self.split)
+            yield DataSet(folder, self.schema_name, mapping, self.split, winners=winners)
 
 
 class JobSettings(Frozen):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,15 +46,24 @@ def test_strong_doubt_flips_weak_lean_drops_and_what_nobody_measured_stays() -> 
     assert rows[2] is None
 
 
-def test_labels_soften_with_weakness_down_to_the_limit_and_margins_are_strengths() -> None:
-    _, rows = run(ROWS[:3], Rules(smooth=0.2, margin=True), measured(0.9, 0.1, None))
-    assert [(row or {})["chosen_probability"] for row in rows] == pytest.approx([0.95, 0.8, 1.0])
-    assert [(row or {})["margin"] for row in rows] == [0.9, 0.1, None]
+def test_a_margin_is_the_logit_of_the_judges_probability_and_has_an_end() -> None:
+    _, rows = run(ROWS, Rules(margin=True), measured(0.9, 0.1, -0.5, 1.0, -1.0))
+    margins = [(row or {})["margin"] for row in rows]
+    assert margins[:3] == pytest.approx([math.log(0.95 / 0.05), math.log(0.55 / 0.45), math.log(0.25 / 0.75)])
+    assert margins[3:] == pytest.approx([math.log(99), -math.log(99)])
+
+
+def test_with_margins_every_row_has_one_and_a_row_that_nobody_measured_is_dropped_for_that() -> None:
+    actions, rows = run(ROWS[:2], Rules(margin=True), measured(0.4, None))
+    assert [row and isinstance(row["margin"], float) for row in rows] == [True, None]
+    assert actions[1].reason == "not measured: a margin needs a strength"
+    _, rows = run(ROWS[:2], Rules(), measured(0.4, None))
+    assert not any("margin" in (row or {}) for row in rows)
 
 
 def test_a_flipped_rows_margin_is_that_of_its_new_label() -> None:
     _, rows = run(ROWS[:1], Rules(flip_below=0.0, margin=True), measured(-0.6))
-    assert (rows[0] or {})["margin"] == pytest.approx(0.6)
+    assert (rows[0] or {})["margin"] == pytest.approx(math.log(0.8 / 0.2))
 
 
 def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
@@ -114,7 +126,7 @@ def test_what_is_no_labelled_pair_is_dropped_with_the_reason() -> None:
     tie = DataRow(0, "f", 1, {}, Example(question="q", responses=("a", "b"), labels=(0, 0)))
     group = DataRow(1, "f", 2, {}, Example(question="q", responses=("a", "b", "c"), labels=(1, 0, 0)))
     broken = DataRow(2, "f", 3, {}, None, "a is null")
-    same = entry(3, "q", "same ", "Same")
+    same = entry(3, "q", "same ", "same")
     actions, _ = run([tie, group, broken, same], Rules())
     assert [action.reason for action in actions] == ["no labelled pair", "not a pair", "unreadable: a is null", "equal responses"]
 
@@ -124,4 +136,82 @@ def test_cleaned_rows_are_read_as_preferences_again() -> None:
     row = rows[0] or {}
     example = recognise([row]).read(row)
     assert example.chosen == ROWS[0].example.chosen if ROWS[0].example else None
-    assert example.strength == pytest.approx(0.4)
+    assert example.strength == pytest.approx(math.log(0.7 / 0.3))
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}}}]
+
+
+def call(arguments: Any, name: str = "weather") -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
+
+
+def trajectory(index: int, chosen: Any, rejected: Any = None, **columns: Any) -> DataRow:
+    after = [{"role": "tool", "name": "weather", "content": "21"}, {"role": "assistant", "content": "21 degrees."}]
+    raw = {
+        "prompt": [{"role": "user", "content": "How warm is it?"}],
+        "chosen": [chosen, *after],
+        "rejected": [rejected or {"role": "assistant", "content": "Warm."}],
+        **columns,
+    }
+    return DataRow(index, "f", index + 1, raw, recognise([raw]).read(raw))
+
+
+def test_trajectories_that_differ_only_in_their_calls_are_no_duplicates_and_equal_calls_are() -> None:
+    rome, bern = call({"city": "Rome", "day": 1}), call({"city": "Bern", "day": 1})
+    written_otherwise = call('{"day": 1,  "city": "Rome"}')
+    rows = [trajectory(i, chosen) for i, chosen in enumerate((rome, bern, call({}, "rain"), written_otherwise))]
+    actions, _ = run(rows, Rules(near=None))
+    assert [action.reason for action in actions] == ["", "", "", "duplicate of f, row 1"]
+    actions, _ = run([trajectory(0, {"role": "assistant", "content": "Warm."})], Rules(near=None))
+    assert actions[0].reason == ""
+    same = trajectory(0, rome).example
+    assert same is not None
+    equal = same.model_copy(update={"responses": (same.responses[0], same.responses[0])})
+    actions, _ = run([DataRow(0, "f", 1, {}, equal)], Rules(near=None))
+    assert actions[0].reason == "equal responses"
+
+
+def test_programs_that_differ_in_indentation_are_different_responses_and_trailing_space_is_none() -> None:
+    one, other = "if x:\n    y()\nz()", "if x:\n    y()\n    z()"
+    actions, _ = run([entry(0, "q", one, other), entry(1, "r", one, one.replace("\n", "  \n\n"))], Rules(near=None))
+    assert [action.reason for action in actions] == ["", "equal responses"]
+
+
+def test_tool_calls_are_written_as_chat_templates_take_them_and_tools_stay_a_column() -> None:
+    _, (row,) = run([trajectory(0, call('{"city": "Rome"}'), tools=TOOLS, system="Be brief.")], Rules(near=None))
+    assert row is not None
+    assert row["tools"] == TOOLS
+    assert row["prompt"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How warm is it?"}]
+    function = {"name": "weather", "arguments": {"city": "Rome"}}
+    assert row["chosen"][0] == {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    again = DataRow(0, "f", 1, row, recognise([row]).read(row))
+    assert again.example is not None
+    _, (twice,) = run([again], Rules(near=None))
+    assert twice == row
+
+
+#: Templates that no form of a call pleases: one loses the call where there is a text, the other joins arguments to a text.
+AT_ODDS = {"deepseek_r1_distill", "deepseek_r1_distill_training", "deepseekv3"}
+
+
+def test_trls_own_chat_templates_show_the_calls_of_cleaned_rows() -> None:
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    _, (row,) = run([trajectory(0, call('{"city": "Rome"}'), tools=TOOLS)], Rules(near=None))
+    assert row is not None
+    spec = importlib.util.find_spec("trl")
+    assert spec is not None
+    failed: set[str] = set()
+    templates = [path for path in Path(spec.origin or "").parent.glob("chat_templates/*.jinja") if "tool_calls" in path.read_text()]
+    for path in templates:
+        try:
+            text = _compile_jinja_template(path.read_text()).render(
+                messages=row["prompt"] + row["chosen"], tools=row["tools"], bos_token="<s>", eos_token="</s>", pad_token="<p>"
+            )
+        except Exception:  # noqa: BLE001 - a template fails in whatever way it likes
+            text = ""
+        if "weather" not in text or "Rome" not in text or '\\"city' in text:
+            failed.add(path.stem)
+    assert len(templates) > 20
+    assert failed <= AT_ODDS
