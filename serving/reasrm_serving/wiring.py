@@ -12,8 +12,9 @@ from starlette.requests import Request
 
 from reasrm.engine import EngineInfo
 from reasrm.prompts import Pack, load_pack
-from reasrm_serving.cohorts.cohort import Cohorts
-from reasrm_serving.cohorts.store import RedisSeats
+from reasrm_serving.cohorts.memory_store import MemoryStore
+from reasrm_serving.cohorts.redis_store import RedisStore
+from reasrm_serving.cohorts.service import Cohorts
 from reasrm_serving.engines.client import EngineClient
 from reasrm_serving.engines.member import Engine, Member
 from reasrm_serving.engines.pool import EnginePool
@@ -82,8 +83,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         ranker = Ranker(judge, served, pack.reuse)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
-        seats, claims = (RedisSeats(link), Leases(link)) if link else (None, None)
-        cohorts = Cohorts(ranker, seats, claims, ahead=settings.cache != "none", count=metrics.cohort_ended)
+        store, early = RedisStore(link) if link else MemoryStore(), settings.cache != "none"
+        told = {"count": metrics.cohort_ended, "sent_back": metrics.sent_back}
+        cohorts = Cohorts(ranker, store, judge.identity, early=early, **told)
         stack.push_async_callback(cohorts.aclose)
         yield Services(settings, pack, served, judge, ranker, cohorts, slots, metrics, recent, link)
 

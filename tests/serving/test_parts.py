@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from reasrm_serving.cohorts.early import Ahead
+from reasrm_serving.cohorts.early import EarlyComparisons
 from reasrm_serving.cohorts.result import Terms, pack_text
 from reasrm_serving.http.schemas import JudgeRequest
 from reasrm_serving.judging.cache import Cache, judgment_key
@@ -202,10 +202,10 @@ def test_of_two_gateways_one_begins_each_early_comparison_and_the_ranking_makes_
             return JUDGMENT
 
     terms = Terms((Message(role="user", content="q"),), size, options)
-    gateways = [Ahead(Recording(), terms, asyncio.run) for _ in range(2)]
+    gateways = [EarlyComparisons(Recording(), terms, asyncio.run) for _ in range(2)]
     for number, text in enumerate(texts):
         for place, gateway in enumerate(gateways):
-            gateway.met(text, here=number % 2 == place)
+            gateway.add(text, here=number % 2 == place)
     keys = [key_of(text) for text in texts]
     sure = {frozenset(pair) for pair in combinations(keys, 2) if surely_meet(options, *pair, size)}
     assert set(begun) == sure

@@ -18,18 +18,18 @@ from reasrm.types import PairJudge
 from reasrm_serving.cohorts.result import Terms, Text
 
 
-class Ahead:
+class EarlyComparisons:
     """The early comparisons of a cohort, as one gateway makes them; `begin` runs one in the background.
 
     Of two responses that came to different gateways, one gateway alone begins the comparison: which of them, their texts say.
     """
 
-    def __init__(self, judge: PairJudge, terms: Terms, begin: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, judge: PairJudge, terms: Terms, begin: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self._judge, self._terms, self._begin = judge, terms, begin
         self._most = terms.size + (terms.reference is not None)
         self._met: dict[int, tuple[Text, bool]] = {}
 
-    def met(self, response: Text, *, here: bool) -> None:
+    def add(self, response: Text, *, here: bool) -> None:
         """A response has come, `here` or to another gateway: begin what is sure to be wanted of it."""
         key = key_of(response)
         if key in self._met:

@@ -1,10 +1,10 @@
-"""A cohort's terms, and what becomes of it: a reward a rollout, or the reason why it has none."""
+"""The terms of a cohort, and what becomes of it: a reward for each rollout, or the reason why it has none."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -14,13 +14,17 @@ from reasrm.judging.swiss import readings_needed
 from reasrm.types import TRANSIENT, Message, NoVerdict, Ranking
 
 Text = tuple[Message, ...]
+_END = Message(role="tool")
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What makes rollouts one cohort: the training run, the prompt, how many belong together, how they are ranked.
 
-    `wait_s` bounds the waiting for the others, `judge_s` the judging after it.
+    `group_id` is the caller's own name of the group, where it has one: then groups of one prompt are told apart.
+    `wait_s` bounds the time in which the cohort gathers, `judge_s` the judging after it. `patience_s` is how long a caller waits
+    for its answer (default: both together). `hold`: when more rollouts of the run than that wait, the oldest are sent back for a
+    while (0: never). None of these four times and bounds is part of the cohort's name.
     """
 
     question: Text
@@ -31,11 +35,13 @@ class Terms:
     judge_s: float = 100.0
     reference: Text | None = None
     rubric: str | None = None
+    group_id: str = ""
+    patience_s: float | None = None
+    hold: int = 0
 
-    @property
-    def table(self) -> str:
-        """The cohort's name: equal for equal terms, in every process."""
-        parts = [self.run, str(self.size), self.rubric or "", self.options.model_dump_json()]
+    def name(self, judge: str) -> str:
+        """The cohort's name: equal in every process for equal terms and an equal `judge` (see `SharedJudge.identity`)."""
+        parts = [judge, self.run, self.group_id, str(self.size), self.rubric or "", self.options.model_dump_json()]
         texts = [message.model_dump_json() for text in (self.question, self.reference or ()) for message in (*text, _END)]
         return hashlib.blake2b("\0".join((*parts, *texts)).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
@@ -45,9 +51,6 @@ class Terms:
         return Group(question=self.question, responses=responses, reference=reference, rubric=self.rubric)
 
 
-_END = Message(role="tool")
-
-
 def method_for(size: int) -> RankOptions:
     """The default for a cohort: all pairs, which can start before all are there, unless adaptive rounds cost less."""
     return RankOptions(method="all_pairs" if size > 2 and size * (size - 1) // 2 <= readings_needed(size) else "swiss")
@@ -55,9 +58,9 @@ def method_for(size: int) -> RankOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A rollout's reward with its standard error, or None and the reason why; `mean` is that of its group's judged rewards.
+    """The reward of a rollout with its standard error, or None and the reason why.
 
-    `totals` are those of the ranking that it comes from.
+    `mean` is that of its group's judged rollouts (equal texts count as often as they came). `totals` are those of the ranking.
     """
 
     value: float | None
@@ -66,83 +69,90 @@ class Reward:
     mean: float | None = None
     totals: Totals | None = None
 
+    def pack(self) -> bytes:
+        """As JSON."""
+        totals = None if self.totals is None else self.totals.model_dump()
+        return packed((self.value, self.stderr, self.reason, self.mean, totals))
+
+    @classmethod
+    def unpack(cls, stored: bytes) -> Reward:
+        """What `pack` packed."""
+        value, stderr, reason, mean, totals = orjson.loads(stored)
+        return cls(value, stderr, reason, mean, None if totals is None else Totals.model_validate(totals))
+
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A ranked cohort: rewards by name, and its `pivot`, the middle response, whose reward is `pivot_reward`; ranked `at`, in s.
+class Pivot:
+    """The middle response of a ranked cohort with its reward: whoever comes too late is judged against it.
 
-    `totals` are the cohort's, None where nothing was ranked.
+    `value` is None where the cohort was a single response that nobody was compared with.
     """
 
-    rewards: dict[str, Reward]
-    pivot: Text | None = None
-    pivot_reward: float = 0.0
-    totals: Totals | None = None
-    at: float = field(default_factory=time.time)
-
-    def reward(self, name: str) -> Reward | None:
-        """The reward of who is called so, with the cohort's totals; None where nobody is."""
-        found = self.rewards.get(name)
-        return None if found is None else replace(found, totals=self.totals)
+    key: str
+    text: Text
+    value: float | None
+    mean: float | None = None
 
     def pack(self) -> bytes:
         """As JSON."""
-        rewards = {name: (each.value, each.stderr, each.reason, each.mean) for name, each in self.rewards.items()}
-        pivot = None if self.pivot is None else pack_text(self.pivot).decode()
-        totals = None if self.totals is None else self.totals.model_dump()
-        return _tight({"rewards": rewards, "pivot": pivot, "pivot_reward": self.pivot_reward, "totals": totals, "at": self.at})
+        return packed((self.key, pack_text(self.text).decode(), self.value, self.mean))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Result:
+    def unpack(cls, stored: bytes) -> Pivot:
         """What `pack` packed."""
-        body = orjson.loads(packed)
-        pivot = None if body["pivot"] is None else unpack_text(body["pivot"])
-        said = body.get("totals")  # a gateway of an older version says none
-        totals = None if said is None else Totals.model_validate(said)
-        rewards = {name: Reward(*each) for name, each in body["rewards"].items()}
-        return cls(rewards, pivot, body["pivot_reward"], totals, body["at"])
+        key, text, value, mean = orjson.loads(stored)
+        return cls(key, unpack_text(text), value, mean)
 
 
-def _tight(body: Any) -> bytes:
-    """As JSON, to be kept for an hour: what orjson gives holds on to its whole buffer of 8 KB."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A ranked cohort: rewards by the key of the text, and the pivot. `failure` stands for all of them where it is not None."""
+
+    rewards: dict[str, Reward] = field(default_factory=dict[str, Reward])
+    pivot: Pivot | None = None
+    failure: Reward | None = None
+
+
+def packed(body: Any) -> bytes:
+    """As JSON, to be kept: what orjson gives holds on to its whole buffer of 8 KB."""
     return bytes(memoryview(orjson.dumps(body)))
 
 
 def pack_text(text: Text) -> bytes:
     """A response as JSON."""
-    return _tight([message.model_dump(mode="json", exclude_defaults=True) | {"role": message.role} for message in text])
+    return packed([message.model_dump(mode="json", exclude_defaults=True) | {"role": message.role} for message in text])
 
 
-def unpack_text(packed: bytes | str) -> Text:
+def unpack_text(stored: bytes | str) -> Text:
     """What `pack_text` packed."""
-    return tuple(Message.model_validate(message) for message in orjson.loads(packed))
+    return tuple(Message.model_validate(message) for message in orjson.loads(stored))
 
 
-def result_of(names: list[str], responses: tuple[Text, ...], ranking: Ranking) -> Result:
-    """Rewards by name; all of them None where a comparison failed for a passing reason: those of the rest would be others."""
-    failed, totals = failure_in(ranking), Totals.of(ranking)
-    if failed:
-        return Result({name: Reward(None, reason=failed) for name in names}, totals=totals)
-    judged = [reward for reward in ranking.rewards if reward is not None]
-    mean = sum(judged) / len(judged) if judged else None
-    rewards = {
-        name: Reward(each.reward, each.stderr, None if each.reward is not None else why_none(ranking, each.index), mean)
-        for name, each in zip(names, ranking.standings, strict=True)
-    }
-    middle = ranking.order[len(ranking.order) // 2] if ranking.order else None
-    if middle is None:
-        return Result(rewards, totals=totals)
-    return Result(rewards, responses[middle], ranking.rewards[middle] or 0.0, totals)
+def result_of(keys: Sequence[str], responses: tuple[Text, ...], ranking: Ranking, counts: Sequence[int] | None = None) -> Result:
+    """Rewards by key, for a ranking of `responses`; `counts` says how many rollouts have each text (default: one).
 
-
-def mean_of(result: Result) -> float | None:
-    return next((each.mean for each in result.rewards.values()), None)
+    Where a comparison failed for a passing reason nobody has a reward: those of the rest would be other ones.
+    """
+    counts, totals = counts or [1] * len(keys), Totals.of(ranking)
+    if reason := failure_in(ranking):
+        failure = Reward(None, reason=reason, totals=totals)
+        return Result(dict.fromkeys(keys, failure), failure=failure)
+    judged = [(value, count) for value, count in zip(ranking.rewards, counts, strict=True) if value is not None]
+    mean = sum(value * count for value, count in judged) / sum(count for _, count in judged) if judged else None
+    rewards: dict[str, Reward] = {}
+    for key, standing in zip(keys, ranking.standings, strict=True):
+        reason = None if standing.reward is not None else why_none(ranking, standing.index)
+        rewards[key] = Reward(standing.reward, standing.stderr, reason, mean, totals)
+    if not ranking.order:
+        return Result(rewards)
+    middle = ranking.order[len(ranking.order) // 2]
+    return Result(rewards, Pivot(keys[middle], responses[middle], ranking.rewards[middle] or 0.0, mean))
 
 
 def failure_in(ranking: Ranking) -> str | None:
     """The passing reason for which a comparison has no verdict, if one has none."""
-    reasons = (each.judgment.outcome.reason for each in ranking.comparisons if isinstance(each.judgment.outcome, NoVerdict))
-    return next((reason for reason in reasons if reason in TRANSIENT), None)
+    outcomes = (comparison.judgment.outcome for comparison in ranking.comparisons)
+    return next((outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict) and outcome.reason in TRANSIENT), None)
 
 
 def why_none(ranking: Ranking, index: int) -> str:

@@ -15,6 +15,7 @@ from reasrm.judging.group import MethodName, RankOptions
 from reasrm.types import TRANSIENT, Frozen, Message
 from reasrm_serving.auth.context import Caller, caller, principal
 from reasrm_serving.cohorts.result import Reward, Terms, Text, method_for, result_of
+from reasrm_serving.cohorts.store import SentBack, StoreUnavailable
 from reasrm_serving.errors import Problem
 from reasrm_serving.wiring import Services, services_of
 
@@ -30,6 +31,7 @@ class Wishes(Frozen):
 
     `cohort`: how many rollouts of a prompt belong together. `run`: the training run, so that runs do not share cohorts.
     `wait`: seconds to wait for the cohort. `timeout`: seconds for everything. `reference`: "label" makes the label one.
+    `hold`: when more rollouts of the run wait, the oldest are sent back with an early 503 and keep their places (0: never).
     """
 
     cohort: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -40,6 +42,7 @@ class Wishes(Frozen):
     wait: Annotated[float, Field(gt=0, le=3600)] = 60.0
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
     reference: Literal["label"] | None = None
+    hold: Annotated[int, Field(ge=0, le=100_000)] = 0
     key: Annotated[str, Field(min_length=1, max_length=100)] | None = None
 
 
@@ -52,11 +55,14 @@ class Rollout:
     reference: Text | None = None
 
 
-def wishes_of(request: Request, no_verdict: NoVerdictIs) -> Wishes:
-    """The wishes in the request's address and headers; `no_verdict` is the contract's default. Raises `Problem` for a wrong one."""
+def wishes_of(request: Request, no_verdict: NoVerdictIs, hold: int = 0) -> Wishes:
+    """The wishes in the request's address and headers; `no_verdict` and `hold` are the contract's defaults.
+
+    Raises `Problem` for a wrong one.
+    """
     said: dict[str, str] = {name: request.headers[header] for header, name in HEADERS.items() if header in request.headers}
     try:
-        wishes = Wishes.model_validate({"no_verdict": no_verdict} | said | dict(request.query_params))
+        wishes = Wishes.model_validate({"no_verdict": no_verdict, "hold": hold} | said | dict(request.query_params))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])
@@ -98,12 +104,27 @@ async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollo
     context, total = info.max_context, deadline - clock()
     if wishes.cohort is not None:
         options = _options(wishes, wishes.cohort, context)
-        wait = min(wishes.wait, total / 2)
-        asked = [_terms(each, wishes, options, wishes.cohort, wait, total - wait) for each in rollouts]
-        return await asyncio.gather(
-            *(services.cohorts.reward(terms, each.response) for terms, each in zip(asked, rollouts, strict=True))
-        )
+        wait = wishes.wait if wishes.hold else min(wishes.wait, total / 2)  # who comes again may wait for longer than one request
+        terms = [_terms(each, wishes, options, wishes.cohort, wait, total) for each in rollouts]
+        return await _from_cohorts(services, terms, rollouts)
     return await _grouped(services, wishes, rollouts, total, context)
+
+
+async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Sequence[Rollout]) -> list[Reward]:
+    """The rewards of rollouts that each belong to a cohort. Raises `Problem` (503) where the client should come again."""
+    tasks = [
+        asyncio.create_task(services.cohorts.reward(each, rollout.response)) for each, rollout in zip(terms, rollouts, strict=True)
+    ]
+    try:
+        return await asyncio.gather(*tasks)
+    except SentBack as error:
+        why = f"{error}; this rollout keeps its place: ask again (with &hold=0 in the address rollouts are not sent back)"
+        raise Problem(503, "waiting", why, headers={"retry-after": "1"}) from None
+    except StoreUnavailable as error:
+        raise Problem(503, "cohorts_unavailable", f"{error}; ask again", headers={"retry-after": "2"}) from None
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _options(wishes: Wishes, size: int, context: int) -> RankOptions:
@@ -112,10 +133,11 @@ def _options(wishes: Wishes, size: int, context: int) -> RankOptions:
     return options.model_copy(update={"orders": wishes.orders, "max_tokens": longest})
 
 
-def _terms(rollout: Rollout, wishes: Wishes, options: RankOptions, size: int, wait_s: float, judge_s: float) -> Terms:
+def _terms(rollout: Rollout, wishes: Wishes, options: RankOptions, size: int, wait_s: float, total_s: float) -> Terms:
     name = principal.get().name
     run = f"{name}\0{wishes.run}" if name else wishes.run  # another key's rollouts are none of this run's
-    return Terms(rollout.question, size, options, run, wait_s, judge_s, rollout.reference)
+    judge_s = max(total_s - wait_s, total_s / 2)
+    return Terms(rollout.question, size, options, run, wait_s, judge_s, rollout.reference, patience_s=total_s, hold=wishes.hold)
 
 
 async def _grouped(services: Services, wishes: Wishes, rollouts: Sequence[Rollout], within_s: float, context: int) -> list[Reward]:

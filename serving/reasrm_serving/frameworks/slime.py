@@ -23,6 +23,7 @@ from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["RL frameworks"])
 PATIENCE_S = 110.0  # the client's 120 s, less the way
+HOLD = 48  # of its 64 connections: the others bring rollouts that have not been here
 
 
 class RemoteRm(Frozen):
@@ -39,7 +40,7 @@ EXAMPLES: dict[str, Any] = {"one rollout": {"value": {"prompt": "What is 2 + 3?"
 @router.post("/remote_rm", responses=ERRORS, openapi_extra=asks(RemoteRm, EXAMPLES))
 async def remote_rm(request: Request) -> Response:
     """A reward for slime, as the address says: `?cohort=8&run=NAME&key=score&wait=60&no_verdict=mean&reference=label`."""
-    services, wishes = services_of(request), wishes_of(request, "mean")
+    services, wishes = services_of(request), wishes_of(request, "mean", HOLD)
     asked = await read(request, RemoteRm)
     prompt = question_of(asked.prompt) if isinstance(asked.prompt, str) else rollouts.question_of(asked.prompt)
     rollout = Rollout(

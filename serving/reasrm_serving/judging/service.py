@@ -76,6 +76,11 @@ class JudgingService:
         info = await self._served.now()
         return self._key(pair, options, info.model, info.weight_version)
 
+    async def identity(self) -> str:
+        """Who judges: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
+        info = await self._served.now()
+        return "\0".join((info.model, info.weight_version, *self._decided_by))
+
     async def cached(self, key: str) -> JudgmentJson | None:
         """The stored reply, from this process or from Redis."""
         found, where = self._cache.near(key), self._near

@@ -32,6 +32,9 @@ class Metrics:
         self.cache = Counter("reasrm_cache", "Where judgments were looked for and found", ["result"], registry=own)
         self.cache_errors = Counter("reasrm_cache_errors", "Redis commands that failed", registry=own)
         self.cohorts = Counter("reasrm_cohorts", "Cohorts ranked: full, partial (at the deadline) or lone", ["end"], registry=own)
+        self.rollouts_sent_back = Counter(
+            "reasrm_rollouts_sent_back", "Waiting rollouts that were asked to come again (an early 503)", registry=own
+        )
         self.rewards = Counter(
             "reasrm_rewards", "Rewards given to RL frameworks: judged, or the reason why not", ["contract", "outcome"], registry=own
         )
@@ -45,6 +48,10 @@ class Metrics:
     def cohort_ended(self, end: str) -> None:
         """Count a cohort."""
         self.cohorts.labels(end).inc()
+
+    def sent_back(self, run: str) -> None:
+        """Count a rollout that was asked to come again."""
+        self.rollouts_sent_back.inc()
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
