@@ -95,14 +95,18 @@ async def test_an_early_503_says_that_the_rollout_keeps_its_place_and_how_to_tur
             address = f"{url}/remote_rm?cohort=3&hold=1&key=score&no_verdict=null"
             return await client.post(address, json={"prompt": "Which?", "response": response})
 
+        async def until_rewarded(response: str) -> float:
+            while (answer := await ask(response)).status_code == 503:
+                await asyncio.sleep(int(answer.headers["retry-after"]))
+            return answer.json()["score"]
+
         first = asyncio.create_task(ask("answer 1"))
         await asyncio.sleep(0.3)
-        second = asyncio.create_task(ask("answer 2"))
+        second = asyncio.create_task(until_rewarded("answer 2"))
         refusal = await first
         assert (refusal.status_code, refusal.json()["error"]["type"]) == (503, "waiting")
         assert refusal.headers["retry-after"] == "1"
         assert "keeps its place" in refusal.json()["error"]["message"]
         assert "hold=0" in refusal.json()["error"]["message"]
-        answers = await asyncio.gather(ask("answer 1"), ask("answer 3"), second)
-        scores = [answer.json()["score"] for answer in answers]
-    assert scores[0] < scores[2] < scores[1]
+        scores = await asyncio.gather(until_rewarded("answer 1"), second, until_rewarded("answer 3"))
+    assert scores[0] < scores[1] < scores[2]

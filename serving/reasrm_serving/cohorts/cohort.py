@@ -52,12 +52,13 @@ class Cohort:
         self._changed = asyncio.Event()
         self._pause_s = FIRST_PAUSE_S
         self._owner = new_token()
+        self._full = False
         self.state = State.GATHERING
 
     @property
     def gathers(self) -> bool:
         """Whether it waits for other rollouts, and not for the judge."""
-        return self.state is State.GATHERING
+        return self.state is State.GATHERING and not self._full
 
     @property
     def left_s(self) -> float:
@@ -72,7 +73,8 @@ class Cohort:
         self._seen.add(place.token)
         if self._early is not None:
             self._early.add(response, here=True)
-        if place.count >= self._terms.size or self.state is not State.GATHERING:
+        self._full = self._full or place.count >= self._terms.size
+        if not self.gathers:
             self._changed.set()
         return waiter
 
