@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from reasrm.errors import GatewayError, InputError
+from reasrm.errors import ConfigurationError, GatewayError, InputError
 from reasrm.rewards.rollouts import judge_at, question_of, response_of
 
 TIMEOUT_S = 300.0
@@ -38,8 +38,11 @@ async def _group(args: Any, samples: Sequence[Any]) -> list[float]:
     responses = [response_of(sample.response) for sample in samples]
     found: list[float | None] = [None] * len(samples)
     try:
-        ranking = await judge.rank(question_of(samples[0].prompt), responses, **{"replies": False, **options})
+        fields: dict[str, Any] = {"replies": False, **options}
+        ranking = await judge.rank(question_of(samples[0].prompt), responses, **fields)
         found, why = ranking.rewards, "no verdict"
+    except ConfigurationError:
+        raise
     except (GatewayError, InputError) as error:
         why = str(error)
     known = [reward for reward in found if reward is not None]

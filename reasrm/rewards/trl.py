@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from reasrm.client import Judge
-from reasrm.errors import GatewayError, InputError
+from reasrm.client.options import check_rank_fields
+from reasrm.errors import ConfigurationError, GatewayError, InputError
 from reasrm.judging.group import MAX_RESPONSES, Totals
 from reasrm.rewards.pair_judge import GatewayPairJudge
 from reasrm.rewards.rollouts import judge_at, question_of, response_of
@@ -55,12 +56,13 @@ async def judge_reward(
     gathered by the gateway from all of them, `wait_s` seconds at most (without `num_generations` a group is what the slice holds).
     `run` keeps training jobs apart; without it the ranks of this one draw a name that no other has.
     `reference_column` names a data set column with an answer to measure from; `options` are fields of `POST /v1/rank`.
-    Whatever fails is None, logged and counted in the metrics `judge/...`, and never stops the training. Raises `InputError` for an
-    address that is none.
+    A failure is None, logged and counted in the metrics `judge/...`, and never stops the training. A mistake in the set-up
+    (address, key, certificate, a mistyped option) raises `ConfigurationError`: training would otherwise go on without rewards.
     """
     judge = judge_at(url, token, timeout_s)
     references = [None] * len(prompts) if reference_column is None else _column(columns, reference_column)
     asked = dict(options or {})
+    check_rank_fields(asked)
     step = f"{run or _this_job()}/{getattr(trainer_state, 'global_step', '')}"
     tally = _Tally()
     work: list[asyncio.Future[list[float | None]]] = []
@@ -160,7 +162,10 @@ async def _whole(
     """A group that lies in the slice as a whole."""
     extra = {} if reference is None else {"reference": reference}
     try:
-        ranking = await judge.rank(question, responses, **{"replies": False, **extra, **options})
+        fields: dict[str, Any] = {"replies": False, **extra, **options}
+        ranking = await judge.rank(question, responses, **fields)
+    except ConfigurationError:
+        raise
     except (GatewayError, InputError) as error:
         log.warning("a group of %d has no rewards: %s", len(responses), error)
         tally.reasons["gateway"] += len(responses)
@@ -176,6 +181,8 @@ async def _straddling(judge: Judge, question: Any, response: Any, cohort: Mappin
     """One response of a group that lies in several ranks."""
     try:
         found = await judge.reward(question, response, **cohort)
+    except ConfigurationError:
+        raise
     except (GatewayError, InputError) as error:
         log.warning("a rollout has no reward: %s", error)
         tally.reasons["gateway"] += 1

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from reasrm.errors import GatewayError, InputError
+from reasrm.errors import ConfigurationError, GatewayError, InputError
 from reasrm.rewards.rollouts import judge_at, question_of, response_of
 
 log = logging.getLogger("reasrm.rewards")
@@ -65,6 +65,8 @@ async def compute_score(
             wait_s=wait_s,
             reference=str(ground_truth) if reference else None,
         )
+    except ConfigurationError:
+        raise
     except (GatewayError, InputError) as error:
         if no_verdict == "error":
             raise

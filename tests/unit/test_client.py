@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +14,8 @@ from typing import Any
 import pytest
 
 from reasrm.client import Judge, SyncJudge
-from reasrm.errors import GatewayError, GatewayUnreachable, InputError, ReasrmError
-from reasrm.types import Pair
+from reasrm.errors import ConfigurationError, GatewayError, GatewayUnreachable, InputError, ReasrmError
+from reasrm.types import NoVerdict, Pair
 
 VERDICT = {"outcome": {"winner": "A", "probability_a": 0.9, "source": "logprobs"}}
 Answers = list[tuple[int, dict[str, str], bytes]]
@@ -44,19 +46,16 @@ def answering(answers: Answers) -> Iterator[str]:
             server.shutdown()
 
 
+async def all_pairs(judge: Judge) -> None:
+    async for _ in judge.pairs([Pair.of("q", "a", "b")]):
+        pass
+
+
 async def every_call(judge: Judge) -> list[ReasrmError]:
-    """What each way of asking raises."""
-    raised: list[ReasrmError] = []
-    for call in (judge.pair("q", "a", "b"), judge.rank("q", ["a", "b"]), judge.reward("q", "a", cohort=2)):
-        try:
-            await call
-        except ReasrmError as error:
-            raised.append(error)
-    try:
-        _ = [each async for each in judge.pairs([Pair.of("q", "a", "b")])]
-    except ReasrmError as error:
-        raised.append(error)
-    return raised
+    """What each way of asking raises. One pair is a judgment, which does not fail by raising: `NoVerdict` is left out here."""
+    calls = (judge.pair("q", "a", "b"), judge.rank("q", ["a", "b"]), judge.reward("q", "a", cohort=2), all_pairs(judge))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return [result for result in results if isinstance(result, ReasrmError)]
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b"[1]", b"3", b"\xff"])
@@ -64,16 +63,16 @@ async def test_what_answers_but_is_no_gateway_is_said_to_be_none(body: bytes) ->
     with answering([(200, {}, body)]) as url:
         async with Judge(url) as judge:
             raised = await every_call(judge)
-    assert [type(each) for each in raised] == [GatewayError] * 4
-    assert all("not as a reasrm gateway" in str(each) for each in raised)
+    assert [type(error) for error in raised] == [ConfigurationError] * 4
+    assert all("not as a reasrm gateway" in str(error) for error in raised)
 
 
 async def test_an_address_with_a_path_too_many_is_told_so() -> None:
     with answering([(404, {}, b'{"detail": "Not Found"}')]) as url:
         async with Judge(f"{url}/v1") as judge:
             raised = await every_call(judge)
-    assert [type(each) for each in raised] == [GatewayError] * 4
-    assert all("give the gateway's address alone" in str(each) for each in raised)
+    assert [type(error) for error in raised] == [ConfigurationError] * 4
+    assert all("give the gateway's address alone" in str(error) for error in raised)
 
 
 async def test_a_gateway_that_wants_a_key_says_where_it_is_given() -> None:
@@ -95,8 +94,9 @@ async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, 
     with answering([busy]) as url:
         async with Judge(url, busy_retries=0) as judge:
             raised = await every_call(judge)
-    assert [each.status for each in raised if isinstance(each, GatewayError)] == [429] * 4
-    assert "no room" in str(raised[0])
+            judgment = await judge.pair("q", "a", "b")
+    assert [error.status for error in raised if isinstance(error, GatewayError)] == [429] * 3
+    assert judgment.outcome == NoVerdict(reason="engine_failed", detail="no room")
 
 
 async def test_a_patient_client_waits_for_a_gateway_that_has_no_engine_yet() -> None:
@@ -127,8 +127,7 @@ async def test_of_a_batch_that_broke_off_a_patient_client_asks_for_the_rest() ->
 
 async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
     async with Judge("http://127.0.0.1:9") as judge:
-        raised = [type(each) for each in await every_call(judge)]
-        assert raised == [GatewayUnreachable] * 4
+        assert [type(error) for error in await every_call(judge)] == [GatewayUnreachable] * 3
         for call in (judge.pair("q", "a\ud800", "b"), judge.rank("q", ["a\ud800"]), judge.reward("q\ud800", "a", cohort=2)):
             with pytest.raises(InputError, match="no Unicode"):
                 await call
@@ -137,3 +136,95 @@ async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
 def test_what_the_async_client_can_do_the_other_can_too() -> None:
     public = {name for name in vars(Judge) if not name.startswith("_")}
     assert public - {"aclose"} == {name for name in vars(SyncJudge) if not name.startswith("_")} - {"close"}
+
+
+@pytest.mark.parametrize("options", [{"votse": 3}, {"method": "swiss"}])
+def test_a_mistyped_option_is_named_before_anything_is_sent(options: dict[str, Any]) -> None:
+    (name,) = options
+    with SyncJudge("http://127.0.0.1:9") as judge:
+        for call in (lambda: judge.pair("q", "a", "b", **options), lambda: judge.pairs([Pair.of("q", "a", "b")], **options)):
+            with pytest.raises(ConfigurationError, match=f"no option {name!r}"):
+                call()
+        with pytest.raises(ConfigurationError, match="no option 'votse'; did you mean 'votes'"):
+            judge.rank("q", ["a", "b"], votse=3)
+        with pytest.raises(InputError, match="votes > 1 needs temperature"):
+            judge.rank("q", ["a", "b"], votes=3)
+        with pytest.raises(ConfigurationError, match="no option 'wait'"):
+            judge.reward("q", "a", cohort=2, wait=3)
+
+
+def test_more_pairs_than_the_gateway_takes_at_once_are_sent_in_parts() -> None:
+    many = json.dumps({"error": {"type": "too_many", "message": "pairs: at most 2", "field": "pairs", "limit": 2}}).encode()
+    lines = [json.dumps({"index": index} | VERDICT | {"model": "m"}).encode() + b"\n" for index in range(2)]
+    answers: Answers = [(422, {}, many), (200, {}, lines[1] + lines[0]), (200, {}, lines[0])]
+    with answering(answers) as url, SyncJudge(url) as judge:
+        assert len(judge.pairs([Pair.of("q", f"a{i}", "b") for i in range(3)])) == 3
+
+
+async def test_a_batch_that_ends_without_some_of_its_pairs_is_a_broken_connection() -> None:
+    with answering([(200, {}, b"")]) as url:
+        async with Judge(url) as judge:
+            with pytest.raises(GatewayUnreachable, match="without 1 of its pairs"):
+                await all_pairs(judge)
+
+
+def test_a_judge_that_is_closed_says_so() -> None:
+    judge = SyncJudge("http://127.0.0.1:9")
+    judge.close()
+    judge.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        judge.pair("q", "a", "b")
+
+
+def judge_in_child(judge: SyncJudge, winners: Any) -> None:
+    winners.put(judge.pair("q", "a", "b").winner)
+
+
+def test_a_judge_works_in_a_process_that_was_forked() -> None:
+    with answering([(200, {}, json.dumps(VERDICT).encode())]) as url, SyncJudge(url) as judge:
+        assert judge.pair("q", "a", "b").winner == "A"
+        context = multiprocessing.get_context("fork")
+        winners = context.Queue()
+        child = context.Process(target=judge_in_child, args=(judge, winners))
+        child.start()
+        try:
+            assert winners.get(timeout=20) == "A"
+        finally:
+            child.kill()
+            child.join()
+        assert judge.pair("q", "a", "b").winner == "A"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (503, "engine_failed", "engine_failed"),
+        (504, "deadline", "deadline"),
+        (422, "too_long", "too_long"),
+        (422, "refused_by_engine", "refused_by_engine"),
+        (429, "busy", "engine_failed"),
+        (500, "internal", "engine_failed"),
+        (502, "bad gateway", "engine_failed"),
+    ],
+)
+async def test_a_failure_that_the_gateway_tells_is_an_outcome(status: int, kind: str, reason: str) -> None:
+    body = json.dumps({"error": {"type": kind, "message": "why", "field": None}}).encode()
+    with answering([(status, {"retry-after": "0"}, body)]) as url:
+        async with Judge(url) as judge:
+            assert (await judge.pair("q", "a", "b")).outcome == NoVerdict.model_validate({"reason": reason, "detail": "why"})
+
+
+async def test_a_mistake_in_the_gateways_own_set_up_raises_for_its_callers() -> None:
+    body = json.dumps({"error": {"type": "configuration", "message": "the engine refuses the key", "field": "api_key"}}).encode()
+    with answering([(500, {}, body)]) as url:
+        async with Judge(url) as judge:
+            raised = await every_call(judge)
+    assert [(type(error), str(error)) for error in raised] == [(ConfigurationError, "the engine refuses the key")] * 4
+
+
+async def test_how_long_to_wait_is_not_left_to_the_gateway_alone() -> None:
+    with answering([(429, {"retry-after": "86400"}, b"{}")]) as url:
+        async with Judge(url, busy_retries=0) as judge:
+            with pytest.raises(GatewayError) as caught:
+                await judge.rank("q", ["a", "b"])
+    assert caught.value.retry_after_s == 30.0
