@@ -56,11 +56,16 @@ class Rubric(Frozen):
 
 
 class Quote(Frozen):
-    """What an evaluation says about one side: a quotation of it or a summary."""
+    """What an evaluation says about one side: a quotation of it or a summary.
+
+    `in_response`: whether a quotation stands in that side's response (up to white space, case and quotation marks); None where
+    nothing was looked up, as for a summary.
+    """
 
     side: Side = Field(description="The response that is spoken of.")
     kind: Literal["quote", "summary"] = Field(description="Whether it is quoted or summarised.")
     text: str = Field(description="The quotation or the summary.")
+    in_response: bool | None = Field(default=None, description="Whether a quotation stands in its response; null if not looked up.")
 
     def swapped(self) -> Quote:
         """The same quote with the sides' names exchanged."""

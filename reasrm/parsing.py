@@ -1,7 +1,6 @@
 """Reply text -> `Reading`: pure and total. Only the judge's own reply is ever read here, never the texts that it judges.
 
-The format is RM-R1's (arXiv 2505.02387, section 3): `<type>`, then `<rubric>` or `<solution>`, `<eval>` with quotes and summaries
-of both sides, `<answer>[[A]]</answer>`. Reasoning models think up to `</think>` and then answer.
+`reasrm.grammar` says where the parts of a reply stand and which answer counts. This module reads the parts, and P(A) from tokens.
 """
 
 from __future__ import annotations
@@ -11,26 +10,40 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from reasrm.grammar import ANSWER, REPLY_TAGS, Scan, Span, Tag, scan
 from reasrm.types import NoVerdict, Quote, Reading, Rubric, RubricItem, Side, TaskType, Token, other
 
-#: The tags of a reply. `reasrm.prompts` keeps look-alikes of them out of the texts that are judged.
-REPLY_TAGS = (
-    *("type", "rubric", "justify", "solution", "eval", "answer", "think"),
-    *("quote_A", "quote_B", "summary_A", "summary_B"),
-)
-
-_ANSWER = re.compile(r"<answer>\s*\[\[\s*([AB])\s*\]\]", re.IGNORECASE)
-_QUOTE = re.compile(r"<(quote|summary)_([AB])>(.*?)(?:</\1_\2>|(?=<(?:quote|summary)_[AB]>)|\Z)", re.DOTALL | re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"\A\W*(?:i['’]?m sorry|i am sorry|sorry|i can(?:['’]t|not)|i(?:['’]m| am) (?:not able|unable)|i won['’]t|as an ai)\b",
-    re.IGNORECASE,
-)
-_ITEM_START = re.compile(r"^\s*(?:\d+\s*[.)]|[-*•])\s+")
-_WEIGHT = re.compile(r"\s*[(\[]?\s*(?:weight\s*[:=]?\s*)?(\d+(?:\.\d+)?)\s*%\s*[)\]]?\s*")
-_TYPE = re.compile(r"<type>\s*(chat|reasoning)\s*</type>", re.IGNORECASE)
-_FROM_JUSTIFY = re.compile(r"<justify>.*", re.DOTALL | re.IGNORECASE)
+__all__ = [
+    "REPLY_TAGS",
+    "ReplyKind",
+    "deliberation_of",
+    "mended",
+    "parse",
+    "read",
+    "unquoted",
+    "verdict_probability",
+]
 
 ReplyKind = Literal["rubric", "free"]
+
+_REFUSAL = re.compile(
+    r"\W*(?:i['’]?m sorry|i am sorry|sorry|i can(?:['’]t|not)|i(?:['’]m| am) (?:not able|unable)|i won['’]t|as an ai)\b",
+    re.IGNORECASE,
+)
+_TYPE = re.compile(r"<type>\s*(chat|reasoning)\s*</type>", re.IGNORECASE)
+_ITEM_START = re.compile(r"\s*(?:\d{1,4}\s{0,4}[.)]|[-*•])\s+")
+_PERCENT = r"(?<![\d.,])(\d{1,3}(?:\.\d{1,4})?)\s{0,4}%"
+_WEIGHT_WORD = r"(?:weight(?:ed|ing)?\s{0,4}[:=]?\s{0,4})"
+_DASH = "–—-"
+#: A criterion's weight, the surest form first: in brackets, beside the word "weight", or bare at one end of the criterion's name.
+_WEIGHTS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"[(\[]\s{{0,4}}{_WEIGHT_WORD}?{_PERCENT}(?:\s{{0,4}}weight)?\s{{0,4}}[)\]]",
+        rf"{_WEIGHT_WORD}{_PERCENT}|{_PERCENT}\s{{0,4}}weight\b",
+        rf"\A{_PERCENT}|{_PERCENT}(?=\s{{0,4}}:|\s[{_DASH}]\s)|(?:(?<=[:={_DASH}])|(?<=[:={_DASH}]\s)){_PERCENT}\Z",
+    )
+)
 
 
 def mended(text: str) -> str:
@@ -38,99 +51,63 @@ def mended(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-class _Block:
-    """The text of the first `<tag>`, up to the last `</tag>` that precedes the next part; unclosed, up to that part."""
-
-    def __init__(self, tag: str, *, ends_before: tuple[str, ...]) -> None:
-        self._opening, self._closing, self._either = (re.compile(rf"<{slash}{tag}>", re.IGNORECASE) for slash in ("", "/", "/?"))
-        self._following = re.compile("|".join(f"<{name}>" for name in ends_before), re.IGNORECASE)
-
-    def of(self, body: str) -> str | None:
-        """That text in `body`, without tags of its own kind; None where it has none."""
-        opening = self._opening.search(body)
-        if opening is None:
-            return None
-        start, following = opening.end(), self._following.search(body, opening.end())
-        end = following.start() if following else len(body)
-        for closing in self._closing.finditer(body, start, end):
-            end = closing.start()
-        return self._either.sub("", body[start:end]).strip()
-
-
-_RUBRIC = _Block("rubric", ends_before=("eval", "answer"))
-_JUSTIFICATION = _Block("justify", ends_before=("eval",))
-_SOLUTION = _Block("solution", ends_before=("eval", "answer"))
-_EVALUATION = _Block("eval", ends_before=("answer",))
-
-
 def parse(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) -> Reading:
     """Take `reply` apart. `kind` "free" expects a closing `</think>`; `truncated` says that the engine hit its token limit.
 
     Never raises: every string gives a reading with an answer or with the reason why there is none.
     """
+    return read(reply, kind=kind, truncated=truncated)[0]
+
+
+def read(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) -> tuple[Reading, int | None]:
+    """What `parse` gives, and where its answer's letter stands in `reply` (of repeated answers the first; None without one)."""
     if not reply.strip():
-        return Reading(no_verdict=NoVerdict(reason="empty"))
-    thinking, body = _split_thinking(reply)
-    if thinking is None and (kind == "free" or reply.lstrip().lower().startswith("<think>")):
+        return Reading(no_verdict=NoVerdict(reason="empty")), None
+    parts = scan(reply, truncated=truncated)
+    if parts.thought is None and (kind == "free" or reply.lstrip()[:7].lower() == "<think>"):
         reason = "truncated" if truncated else "unclosed_think"
-        return Reading(thinking=reply, no_verdict=NoVerdict(reason=reason, detail="no </think> in the reply"))
-
-    evaluation = _EVALUATION.of(body)
-    answers = _answers(body)
-    decided = len(answers) == 1
-    return Reading(
-        answer=answers.pop() if decided else None,
-        no_verdict=None if decided else _why_none(body, answers, truncated),
-        thinking=thinking,
-        task_type=_task_type(body),
-        rubric=_rubric(_RUBRIC.of(body)),
-        solution=_SOLUTION.of(body),
-        evaluation=evaluation,
-        quotes=_quotes(evaluation or ""),
+        return Reading(thinking=reply, no_verdict=NoVerdict(reason=reason, detail="no </think> in the reply")), None
+    answer = _answer(parts)
+    evaluation = parts.part("eval")
+    reading = Reading(
+        answer=None if answer is None else _side(reply[answer.letter]),
+        no_verdict=_why_none(parts, truncated) if answer is None else None,
+        thinking=_thinking(parts),
+        task_type=_task_type(parts.body),
+        rubric=_rubric(parts),
+        solution=_text(parts, parts.part("solution")),
+        evaluation=_text(parts, evaluation),
+        quotes=_quotes(parts, evaluation),
     )
+    return reading, None if answer is None else answer.letter
 
 
-def _split_thinking(reply: str) -> tuple[str | None, str]:
-    """(thinking or None, what follows it): the last closing tag ends the thought, so that a quoted one inside does no harm."""
-    head, closing, tail = reply.rpartition("</think>")
-    if not closing:
-        return None, reply
-    return head.strip().removeprefix("<think>").strip(), tail
-
-
-def _outside_quotes(body: str) -> str:
-    """`body` with quotes and summaries blanked out at equal length: an answer tag inside a quotation is not the judge's."""
-
-    def blank(match: re.Match[str]) -> str:
-        # An unclosed quote must not swallow the answer that follows the evaluation.
-        text = match.group(0)
-        if not text.lower().endswith(f"</{match.group(1)}_{match.group(2)}>".lower()):
-            cut = text.lower().rfind("</eval>")
-            keep = text[cut:] if cut >= 0 else text[len(match.group(1)) + 4 :]
-            return " " * (len(text) - len(keep)) + keep
-        return " " * len(text)
-
-    return _QUOTE.sub(blank, body)
-
-
-def _answers(body: str) -> set[Side]:
-    return {_side(match.group(1)) for match in _ANSWER.finditer(_outside_quotes(body))}
+def _answer(parts: Scan) -> Tag | None:
+    """The answer of a reply: the first that counts; None where none does, or where two contradict each other."""
+    sides = {_side(parts.reply[answer.letter]) for answer in parts.answers}
+    return parts.answers[0] if len(sides) == 1 else None
 
 
 def _side(letter: str) -> Side:
     return "A" if letter.upper() == "A" else "B"
 
 
-def _why_none(body: str, answers: set[Side], truncated: bool) -> NoVerdict:
-    if answers:
+def _why_none(parts: Scan, truncated: bool) -> NoVerdict:
+    if parts.answers:
         return NoVerdict(reason="both_answers", detail="the reply answers both [[A]] and [[B]]")
     if truncated:
         return NoVerdict(reason="truncated", detail="the token limit came before the answer tag")
-    if not body.strip():
+    if not parts.body.strip():
         return NoVerdict(reason="no_answer", detail="nothing follows </think>")
-    if _REFUSAL.search(body):
-        return NoVerdict(reason="refused", detail=body.strip()[:120])
-    return NoVerdict(reason="no_answer", detail="no <answer>[[A]]</answer> or <answer>[[B]]</answer> in the reply")
+    if _REFUSAL.match(parts.body):
+        return NoVerdict(reason="refused", detail=parts.body.strip()[:120])
+    return NoVerdict(reason="no_answer", detail="no <answer>[[A]]</answer> or <answer>[[B]]</answer> after the evaluation")
+
+
+def _thinking(parts: Scan) -> str | None:
+    if parts.thought is None:
+        return None
+    return parts.reply[: parts.thought.end].strip().removeprefix("<think>").strip()
 
 
 def _task_type(body: str) -> TaskType | None:
@@ -140,46 +117,81 @@ def _task_type(body: str) -> TaskType | None:
     return "chat" if match.group(1).lower() == "chat" else "reasoning"
 
 
-def _rubric(text: str | None) -> Rubric | None:
+def _text(parts: Scan, span: Span | None) -> str | None:
+    """The text of a part, without stray tags of its own kind; None where there is no such part."""
+    if span is None:
+        return None
+    return re.sub(rf"</?{span.name}>", "", parts.reply[span.start : span.end], flags=re.IGNORECASE).strip()
+
+
+def _rubric(parts: Scan) -> Rubric | None:
+    """The rubric's items; its justification stands inside of it or right after it."""
+    text = _text(parts, parts.part("rubric"))
     if text is None:
         return None
-    criteria = _FROM_JUSTIFY.sub("", text)
+    criteria, *rest = re.split("<justify>", text, maxsplit=1, flags=re.IGNORECASE)
+    justification = re.sub("</?justify>", "", rest[0], flags=re.IGNORECASE).strip() if rest else _text(parts, parts.part("justify"))
     starts = ((line, _ITEM_START.match(line)) for line in criteria.splitlines())
     items = tuple(_rubric_item(line[start.end() :]) for line, start in starts if start)
-    return Rubric(items=items, justification=_JUSTIFICATION.of(text), text=criteria.strip())
+    return Rubric(items=items, justification=justification, text=criteria.strip())
 
 
 def _rubric_item(line: str) -> RubricItem:
+    """A criterion with its weight. A percentage inside of a sentence ("the 20% discount") is a part of the text."""
     line = line.replace("**", "").strip()
-    weight = _WEIGHT.search(line)
-    if weight is None:
-        return RubricItem(text=line)
-    share = float(weight.group(1)) / 100.0
-    head, tail = line[: weight.start()].strip(" :–-"), line[weight.end() :].strip(" :–-")
-    return RubricItem(text=": ".join(part for part in (head, tail) if part), weight=share)
+    for pattern in _WEIGHTS:
+        if matches := list(pattern.finditer(line)):
+            weight = next((match for match in matches if line[match.end() :].lstrip()[:1] == ":"), matches[-1])
+            head, tail = line[: weight.start()].strip(" :–-"), line[weight.end() :].strip(" :–-")
+            share = next(filter(None, weight.groups()))
+            return RubricItem(text=_joined(head, tail), weight=float(share) / 100.0)
+    return RubricItem(text=line)
 
 
-def _quotes(evaluation: str) -> tuple[Quote, ...]:
-    return tuple(
-        Quote(
-            side=_side(match.group(2)),
-            kind="quote" if match.group(1).lower() == "quote" else "summary",
-            text=match.group(3).strip().strip('"“”').strip(),
-        )
-        for match in _QUOTE.finditer(evaluation)
-        if match.group(3).strip()
-    )
+def _joined(head: str, tail: str) -> str:
+    """What stands around a weight, as one text: a name and its explanation, or a sentence with its full stop."""
+    if head and tail and not tail[0].isalnum():
+        return f"{head}{tail}" if tail in (".", ";", ",") else f"{head} {tail}"
+    return ": ".join(part for part in (head, tail) if part)
 
 
-def verdict_probability(tokens: Sequence[Token]) -> float | None:
-    """P(A) in [0, 1] from the log-probabilities at the verdict letter, or None where the tokens hold no answer.
+def _quotes(parts: Scan, evaluation: Span | None) -> tuple[Quote, ...]:
+    """The quotations and summaries of the evaluation that say something."""
+    if evaluation is None:
+        return ()
+    quotes: list[Quote] = []
+    for span in parts.quotations:
+        if evaluation.start <= span.start <= evaluation.end:
+            text = parts.reply[span.start : min(span.end, evaluation.end)].strip().strip('"“”').strip()
+            kind, letter = span.name.split("_")
+            if text:
+                quotes.append(Quote(side=_side(letter), kind="quote" if kind == "quote" else "summary", text=text))
+    return tuple(quotes)
 
-    `tokens` are the reply's last ones. The letter's token and the same token with the other letter share the mass; where the
-    other is not among the listed alternatives, it gets the most that the list leaves for it.
+
+def unquoted(reply: str) -> str:
+    """`reply` without its closed quotations and summaries, which are the words of the texts that were judged."""
+    pieces: list[str] = []
+    at = 0
+    for span in scan(reply).quotations:
+        if span.closed:
+            pieces.append(reply[at : span.start])
+            at = span.end
+    return " ".join([*pieces, reply[at:]])
+
+
+def verdict_probability(tokens: Sequence[Token], reply: str, place: int) -> float | None:
+    """P(A) in [0, 1] from the log-probabilities at the verdict letter, or None where `tokens` do not reach it.
+
+    `tokens` are the last ones of `reply`, `place` is where its answer's letter stands (`read`). Answers are counted from the end in
+    both, since tokens may hold control tokens that the reply lacks. The letter's token and the same token with the other letter
+    share the mass; where the other is not among the listed alternatives, it gets the most that the list leaves for it.
     """
-    at = last_answer_letter("".join(token.text for token in tokens))
-    if at is None:
+    later = sum(1 for _ in ANSWER.finditer(reply, place))
+    answers = list(ANSWER.finditer("".join(token.text for token in tokens)))
+    if len(answers) <= later or answers[-1 - later]["letter"].upper() != reply[place].upper():
         return None
+    at = answers[-1 - later].start("letter")
     for token in tokens:
         if at < len(token.text):
             return _share_of_a(token, at)
@@ -201,15 +213,12 @@ def _share_of_a(token: Token, at: int) -> float | None:
     return share if side == "A" else 1.0 - share
 
 
-def last_answer_letter(reply: str) -> int | None:
-    """Where the letter of the last answer tag stands in `reply`, or None."""
-    matches = list(_ANSWER.finditer(reply))
-    return matches[-1].start(1) if matches else None
-
-
 def deliberation_of(reply: str) -> str | None:
     """The beginning of a reply that depends on the question only: up to `</rubric>` or `</solution>`; None where it has none."""
-    ends = [match.end() for match in re.finditer(r"</(?:rubric|solution)>", reply, re.IGNORECASE)]
-    before = re.search(r"<eval>", reply, re.IGNORECASE)
-    ends = [end for end in ends if before is None or end <= before.start()]
+    ends: list[int] = []
+    for part in scan(reply).parts:
+        if part.name == "eval":
+            break
+        if part.closed and part.name != "justify":
+            ends.append(part.after)
     return reply[: ends[-1]] if ends else None

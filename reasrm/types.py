@@ -116,7 +116,7 @@ class Opinion(Frozen):
 
 
 class Options(Frozen):
-    """How to judge. `votes` > 1 samples that many replies and takes the majority, stopping as soon as it is decided.
+    """How to judge. `votes` > 1 samples that many replies; with both orders each order's votes weigh the same.
 
     `orders`: "both" reads the pair both ways round (votes alternate); "ab" only as given.
     `deliberation`: a reply's beginning (type and rubric or solution) that every reply continues from.
@@ -189,28 +189,37 @@ class Comparison(Frozen):
 
 
 class Standing(Frozen):
-    """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error."""
+    """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error.
+
+    `place` counts from 1; equal rewards share a place, and the next place leaves out as many (1, 2, 2, 4). None without a reward.
+    """
 
     index: int = Field(description="The response, by its place in the request.")
     reward: float | None = Field(description="Its reward; null where it was never judged.")
     stderr: float | None = Field(default=None, description="The standard error of the reward.")
     comparisons: int = Field(default=0, description="How many comparisons it took part in.")
     duplicate_of: int | None = Field(default=None, description="The response with the same text whose standing it shares.")
+    place: int | None = Field(default=None, description="Its place from 1, shared by equal rewards; null without a reward.")
 
 
 class Ranking(Frozen):
-    """A group judged: one standing a response, in the responses' order. `order`: indices from best to worst, judged ones only."""
+    """A group judged: one standing per response, in the responses' order. `order`: indices from best to worst, judged ones only;
+    responses that tie stand in their own order there, and their `place` says that they tie.
+
+    `usage` and `seconds` are what this ranking spent; comparisons that came from a cache (`cached` of them) spent nothing.
+    """
 
     standings: tuple[Standing, ...] = Field(description="One standing per response, in the order of the request.")
-    order: tuple[int, ...] = Field(description="The judged responses from best to worst.")
+    order: tuple[int, ...] = Field(description="The judged responses from best to worst; those that tie in their own order.")
     comparisons: tuple[Comparison, ...] = Field(default=(), description="Every comparison that was made.")
     method: str = Field(default="", description="The method that chose the comparisons.")
-    usage: Usage = Field(default=Usage(), description="What all comparisons cost.")
-    seconds: float = Field(default=0.0, description="How long the ranking took.")
+    usage: Usage = Field(default=Usage(), description="What the comparisons cost that came from no cache.")
+    seconds: float = Field(default=0.0, description="How long the comparisons took that came from no cache.")
+    cached: int = Field(default=0, description="How many comparisons came from a cache and cost nothing.")
 
     @property
     def rewards(self) -> list[float | None]:
-        """One reward a response, in the responses' order."""
+        """One reward per response, in the responses' order."""
         return [standing.reward for standing in self.standings]
 
 

@@ -32,7 +32,7 @@ from reasrm.errors import (
     ReasrmError,
     TooLong,
 )
-from reasrm.parsing import last_answer_letter
+from reasrm.parsing import read
 from reasrm.transport import tls
 from reasrm.types import Ask, Completion, Token
 
@@ -167,7 +167,7 @@ class HttpEngine:
         if reply.unsaid:
             yield reply.unsaid
         completion = self._completion(reply.body(self._refusals.url), info, ask, time.perf_counter() - started)
-        tokens = await self._verdict_tokens(ask, completion.text) if self._logprobs else None
+        tokens = await self._verdict_tokens(ask, completion) if self._logprobs else None
         yield completion.model_copy(update={"tokens": tokens})
 
     async def _events(self, payload: dict[str, Any]) -> AsyncGenerator[str]:
@@ -197,20 +197,21 @@ class HttpEngine:
         except httpx.HTTPError as failure:
             raise self._refusals.of_connection(failure, self.timeout_s) from failure
 
-    async def _verdict_tokens(self, ask: Ask, text: str) -> tuple[Token, ...] | None:
+    async def _verdict_tokens(self, ask: Ask, completion: Completion) -> tuple[Token, ...] | None:
         """The letter's alternatives, by one more token after the reply up to its letter (all of it in the prefix cache)."""
-        letter = last_answer_letter(ask.prefill + text)
+        reply = ask.prefill + completion.text
+        _, letter = read(reply, truncated=completion.finish_reason == "length")
         if letter is None:
             return None
-        before = (ask.prefill + text)[:letter]
-        probe = ask.model_copy(update={"prefill": before, "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
+        probe = ask.model_copy(update={"prefill": reply[:letter], "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
         try:
             tokens = (await self.complete(probe)).tokens
         except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote is all there is
             return None
         if not tokens:
             return None
-        return (Token(text=before[-TAIL_TOKENS:], top={}), Token(text=(ask.prefill + text)[letter], top=tokens[-1].top))
+        before, after = reply[max(0, letter - TAIL_TOKENS) : letter], reply[letter + 1 :]
+        return (Token(text=before, top={}), Token(text=reply[letter], top=tokens[-1].top), Token(text=after, top={}))
 
     async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
         """Tell SGLang to load the weights at `path` (as its own machine sees it) and to call them `weight_version`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from reasrm.errors import ReasrmError
-from reasrm.types import Judgment, Order, Verdict
+from reasrm.types import Judgment, NoVerdict, Order, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +51,22 @@ class Strengths:
 
 
 def duels_of(first: int, second: int, judgment: Judgment) -> list[Duel]:
-    """The readings behind a judgment of (`first` as A, `second` as B): one an opinion with a verdict; none where it has none."""
-    if not isinstance(judgment.outcome, Verdict):
+    """The readings behind a judgment of (`first` as A, `second` as B): one per opinion with a verdict.
+
+    A judgment whose orders or votes cancel ("split") still holds its readings: what cancels is mostly the position bias, and the
+    fit can only tell it from strength where it sees both readings. A judgment without a verdict for any other reason gives none.
+    """
+    outcome = judgment.outcome
+    if isinstance(outcome, NoVerdict) and outcome.reason != "split":
         return []
     readings: list[tuple[Order, Verdict]] = [
         (opinion.order, opinion.outcome) for opinion in judgment.opinions if isinstance(opinion.outcome, Verdict)
     ]
+    if not readings and isinstance(outcome, Verdict):
+        readings = [("ab", outcome)]
     return [
         Duel(first, second, verdict.probability_a) if order == "ab" else Duel(second, first, 1.0 - verdict.probability_a)
-        for order, verdict in readings or [("ab", judgment.outcome)]
+        for order, verdict in readings
     ]
 
 
@@ -93,6 +100,8 @@ def fit(n: int, duels: Sequence[Duel]) -> Strengths:
         expected = special.expit(design @ x)
         return (design.T * (expected * (1.0 - expected))) @ design + np.diag(precision)
 
-    found = cast(Any, optimize).minimize(loss, np.zeros(n + 1), method="trust-exact", jac=gradient, hess=hessian)
-    covariance = cast("NDArray[np.float64]", np.linalg.inv(hessian(found.x)))
-    return Strengths(theta=found.x[:n], covariance=covariance[:n, :n], bias=float(found.x[n]))
+    # The tolerance lets equal evidence give rewards that are equal to six digits, so that ties can be told.
+    options = {"gtol": 1e-8}
+    best = cast(Any, optimize).minimize(loss, np.zeros(n + 1), method="trust-exact", jac=gradient, hess=hessian, options=options).x
+    covariance = cast("NDArray[np.float64]", np.linalg.inv(hessian(best)))
+    return Strengths(theta=best[:n], covariance=covariance[:n, :n], bias=float(best[n]))

@@ -43,8 +43,9 @@ class Group(Frozen):
 class Budget(Frozen):
     """What a ranking may cost at most: readings of two responses in one order (both orders are two), or tokens.
 
-    Tokens are those of prompts and replies together. A comparison starts only where the budget has room for one as dear as the
-    dearest so far, so that it is exceeded by no more than what a single wave costs above that.
+    Tokens are those of prompts and replies together. A comparison starts only where the budget has room for one as expensive as the
+    most expensive so far, so that it is exceeded by no more than what a single wave costs above that. A comparison that comes from
+    a cache counts as what it cost once: the same request gives the same ranking, whatever a cache holds.
     """
 
     comparisons: int | None = Field(default=None, ge=1, description="The most readings of two responses; both orders count as two.")
@@ -61,8 +62,10 @@ class RankOptions(Options):
     """How to rank. `orders`: "ab" reads each comparison once, with the responses taking turns at the first place; "both" twice.
 
     `scale` "unit" gives rewards in (-1, 1): tanh(strength / 2) = 2 P(better than the zero) - 1; "raw" gives strengths in logits.
-    The zero is the reference answer, or the mean of the group. `near_duplicates` in (0, 1] also compares only once what shares
-    that share of its three-word shingles (Jaccard); exact duplicates (up to white space) are always compared once.
+    The zero is the reference answer, or the mean of the group. Responses that are equal up to white space at the ends of lines and
+    empty lines at the ends of the text are always compared once and share a reward; indentation tells programs apart.
+    `near_duplicates` in (0, 1] does the same for responses that share this part of their three-word shingles (Jaccard), which leave
+    out all white space.
     """
 
     orders: Literal["ab", "both"] = Field(default="ab", description="ab reads each comparison in one order, both in two.")
@@ -82,9 +85,10 @@ class RankOptions(Options):
 
 
 class Totals(Frozen):
-    """What ranking `responses` of them took: comparisons, how many of these came out how, tokens, seconds.
+    """What ranking a group of `responses` took: comparisons, how many of these came out how, and tokens and seconds spent now.
 
-    `both_orders`: comparisons with a verdict in each order, `consistent`: those of them whose orders agree.
+    `cached`: comparisons that came from a cache and spent nothing. `both_orders`: comparisons with a verdict in each order,
+    `consistent`: those of them whose orders agree.
     """
 
     responses: int = Field(description="Responses in the cohort.")
@@ -101,12 +105,12 @@ class Totals(Frozen):
     def of(cls, ranking: Ranking) -> Totals:
         """The totals of a ranking."""
         judgments = [comparison.judgment for comparison in ranking.comparisons]
-        agreements = [each.order_consistent for each in judgments if each.order_consistent is not None]
+        agreements = [judgment.order_consistent for judgment in judgments if judgment.order_consistent is not None]
         return cls(
             responses=len(ranking.standings),
             comparisons=len(judgments),
-            without_verdict=sum(each.winner is None for each in judgments),
-            cached=sum(each.cached for each in judgments),
+            without_verdict=sum(judgment.winner is None for judgment in judgments),
+            cached=ranking.cached,
             both_orders=len(agreements),
             consistent=sum(agreements),
             prompt_tokens=ranking.usage.prompt_tokens,
@@ -149,7 +153,7 @@ class Contest:
         """
         if not self.keys:
             return (i, j) if (i + j) % 2 else (j, i)
-        low, high = sorted((i, j), key=lambda each: self.keys[each])
+        low, high = sorted((i, j), key=lambda contestant: self.keys[contestant])
         return (low, high) if (self.keys[i] ^ self.keys[j]) & 1 else (high, low)
 
 
@@ -170,9 +174,31 @@ def key_of(text: Response) -> int:
     return int.from_bytes(hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
+@dataclass(frozen=True, slots=True)
+class Entrants:
+    """The different texts among a group's contestants. `like[c]` is the first contestant whose text is that of contestant `c`;
+    `unique` are these first ones, and a ranking method knows them by their place there."""
+
+    like: tuple[int, ...]
+    unique: tuple[int, ...]
+
+    @classmethod
+    def of(cls, group: Group, near: float | None) -> Entrants:
+        """The entrants of `group`; see `duplicates` for `near`."""
+        like = tuple(duplicates(group.contestants, near))
+        return cls(like, tuple(sorted(set(like))))
+
+    def entrant(self, contestant: int) -> int:
+        """The place in `unique` of a contestant's text."""
+        return self.unique.index(self.like[contestant])
+
+
 def duplicates(texts: tuple[Response, ...], near: float | None) -> list[int]:
-    """For each text the index of the first that equals it, up to white space (and, with `near`, nearly)."""
-    folded = [tuple((m.role, " ".join(m.content.split()), m.tool_calls) for m in text) for text in texts]
+    """For each text the index of the first that equals it, up to white space at the ends of lines and of the text.
+
+    With `near`, also of the first whose shingles overlap with its own by that share.
+    """
+    folded = [tuple((message.role, _trimmed(message.content), message.tool_calls) for message in text) for text in texts]
     shingles = [_shingles(text) for text in texts] if near is not None else []
     first: list[int] = []
     for i in range(len(texts)):
@@ -182,8 +208,15 @@ def duplicates(texts: tuple[Response, ...], near: float | None) -> list[int]:
     return first
 
 
+def _trimmed(text: str) -> str:
+    """`text` without white space at the ends of its lines and empty lines at its ends. Of several lines the indentation counts."""
+    trimmed = "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+    return trimmed if "\n" in trimmed else trimmed.lstrip()  # a single line has nothing to be indented against
+
+
 def _shingles(text: Response) -> frozenset[tuple[str, ...]]:
-    words = re.findall(r"\w+|[^\w\s]", " ".join(f"{m.content} {m.tool_calls or ''}" for m in text))
+    content = " ".join(f"{message.content} {message.tool_calls or ''}" for message in text)
+    words = re.findall(r"\w+|[^\w\s]", content)
     return frozenset(tuple(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1)))
 
 

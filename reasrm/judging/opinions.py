@@ -1,12 +1,15 @@
-"""What every protocol of pairs shares: one ask an order, one opinion an answer, one judgment out of all opinions."""
+"""What every protocol of pairs shares: one ask per order, one opinion per answer, one judgment out of all opinions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import reduce
+from typing import Literal
 
-from reasrm.parsing import parse, verdict_probability
-from reasrm.prompts import Pack
+from reasrm.judging import quotations
+from reasrm.parsing import read, verdict_probability
+from reasrm.prompts import Pack, escape_deliberation
 from reasrm.types import (
     Answer,
     Ask,
@@ -33,7 +36,7 @@ def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes) 
     shown = pair if order == "ab" else pair.swapped()
     return Ask(
         messages=pack.render(shown, key),
-        prefill=options.deliberation or pack.prefill(pair),
+        prefill=escape_deliberation(options.deliberation) if options.deliberation else pack.prefill(pair),
         temperature=options.temperature,
         top_p=options.top_p,
         max_tokens=options.max_tokens,
@@ -42,26 +45,36 @@ def ask_for(pair: Pair, order: Order, options: Options, pack: Pack, key: bytes) 
     )
 
 
-def opinion_of(ask: Ask, order: Order, answer: Answer, pack: Pack) -> Opinion:
-    """Read an answer to `ask` into an opinion in the frame of the pair as given."""
+def opinion_of(pair: Pair, ask: Ask, answer: Answer, pack: Pack) -> Opinion:
+    """Read an answer to `ask` into an opinion in the frame of `pair` as given.
+
+    A verdict's winner is the side that the reply names. A sampled reply may name the less probable side: its `probability_a` then
+    speaks for the other one.
+    """
     if isinstance(answer, Failure):
-        return Opinion(order=order, outcome=answer.no_verdict, reading=Reading(), reply="", seconds=answer.seconds)
+        return Opinion(order=ask.order, outcome=answer.no_verdict, reading=Reading(), reply="", seconds=answer.seconds)
     reply = ask.prefill + answer.text
-    reading = parse(reply, kind=pack.kind, truncated=answer.finish_reason == "length")
-    outcome = _outcome(reading, answer)
-    if order == "ba":
+    reading, letter = read(reply, kind=pack.kind, truncated=answer.finish_reason == "length")
+    outcome = _outcome(reading, letter, reply, answer)
+    if ask.order == "ba":
         reading = reading.swapped()
         outcome = outcome.swapped() if isinstance(outcome, Verdict) else outcome
-    return Opinion(order=order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds)
+    reading = reading.model_copy(update={"quotes": quotations.checked(reading.quotes, pair)})
+    return Opinion(order=ask.order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds)
 
 
-def _outcome(reading: Reading, answer: Completion) -> Outcome:
-    if reading.answer is None:
+def _outcome(reading: Reading, letter: int | None, reply: str, answer: Completion) -> Outcome:
+    if reading.answer is None or letter is None:
         return reading.no_verdict or NoVerdict(reason="no_answer")
-    probability = verdict_probability(answer.tokens) if answer.tokens else None
-    if probability is None:  # one vote: all that is known without logprobs
+    probability = verdict_probability(answer.tokens, reply, letter) if answer.tokens else None
+    if probability is None:  # one vote: all that is known without log-probabilities
         return Verdict(winner=reading.answer, probability_a=float(reading.answer == "A"), source="votes")
     return Verdict(winner=reading.answer, probability_a=probability, source="logprobs")
+
+
+def verdict_of(probability_a: float, source: Literal["logprobs", "votes"]) -> Verdict:
+    """The verdict for the more probable side; `probability_a` is not one half."""
+    return Verdict(winner="A" if probability_a > 0.5 else "B", probability_a=probability_a, source=source)
 
 
 def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence[Answer], pack: Pack, seconds: float) -> Judgment:
@@ -80,7 +93,6 @@ def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence
 
 def why_none(opinions: Sequence[Opinion]) -> NoVerdict:
     """The reason that most opinions without a verdict give; of equally many, the one that came first."""
-    reasons = [opinion.outcome for opinion in opinions if isinstance(opinion.outcome, NoVerdict)]
-    counts = {reason.reason: sum(1 for each in reasons if each.reason == reason.reason) for reason in reversed(reasons)}
-    most = max(reversed(counts), key=lambda reason: counts[reason])
-    return next(reason for reason in reasons if reason.reason == most)
+    outcomes = [opinion.outcome for opinion in opinions if isinstance(opinion.outcome, NoVerdict)]
+    counts = Counter(outcome.reason for outcome in outcomes)
+    return max(outcomes, key=lambda outcome: counts[outcome.reason])

@@ -1,34 +1,32 @@
-"""voting@k: sample up to k replies and take the majority, asking for no reply that can no longer change it."""
+"""voting@k: sample k replies and count them.
+
+All k are asked at once. Stopping as soon as the majority is decided would save replies, but the share of votes at that moment is
+biased away from one half: a side with a true share of 0.7 and k = 5 gets 0.728 on average, and 37 % of the shares are 0 or 1
+instead of 17 % (Girshick, Mosteller and Savage 1946 describe the bias of such stopping rules).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, why_none
+from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, verdict_of, why_none
 from reasrm.prompts import Pack
 from reasrm.types import Answer, Ask, NoVerdict, Opinion, Options, Order, Outcome, Pair, Verdict
 
 
 def voting(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
-    """Judge `pair` by the majority of at most `options.votes` sampled replies; with both orders they alternate.
+    """Judge `pair` by `options.votes` sampled replies; with both orders they alternate.
 
-    Each wave is as large as the fewest votes that could decide, so that no vote is asked for in vain. A reply without a verdict
-    is spent: it counts for neither side. An even end is `NoVerdict("split")`.
+    P(A) is the share of the votes for A, and with both orders the mean of the two orders' shares: a constant position bias cancels
+    also where the number of votes is odd. A reply without a verdict counts for neither side. Exactly even is `NoVerdict("split")`.
     """
-    opinions: list[Opinion] = []
-    answers: list[Answer] = []
-    seconds = 0.0
     turns: tuple[Order, ...] = ("ab", "ba") if options.orders == "both" else ("ab",)
     shown: dict[Order, Ask] = {order: ask_for(pair, order, options, pack, key) for order in turns}
-    while wave := fewest_to_decide(opinions, options.votes):
-        votes = range(len(opinions), len(opinions) + wave)
-        orders: list[Order] = [turns[vote % len(turns)] for vote in votes]
-        asks = [_seeded(shown[order], vote) for vote, order in zip(votes, orders, strict=True)]
-        got = yield asks
-        opinions += [opinion_of(ask, order, answer, pack) for ask, order, answer in zip(asks, orders, got, strict=True)]
-        answers += got
-        seconds += max(answer.seconds for answer in got)
-    return judgment_of(_majority(opinions), opinions, answers, pack, seconds)
+    asks = [_seeded(shown[turns[vote % len(turns)]], vote) for vote in range(options.votes)]
+    answers: list[Answer] = yield asks
+    opinions = [opinion_of(pair, ask, answer, pack) for ask, answer in zip(asks, answers, strict=True)]
+    return judgment_of(_counted(opinions), opinions, answers, pack, max(answer.seconds for answer in answers))
 
 
 def _seeded(ask: Ask, vote: int) -> Ask:
@@ -36,26 +34,14 @@ def _seeded(ask: Ask, vote: int) -> Ask:
     return ask if vote == 0 or ask.seed is None else ask.model_copy(update={"seed": ask.seed + vote})
 
 
-def _count(opinions: Sequence[Opinion]) -> tuple[int, int]:
-    winners = [opinion.outcome.winner for opinion in opinions if isinstance(opinion.outcome, Verdict)]
-    return winners.count("A"), winners.count("B")
-
-
-def fewest_to_decide(opinions: Sequence[Opinion], votes: int) -> int:
-    """How many more votes could settle the majority of `votes`; 0 once the lead exceeds what is left, or nothing is left."""
-    a, b = _count(opinions)
-    left = votes - len(opinions)
-    lead = abs(a - b)
-    if lead > left:
-        return 0
-    # After n more votes for the leader the lead is lead + n, and left - n remain: decided when lead + n > left - n.
-    return min(left, (left - lead) // 2 + 1)
-
-
-def _majority(opinions: Sequence[Opinion]) -> Outcome:
-    a, b = _count(opinions)
-    if a + b == 0:
+def _counted(opinions: Sequence[Opinion]) -> Outcome:
+    votes: dict[Order, list[bool]] = {}
+    for opinion in opinions:
+        if isinstance(opinion.outcome, Verdict):
+            votes.setdefault(opinion.order, []).append(opinion.outcome.winner == "A")
+    if not votes:
         return why_none(opinions)
-    if a == b:
-        return NoVerdict(reason="split", detail=f"{a} votes for each side")
-    return Verdict(winner="A" if a > b else "B", probability_a=a / (a + b), source="votes")
+    probability = sum(sum(for_a) / len(for_a) for for_a in votes.values()) / len(votes)
+    if math.isclose(probability, 0.5, abs_tol=1e-12):
+        return NoVerdict(reason="split", detail="the votes weigh the same for each side")
+    return verdict_of(probability, "votes")

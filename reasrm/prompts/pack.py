@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reasrm.errors import InputError, PromptPackError
 from reasrm.parsing import ReplyKind
-from reasrm.prompts.guard import escape, fence
+from reasrm.prompts.guard import escape, fence, without_fences
 from reasrm.types import Message, Pair
 
 BUILTIN = Path(__file__).parent / "packs"
@@ -78,42 +78,42 @@ class Pack:
 
     def _values(self, pair: Pair, key: bytes, template: str) -> Mapping[str, str]:
         """The texts behind the placeholders of `template`."""
-        question, a, b = (fence(_plain(part), key) if self.fenced else "" for part in (pair.question, pair.a, pair.b))
+        fences = tuple(fence(_plain(part), key) if self.fenced else "" for part in (pair.question, pair.a, pair.b))
         parts = {
-            "question": (pair.question, question),
-            "response_a": (pair.a, a),
-            "response_b": (pair.b, b),
-            "conversation_a": (pair.question + pair.a, a),
-            "conversation_b": (pair.question + pair.b, b),
+            "question": (pair.question, fences[0]),
+            "response_a": (pair.a, fences[1]),
+            "response_b": (pair.b, fences[2]),
+            "conversation_a": (pair.question + pair.a, fences[1]),
+            "conversation_b": (pair.question + pair.b, fences[2]),
         }
-        texts = {name: self._text(*parts[name]) for name in _pieces(template)[1::2] if name in parts}
-        return texts | {"fence_question": question, "fence_a": a, "fence_b": b, "given_rubric": self._given(pair)}
+        texts = {name: self._text(*parts[name], fences) for name in _pieces(template)[1::2] if name in parts}
+        return texts | dict(zip(_FENCES, fences, strict=True)) | {"given_rubric": self._given(pair, fences)}
 
-    def _text(self, messages: tuple[Message, ...], mark: str) -> str:
-        """One plain turn as it is; several, or tool calls, as a transcript whose labels carry the fence."""
+    def _text(self, messages: tuple[Message, ...], mark: str, fences: tuple[str, ...]) -> str:
+        """One plain turn as it is; several, or tool calls, as a transcript whose labels carry the fence `mark`."""
         if len(messages) == 1 and not messages[0].tool_calls:
-            return escape(messages[0].content, self.fixed)
+            return self._safe(messages[0].content, fences)
         lines: list[str] = []
         for message in messages:
-            speaker = message.role if message.name is None else f"{message.role} {self._safe(message.name)}"
+            speaker = message.role if message.name is None else f"{message.role} {self._safe(message.name, fences)}"
             lines.append(_label(speaker, mark))
             if message.content:
-                lines.append(self._safe(message.content))
+                lines.append(self._safe(message.content, fences))
             for call in message.tool_calls:
-                lines.append(_label(f"{message.role} calls {self._safe(call.name)}", mark))
-                lines.append(self._safe(call.arguments))
+                lines.append(_label(f"{message.role} calls {self._safe(call.name, fences)}", mark))
+                lines.append(self._safe(call.arguments, fences))
         return "\n".join(lines)
 
-    def _safe(self, text: str) -> str:
-        """Escaped; without a fence in it, a turn's label could be written by a text, so it counts as one more fixed delimiter."""
-        return escape(text, self.fixed if self.fenced else (*self.fixed, "[user]", "[assistant]", "[system]", "[tool]"))
+    def _safe(self, text: str, fences: tuple[str, ...]) -> str:
+        """`text` escaped: without fences also lines that name a speaker, with fences also one of these that the text may know."""
+        return without_fences(escape(text, self.fixed, speakers=not self.fenced), fences)
 
-    def _given(self, pair: Pair) -> str:
+    def _given(self, pair: Pair, fences: tuple[str, ...]) -> str:
         if pair.rubric is None or self.kind == "rubric":
             return ""
         if self.given_rubric is None:
             raise InputError(f"prompt pack {self.name!r} has no rubric.txt, so it takes no rubric of your own", field="rubric")
-        return _filled(self.given_rubric, {"rubric": escape(pair.rubric.strip(), self.fixed)})
+        return _filled(self.given_rubric, {"rubric": self._safe(pair.rubric.strip(), fences)})
 
 
 @lru_cache(maxsize=64)

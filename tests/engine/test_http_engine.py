@@ -10,7 +10,11 @@ import pytest
 
 from reasrm.engine import EngineInfo, HttpEngine, completion_of
 from reasrm.errors import EngineNonsense, EngineUnreachable, InputError, TooLong
-from reasrm.types import Ask, Completion, Message
+from reasrm.judging.opinions import opinion_of
+from reasrm.prompts import load_pack
+from reasrm.types import Ask, Completion, Message, Pair, Verdict
+
+PAIR = Pair.of("q", "a", "b")
 
 
 def ask(text="Which is better?", **more):
@@ -66,10 +70,14 @@ async def test_a_stream_ends_with_the_completion_that_a_plain_request_gives(engi
 
 
 async def test_the_verdicts_probability_of_a_stream_is_read_from_one_more_token(engine):
-    tokens = await engine._verdict_tokens(ask(), "<eval>x</eval><answer>[[A]]</answer>")
+    completion = Completion(text="<eval>x</eval><answer>[[A]]</answer> It is so.")
+    tokens = await engine._verdict_tokens(ask(), completion)
     assert tokens is not None
-    assert tokens[-1].text == "A"
-    assert all(logprob <= 0.0 or math.isclose(logprob, 0.0, abs_tol=1e-6) for logprob in tokens[-1].top.values())
+    letter = next(token for token in tokens if token.text == "A")
+    assert all(logprob <= 0.0 or math.isclose(logprob, 0.0, abs_tol=1e-6) for logprob in letter.top.values())
+    opinion = opinion_of(PAIR, ask(), completion.model_copy(update={"tokens": tokens}), load_pack("rubric"))
+    assert isinstance(opinion.outcome, Verdict)
+    assert opinion.outcome.source == "logprobs"
 
 
 async def test_an_over_long_prompt_names_the_count_and_the_limit(engine):

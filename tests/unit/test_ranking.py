@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from reasrm.errors import EngineUnreachable, InputError, TooLong
 from reasrm.judging.bradley_terry import Duel, duels_of, fit
-from reasrm.judging.group import Budget, Group, RankOptions, duplicates
+from reasrm.judging.group import Budget, Group, RankOptions, Totals, duplicates
 from reasrm.judging.ranking import METHODS, Match, rank, ranking
 from reasrm.judging.swiss import readings_needed
 from reasrm.testing import FixedJudge
@@ -60,6 +61,14 @@ def judged(probability: float, tokens: int = 0, reply: str = "", order: Order = 
     usage = Usage(completion_tokens=tokens, requests=1)
     opinion = Opinion(order=order, outcome=outcome, reading=Reading(), reply=reply, usage=usage)
     return Judgment(outcome=outcome, opinions=(opinion,), usage=usage)
+
+
+def judged_both(probability: float) -> Judgment:
+    """A judgment whose two orders say the same; exactly even is split."""
+    opinions = judged(probability).opinions + judged(probability, order="ba").opinions
+    if abs(probability - 0.5) < 1e-6:
+        return Judgment(outcome=NoVerdict(reason="split"), opinions=opinions)
+    return judged(probability).model_copy(update={"opinions": opinions})
 
 
 NONE = Judgment(outcome=NoVerdict(reason="engine_failed"))
@@ -157,7 +166,7 @@ def test_an_engine_that_is_away_gives_no_reward_at_all(method: str) -> None:
 
 
 async def test_responses_equal_up_to_white_space_are_compared_once_and_share_a_reward() -> None:
-    of = Group.model_validate({"question": "q", "responses": ["x 1", "y 2", " x   1\n", "z 0", "x 1"]})
+    of = Group.model_validate({"question": "q", "responses": ["x 1", "y 2", " x 1\n", "z 0", "x 1"]})
     found = await rank(of, RankOptions(method="all_pairs"), FixedJudge(by_number()))
     assert len(found.comparisons) == 3
     assert [each.duplicate_of for each in found.standings] == [None, None, 0, None, 0]
@@ -176,6 +185,13 @@ def test_near_duplicates_are_folded_only_when_asked() -> None:
     of = Group.model_validate({"question": "q", "responses": [long * 3, long * 3 + "now", "something else altogether"]})
     assert duplicates(of.responses, None) == [0, 1, 2]
     assert duplicates(of.responses, 0.8) == [0, 0, 2]
+
+
+def test_programs_that_differ_in_their_indentation_are_different_responses() -> None:
+    inside = "for x in y:\n    total += x\n    print(total)\n"
+    after = "for x in y:\n    total += x\nprint(total)"
+    texts = Group.model_validate({"question": "q", "responses": [inside, after, after + " \n\n", inside.replace("    ", "  ")]})
+    assert duplicates(texts.responses, None) == [0, 1, 1, 3]
 
 
 @given(st.lists(st.sampled_from(["a", "a ", "b", " b", "c"]), min_size=1, max_size=12))
@@ -368,7 +384,79 @@ def test_both_orders_are_two_readings_and_the_pairs_frame_is_kept() -> None:
     assert (second.first, second.second) == (7, 4)
     assert second.probability == pytest.approx(0.4)
     assert duels_of(4, 7, Judgment(outcome=a.outcome)) == [Duel(4, 7, 0.9)]
-    assert duels_of(4, 7, both.model_copy(update={"outcome": NoVerdict(reason="split")})) == []
+    assert duels_of(4, 7, both.model_copy(update={"outcome": NoVerdict(reason="engine_failed")})) == []
+    assert duels_of(4, 7, Judgment(outcome=NoVerdict(reason="split"))) == []
+
+
+def test_a_judgment_whose_orders_cancel_gives_the_fit_both_readings() -> None:
+    ab, ba = judged(1.0), judged(0.0, order="ba")
+    split = Judgment(outcome=NoVerdict(reason="split"), opinions=ab.opinions + ba.opinions)
+    assert duels_of(0, 1, split) == [Duel(0, 1, 1.0), Duel(1, 0, 1.0)]
+
+
+async def test_a_vote_only_judge_with_a_position_bias_loses_no_comparison_and_its_bias_is_fitted() -> None:
+    chance = random.Random(3)
+
+    class Votes:
+        async def judge(self, pair: Pair, options: Options) -> Judgment:
+            opinions: list[Opinion] = []
+            for order in ("ab", "ba"):
+                shown = pair if order == "ab" else pair.swapped()
+                first_wins = chance.random() < by_number(bias=1.5)(shown)
+                verdict = Verdict(winner="A" if first_wins else "B", probability_a=float(first_wins), source="votes")
+                outcome = verdict if order == "ab" else verdict.swapped()
+                opinions.append(Opinion(order=order, outcome=outcome, reading=Reading(), reply=""))
+            agree = len({opinion.outcome.winner for opinion in opinions}) == 1
+            return Judgment(outcome=opinions[0].outcome if agree else NoVerdict(reason="split"), opinions=tuple(opinions))
+
+    members = group(*(i / 4 for i in range(16)))
+    ranked = await rank(members, RankOptions(method="all_pairs", orders="both"), Votes())
+    splits = [comparison for comparison in ranked.comparisons if comparison.judgment.winner is None]
+    duels = [duel for comparison in ranked.comparisons for duel in duels_of(comparison.i, comparison.j, comparison.judgment)]
+    assert len(splits) > 0.3 * len(ranked.comparisons)
+    assert len(duels) == 2 * len(ranked.comparisons)
+    assert fit(16, duels).bias == pytest.approx(1.5, abs=0.5)
+
+
+async def test_equal_responses_share_a_place_and_the_next_place_leaves_it_out() -> None:
+    of = Group.model_validate({"question": "q", "responses": ["c 1", "a 2", "b 1", "d 0", "e 1", "a 2\n"]})
+    ranked = await rank(of, RankOptions(method="all_pairs", orders="both"), FixedJudge(by_number()))
+    assert [standing.place for standing in ranked.standings] == [3, 1, 3, 6, 3, 1]
+    assert ranked.order == (1, 5, 0, 2, 4, 3)
+
+
+@given(st.lists(st.integers(-2, 2), min_size=2, max_size=7), st.sampled_from(["unit", "raw"]))
+@settings(deadline=None, max_examples=30)
+def test_places_follow_the_rewards_and_equal_rewards_share_them(strengths: list[int], scale: str) -> None:
+    of = Group.model_validate({"question": "q", "responses": [f"{chr(97 + i)} {x}" for i, x in enumerate(strengths)]})
+
+    def answer(match: Match) -> Judgment:
+        return judged_both(by_number()(match.pair))
+
+    ranked, _ = drive(of, RankOptions(method="all_pairs", orders="both", scale=scale), answer)
+    rewards = ranked.rewards
+    for one in ranked.standings:
+        assert one.place == 1 + sum(other - rewards[one.index] > 1e-5 for other in rewards)
+    assert [rewards[i] for i in ranked.order] == pytest.approx(sorted(rewards, reverse=True), abs=1e-5)
+
+
+def test_a_ranking_from_a_cache_spends_nothing_and_gives_the_same_rewards_under_a_budget() -> None:
+    def cached(match: Match) -> Judgment:
+        return answer(match).model_copy(update={"cached": True})
+
+    def answer(match: Match) -> Judgment:
+        return judged(by_number()(match.pair), tokens=100).model_copy(update={"seconds": 2.0})
+
+    options = RankOptions(budget=Budget(tokens=900))
+    first, _ = drive(group(*range(6)), options, answer)
+    again, _ = drive(group(*range(6)), options, cached)
+    assert first.usage.completion_tokens == 100 * len(first.comparisons)
+    assert first.cached == 0
+    assert again.rewards == first.rewards
+    assert (again.usage, again.seconds) == (Usage(), 0.0)
+    totals = Totals.of(again)
+    assert totals.cached == len(again.comparisons) == len(first.comparisons)
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.seconds) == (0, 0, 0.0)
 
 
 def test_the_default_number_of_readings_grows_slower_than_the_pairs() -> None:

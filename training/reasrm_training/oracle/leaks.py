@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from reasrm.parsing import unquoted
+
 _SIDE = r"(?:(?:the )?(?:response|answer|chatbot|assistant|option|side) )?[\"'`*\[(]*(?-i:[AB])\b[\"'`*\])]*"
 _BETTER = r"(?:the )?(?:better|best|correct|right|preferred|favou?red|chosen|winn(?:er|ing))\b"
 _TOLD = r"(?:told|informed|instructed|advised|given|notified|reminded|asked|required|supposed|meant|expected)"
@@ -53,10 +55,9 @@ TOLD: Mapping[str, re.Pattern[str]] = {
         rf"|\b(?:on|upon|after|in) (?:\w+ )?{_AGAIN}",
     }.items()
 }
-_QUOTED = re.compile(r"<(quote|summary)_([AB])>.*?</\1_\2>", re.DOTALL | re.IGNORECASE)
 
 
 def speaks_of_being_told(reply: str) -> str | None:
     """The name of the first pattern of `TOLD` that `reply` matches outside of its quotations, or None."""
-    text = _QUOTED.sub(" ", reply)
+    text = unquoted(reply)
     return next((name for name, pattern in TOLD.items() if pattern.search(text)), None)
