@@ -29,5 +29,19 @@ def terminal_json(value: Any) -> str:
 
 def sure(probability: float) -> str:
     """The probability of the side that it favours, as a percentage; never rounded up to certainty."""
-    share = max(probability, 1.0 - probability)
-    return "> 99.9 %" if 0.9995 < share < 1.0 else f"{100 * share:.1f} %"
+    return percent(max(probability, 1.0 - probability))
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage; what is not all is never rounded up to 100, and what is not nothing never down to 0."""
+    return f"{percentage(share, digits)} %"
+
+
+def percentage(share: float, digits: int = 1) -> str:
+    """The same without the sign, for tables whose heading says that they are in percent."""
+    step = 10.0**-digits
+    if share < 1.0 and float(f"{100 * share:.{digits}f}") >= 100.0:
+        return f"> {100 - step:.{digits}f}"
+    if share > 0.0 and float(f"{100 * share:.{digits}f}") <= 0.0:
+        return f"< {step:.{digits}f}"
+    return f"{100 * share:.{digits}f}"

@@ -4,7 +4,7 @@ from reasrm.benchmarks import judgebench, ppe, rewardbench, rewardbench2, rm_ben
 from reasrm.benchmarks.common import BOTH, RM_R1, Benchmark, Protocol, Score
 
 BENCHMARKS: dict[str, Benchmark] = {
-    each.BENCHMARK.name: each.BENCHMARK for each in (rewardbench, rewardbench2, rm_bench, rmb, judgebench, ppe)
+    module.BENCHMARK.name: module.BENCHMARK for module in (rewardbench, rewardbench2, rm_bench, rmb, judgebench, ppe)
 }
 
 __all__ = ["BENCHMARKS", "BOTH", "RM_R1", "Benchmark", "Protocol", "Score"]

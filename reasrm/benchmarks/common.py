@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
+from reasrm.errors import InputError
 from reasrm.metrics import Mean
 from reasrm.results import Compared, Scored, drawn_order
 from reasrm.types import Side
@@ -27,8 +28,12 @@ class Protocol:
     @property
     def says(self) -> str:
         """The protocol in words."""
-        read = {"one": "one order, drawn a row", "games": "two games with the order flipped", "both": "both orders"}[self.reads]
-        return f"{self.name}: {read}; no verdict counts {self.no_verdict:g}"
+        read = {"one": "one order, drawn for each row", "games": "two games with the order flipped", "both": "both orders"}
+        return f"{self.name}: {read[self.reads]}; no verdict counts {self.no_verdict:g}"
+
+    def lacks_an_order(self, compared: Compared) -> bool:
+        """Whether a comparison was read in one order only, though this protocol needs both."""
+        return self.reads != "one" and len({game.order for game in compared.games}) == 1
 
     def winner(self, row: Scored, compared: Compared) -> Side | None:
         """The side that wins a comparison of `row` under this protocol."""
@@ -61,7 +66,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A benchmark: the schemas of its files, its protocols (the first is the default) and its pure scoring function."""
+    """A benchmark: the schemas of its files, its protocols (the first is the default) and its pure scoring function.
+
+    `apart`: the column by which its authors score rows apart; rows with different values are never pooled.
+    """
 
     name: str
     title: str
@@ -69,17 +77,42 @@ class Benchmark:
     schemas: tuple[str, ...]
     protocols: tuple[Protocol, ...]
     score: Callable[[Iterable[Scored], Protocol], Score]
-    notes: str = field(default="")
+    notes: str = ""
+    apart: str = ""
 
     def protocol(self, name: str | None) -> Protocol:
         """The protocol called `name`, or the default. Raises InputError, which lists the names."""
-        from reasrm.errors import InputError
+        by_name = {protocol.name: protocol for protocol in self.protocols}
+        if name is not None and name not in by_name:
+            raise InputError(f"{self.title} has no protocol {name!r}; there are {', '.join(by_name)}", field="protocol")
+        return self.protocols[0] if name is None else by_name[name]
 
-        found = self.protocols[0] if name is None else next((each for each in self.protocols if each.name == name), None)
-        if found is None:
-            known = ", ".join(each.name for each in self.protocols)
-            raise InputError(f"{self.title} has no protocol {name!r}; there are {known}", field="protocol")
-        return found
+    def checked(self, rows: Iterable[Scored], protocol: Protocol) -> Iterator[Scored]:
+        """`rows`, judged rows of this benchmark. Raises InputError at one that `protocol` cannot score or that belongs apart."""
+        first = ""
+        for row in rows:
+            first = first or row.file
+            if self.apart:
+                self.check_apart([first, row.file])
+            if any(protocol.lacks_an_order(compared) for compared in row.comparisons):
+                one_order = " or ".join(each.name for each in self.protocols if each.reads == "one")
+                raise InputError(
+                    f"{row.file}, row {row.row}, was read in one order only, and the protocol {protocol.name} needs both: "
+                    f"judge the benchmark again with --protocol {protocol.name}"
+                    + (f", or score these judgments with --protocol {one_order}" if one_order else ""),
+                    field="protocol",
+                )
+            yield row
+
+    def check_apart(self, names: Iterable[str]) -> None:
+        """Raises InputError where `names`, one per row, of what is scored apart are several."""
+        several = sorted(set(names))
+        if len(several) > 1:
+            raise InputError(
+                f"{self.title} is scored for each {self.apart.replace('_', ' ')} apart, and these are rows of several "
+                f"({', '.join(several)}): give one file",
+                field="path",
+            )
 
 
 #: As RM-R1 evaluates: greedy, one random order, an unreadable reply is wrong (arXiv 2505.02387).

@@ -1,7 +1,7 @@
 """JudgeBench (arXiv 2410.12784; github.com/ScalerLab/JudgeBench).
 
 Two games a pair, the second with the order flipped; each counts +1, -1 or 0, and the pair is right only if the sum is above 0.
-Overall is the accuracy over all pairs.
+Overall is the accuracy over all pairs of one response model: its authors score the file of each model alone.
 """
 
 from __future__ import annotations
@@ -50,4 +50,5 @@ BENCHMARK = Benchmark(
     schemas=("judgebench",),
     protocols=(Protocol("judgebench", "games", 0.0), RM_R1, BOTH),
     score=score,
+    apart="response_model",
 )

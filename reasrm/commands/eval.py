@@ -87,6 +87,8 @@ def evaluate(settings: BenchmarkSettings, judging: LongReplies, job: JobSettings
     if settings.path is not None:
         options = judging.options.model_copy(update={"orders": "ab" if protocol.reads == "one" else "both"})
         data = DataSet(settings.path, split=settings.split, together=benchmark.schemas)
+        if benchmark.apart:
+            benchmark.check_apart(str(row.row.get(benchmark.apart) or row.file) for row in data if row.example)
         run(Job(data, judged, How(options), restart=job.restart), address, concurrency=job.concurrency, ray=settings.ray)
         tell(f"judgments: {judged}")
     _show(benchmark, protocol, judged, settings)
@@ -101,7 +103,7 @@ def _show(benchmark: Benchmark, protocol: Protocol, judged: Path, settings: Benc
     tally = Tally()
 
     def counted() -> Iterable[Scored]:
-        for row in read_judgments(judged):
+        for row in benchmark.checked(read_judgments(judged), protocol):
             tally.add(row)
             yield row
 

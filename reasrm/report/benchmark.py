@@ -21,6 +21,7 @@ from reasrm.metrics import Mean
 from reasrm.report.page import BenchmarkTable
 from reasrm.results import Scored
 from reasrm.scoring.tally import Tally
+from reasrm.wording import percentage
 
 
 def read_judgments(path: Path) -> Iterator[Scored]:
@@ -34,26 +35,27 @@ def read_judgments(path: Path) -> Iterator[Scored]:
             raise InputError(f"{path}, row {record.number}: no row of judgments ({where}: {first['msg']})") from None
 
 
-def published(name: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The published scores of the benchmark called `name`, in percent, and where they come from."""
+def published(name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The published scores of the benchmark called `name`, in percent, and notes: where they come from, what to know of them."""
     text = resources.files("reasrm.benchmarks").joinpath("published.json").read_text(encoding="utf-8")
     table = json.loads(text)
-    return sorted(table[name], key=lambda entry: -entry["overall"]), table["sources"]
+    scores = sorted(table[name], key=lambda entry: -entry["overall"])
+    sources = dict.fromkeys(entry["source"] for entry in scores)
+    return scores, [f"Published scores: {table['sources'][key]}." for key in sources] + table["notes"].get(name, [])
 
 
 def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: str) -> BenchmarkTable:
     """The table: `model`'s row with standard errors, then the published rows, the best first."""
     columns = list(score.sections)
     ours = (f"{model} (this run)", [_cell(score.overall), *(_cell(score.sections[name]) for name in columns)], True)
-    known, sources = published(benchmark.name)
-    theirs = [(entry["model"], _published_cells(entry, columns), False) for entry in known]
+    scores, sources = published(benchmark.name)
+    theirs = [(entry["model"], _published_cells(entry, columns), False) for entry in scores]
     notes = [f"Formula: {benchmark.paper}."]
     if benchmark.notes:
         notes.append(f"{benchmark.notes[0].upper()}{benchmark.notes[1:]}.")
     if score.missing:
         notes.append(f"No overall score: nothing was judged of {', '.join(score.missing)}.")
-    notes += [f"Published scores: {sources[key]}." for key in dict.fromkeys(entry["source"] for entry in known)]
-    return BenchmarkTable(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], notes)
+    return BenchmarkTable(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], [*notes, *sources])
 
 
 def _published_cells(entry: dict[str, Any], columns: list[str]) -> list[str]:
@@ -64,7 +66,7 @@ def _published_cells(entry: dict[str, Any], columns: list[str]) -> list[str]:
 def _cell(mean: Mean) -> str:
     if math.isnan(mean.value):
         return "-"
-    return f"{100 * mean.value:.1f}" + ("" if math.isnan(mean.stderr) else f" ± {100 * mean.stderr:.1f}")
+    return percentage(mean.value) + ("" if math.isnan(mean.stderr) else f" ± {100 * mean.stderr:.1f}")
 
 
 def for_terminal(shown: BenchmarkTable, score: Score) -> RenderableType:

@@ -14,8 +14,9 @@ from reasrm.report import plots
 from reasrm.report.drawing import as_text, render
 from reasrm.results import Compared, Scored
 from reasrm.scoring.output import write_whole
-from reasrm.scoring.summary import facts_of, percent
+from reasrm.scoring.summary import facts_of, percent_of
 from reasrm.scoring.tally import Tally
+from reasrm.wording import percent, percentage, sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,12 @@ def _headline(tally: Tally) -> list[tuple[str, str, str]]:
         ("both orders agree", tally.consistent),
         ("verdicts", Share(tally.comparisons - tally.no_verdicts, tally.comparisons)),
     )
-    told: list[tuple[str, str, str]] = []
+    headline: list[tuple[str, str, str]] = []
     for name, share in named:
         low, high = share.interval
         if share.n:
-            told.append((percent(share), name, f"{100 * low:.1f} to {100 * high:.1f} % of {share.n:,}"))
-    return told
+            headline.append((percent_of(share), name, f"{percentage(low)} to {percent(high)} of {share.n:,}"))
+    return headline
 
 
 def _plots(tally: Tally) -> list[tuple[str, str, Any]]:
@@ -91,7 +92,7 @@ def _wrong_row(row: Scored, compared: Compared, entry: DataRow | None) -> dict[s
     game = next((each for each in compared.games if each.winner == compared.winner and each.reply), None)
     return {
         "where": f"{row.id} · {row.file}, row {row.row}" + (f" · {row.subset}" if row.subset else ""),
-        "sure": f"{100 * max(probability, 1 - probability):.1f} %",
+        "sure": sure(probability),
         "named": named,
         "right": right,
         "question": as_text(example.question) if example else "",

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from reasrm.metrics import Share
 from reasrm.results import Scored
+from reasrm.wording import percent
 
 EVERY_S = 60.0
 
@@ -71,7 +72,7 @@ class Progress:
         seconds = max(1e-9, time.monotonic() - self._started)
         facts = [f"{self._tokens:,} tokens ({self._tokens / seconds:,.0f}/s)"]
         if self._consistent.value is not None:
-            facts.append(f"orders agree {self._consistent.value:.0%}")
+            facts.append(f"orders agree {percent(self._consistent.value, 0)}")
         if self._no_verdict:
             facts.append(f"{self._no_verdict:,} without verdict")
         if self._errors:

@@ -11,6 +11,7 @@ from rich.text import Text
 from reasrm.metrics import Share
 from reasrm.results import JudgeIdentity
 from reasrm.scoring.tally import Tally
+from reasrm.wording import percent, percentage
 
 
 def summary(tally: Tally) -> RenderableType:
@@ -34,13 +35,13 @@ def _accuracy(tally: Tally) -> Table:
     subsets = sorted(tally.accuracy.items())
     for name, share in (*subsets, ("all", tally.overall)) if len(subsets) > 1 else subsets:
         low, high = share.interval
-        table.add_row(Text(name), percent(share), f"{100 * low:.1f} to {100 * high:.1f} %", f"{share.n:,}")
+        table.add_row(Text(name), percent_of(share), f"{percentage(low)} to {percent(high)}", f"{share.n:,}")
     return table
 
 
-def percent(share: Share) -> str:
-    """A share as a percentage; a dash of nothing."""
-    return "-" if share.value is None else f"{100 * share.value:.1f} %"
+def percent_of(share: Share) -> str:
+    """A share as a percentage; a dash where nothing was counted."""
+    return "-" if share.value is None else percent(share.value)
 
 
 def facts_of(tally: Tally) -> list[tuple[str, str]]:
@@ -54,17 +55,19 @@ def facts_of(tally: Tally) -> list[tuple[str, str]]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
         facts.append(("no verdict", f"{tally.no_verdicts:,} ({_of(tally.no_verdicts, tally.comparisons)}): {reasons}"))
     if tally.consistent.n:
-        facts.append(("both orders agree", f"{percent(tally.consistent)} of {tally.consistent.n:,}"))
+        facts.append(("both orders agree", f"{percent_of(tally.consistent)} of {tally.consistent.n:,}"))
     if tally.shown_first.n:
-        facts.append(("position", f"{percent(tally.shown_first)} of {tally.shown_first.n:,} replies name the response shown first"))
+        facts.append(
+            ("position", f"{percent_of(tally.shown_first)} of {tally.shown_first.n:,} replies name the response shown first")
+        )
     if tally.longer.n:
-        labelled = f"; the labels {percent(tally.longer_labelled)}" if tally.longer_labelled.n else ""
-        facts.append(("length", f"{percent(tally.longer)} of verdicts are for the longer response{labelled}"))
+        labelled = f"; the labels {percent_of(tally.longer_labelled)}" if tally.longer_labelled.n else ""
+        facts.append(("length", f"{percent_of(tally.longer)} of verdicts are for the longer response{labelled}"))
     if tally.calibration.error is not None and tally.calibration.brier is not None:
         error, brier = tally.calibration.error, tally.calibration.brier
         facts.append(("calibration", f"expected error {error:.3f}, Brier score {brier:.3f}"))
     if tally.agreement.n:
-        facts.append(("replies agree", f"{100 * tally.agreement.mean.value:.1f} % with the majority of their comparison"))
+        facts.append(("replies agree", f"{percent(tally.agreement.mean.value)} with the majority of their comparison"))
     facts.append(("tokens", f"{tally.prompt_tokens:,} read, {tally.completion_tokens:,} written"))
     return facts
 
@@ -103,4 +106,4 @@ def _sources(tally: Tally) -> str:
 
 
 def _of(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+    return percent(part / whole) if whole else "-"

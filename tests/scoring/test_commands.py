@@ -70,9 +70,13 @@ def test_rmb_pairs_and_best_of_n_are_judged_in_one_go(sglang: Sglang, shared_dat
     score = json.loads(done.stdout)
     assert set(score["sections"]) == {"Pairwise Helpfulness", "BoN Helpfulness"}
     assert score["sections"]["BoN Helpfulness"]["n"] == 3
-    shown = reasrm("eval", "rmb", "--from", output, "--protocol", "both-orders")
-    assert "both-orders: both orders" in shown.stdout
+    shown = reasrm("eval", "rmb", "--from", output)
+    assert "rm-r1: one order" in shown.stdout
     assert "RM-R1-Qwen2.5-Instruct-32B" in shown.stdout
+    refused = reasrm("eval", "rmb", "--from", output, "--protocol", "both-orders", check=None)
+    assert refused.returncode != 0
+    assert "read in one order only, and the protocol both-orders needs both" in refused.stderr
+    assert refused.stdout == ""
 
 
 def pairs(path: Path, rows: int) -> Path:
@@ -215,7 +219,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
     made = [compared for row in judged for compared in row.comparisons if compared.reason != "too_long"]
     assert len(made) > len(rows)
     assert all(compared.games[0].reply for compared in made)
-    assert "rm-r1: one order, drawn a row; no verdict counts 0" in shown
+    assert "rm-r1: one order, drawn for each row; no verdict counts 0" in shown
     assert "judge (this run)" in shown
     assert "RM-R1-DeepSeek-Distilled-Qwen-32B" in shown
     assert all(family in shown for family in families)

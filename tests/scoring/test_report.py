@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from reasrm.benchmarks import BENCHMARKS, BOTH, Score
 from reasrm.datasets import DataSet
+from reasrm.metrics import Mean
 from reasrm.report import BenchmarkTable, write_report
+from reasrm.report.benchmark import comparison
 from reasrm.results import Compared, Game, Scored
-from reasrm.scoring.summary import as_data, facts_of
+from reasrm.scoring.summary import as_data, facts_of, summary
 from reasrm.scoring.tally import SURELY_WRONG, Tally
 from reasrm.types import Side
+from reasrm.wording import percent
 from tests.scoring.test_run import write
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
@@ -72,6 +78,37 @@ def test_facts_of_an_empty_tally_are_no_made_up_numbers() -> None:
     told = dict(facts_of(Tally()))
     assert told["comparisons"] == "0; no verdict"
     assert "position" not in told
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "shown"),
+    [
+        (1.0, 1, "100.0 %"),
+        (0.99951, 1, "> 99.9 %"),
+        (0.9994, 1, "99.9 %"),
+        (0.0, 1, "0.0 %"),
+        (0.0004, 1, "< 0.1 %"),
+        (0.997, 0, "> 99 %"),
+        (0.5, 0, "50 %"),
+    ],
+)
+def test_a_percentage_is_never_rounded_to_all_or_to_nothing(share: float, digits: int, shown: str) -> None:
+    assert percent(share, digits) == shown
+
+
+def test_terminal_page_and_benchmark_round_alike(tmp_path: Path) -> None:
+    rows = [row(i, "A", 0.99996) for i in range(4000)] + [row(4000, "A", 0.99996, "B")]
+    tally = tally_of(*rows)
+    console = Console(record=True, width=132, file=io.StringIO())
+    console.print(summary(tally))
+    write_report(tmp_path / "report.html", tally, title="t")
+    for text in (console.export_text(), (tmp_path / "report.html").read_text().replace("&gt;", ">")):
+        assert "> 99.9 %" in text
+        assert "both orders agree" in text
+    assert "&gt; 99.9 % for A" in (tmp_path / "report.html").read_text()
+    score = Score(Mean(0.9998, 0.0, 5), {}, {})
+    (_, cells, _), *_ = comparison(BENCHMARKS["rewardbench2"], BOTH, score, "m").rows
+    assert cells[0].startswith("> 99.9")
 
 
 @pytest.fixture

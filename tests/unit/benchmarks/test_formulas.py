@@ -196,5 +196,26 @@ def test_an_unknown_protocol_is_refused_with_those_there_are() -> None:
         BENCHMARKS["judgebench"].protocol("best")
 
 
+@pytest.mark.parametrize("name", ["judgebench", "both-orders"])
+def test_judgments_of_one_order_are_not_scored_by_a_protocol_of_both(name: str) -> None:
+    benchmark = BENCHMARKS["judgebench"]
+    both = pair(0, "mmlu-pro-law", "A", "A")
+    one = both.model_copy(
+        update={"comparisons": (both.comparisons[0].model_copy(update={"games": both.comparisons[0].games[:1]}),)}
+    )
+    why = f"f, row 1, was read in one order only, and the protocol {name} needs both: .* --protocol {name}, .* --protocol rm-r1"
+    with pytest.raises(InputError, match=why):
+        list(benchmark.checked([both, one], benchmark.protocol(name)))
+    assert list(benchmark.checked([both, one], RM_R1)) == [both, one]
+    assert list(benchmark.checked([both, both], benchmark.protocol(name))) == [both, both]
+
+
+def test_judgments_of_two_response_models_are_not_pooled_for_judgebench_and_parts_of_others_are() -> None:
+    rows = [pair(0, "mmlu-pro-law", "A", "A"), pair(1, "mmlu-pro-law", "A", "A").model_copy(update={"file": "g"})]
+    with pytest.raises(InputError, match=r"scored for each response model apart, .* \(f, g\): give one file"):
+        list(BENCHMARKS["judgebench"].checked(rows, RM_R1))
+    assert list(BENCHMARKS["rmb"].checked(rows, RM_R1)) == rows
+
+
 def test_every_protocol_says_in_words_what_it_does() -> None:
     assert Protocol("x", "games", 0.5).says == "x: two games with the order flipped; no verdict counts 0.5"
