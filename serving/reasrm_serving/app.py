@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm import __version__
 from reasrm_serving import errors, frameworks
-from reasrm_serving.auth.gate import Admission, gate_of
+from reasrm_serving.auth.gate import OPEN_PATHS, Admission, gate_of
+from reasrm_serving.http import openapi
 from reasrm_serving.routes import admin, batch, health, judge, pages, rank, recent, stream
 from reasrm_serving.settings import Settings
 from reasrm_serving.wiring import open_services
@@ -39,9 +40,19 @@ def create_app(settings: Settings) -> FastAPI:
                 await gate.aclose()
 
     # FastAPI's own pages of the API take their scripts from elsewhere; a gateway without internet has /openapi.json alone.
-    app = FastAPI(title="reasrm", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        default_response_class=Response,  # routes answer bytes of their own, whose description stands in http/openapi.py
+        title="reasrm",
+        version=__version__,
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+    )
     for router in ROUTERS:
         app.include_router(router)
+    openapi.describe(app, open_paths=OPEN_PATHS, keyed=gate is not None)
     errors.install(app)
     app.add_middleware(Admission, gate=gate)
     app.add_middleware(CountRequests)

@@ -14,7 +14,7 @@ from reasrm.judging.group import MethodName, Rewarded
 from reasrm.types import Frozen, Question
 from reasrm.types import Response as Trajectory
 from reasrm_serving.frameworks.common import Rollout, Wishes, rewards_for, settled
-from reasrm_serving.http.openapi import ERRORS, asks
+from reasrm_serving.http.openapi import REWARDED, asks
 from reasrm_serving.http.requests import read, unless_gone
 from reasrm_serving.wiring import services_of
 
@@ -46,7 +46,7 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-@router.post("/v1/reward", responses=ERRORS, openapi_extra=asks(RewardRequest, EXAMPLES))
+@router.post("/v1/reward", responses=REWARDED, openapi_extra=asks(RewardRequest, EXAMPLES))
 async def reward(request: Request) -> Response:
     """The reward of one rollout, once its whole cohort has arrived or `wait_s` are over."""
     services = services_of(request)

@@ -22,7 +22,7 @@ from reasrm_serving.wiring import Services, services_of
 router = APIRouter(tags=["judging"])
 
 
-@router.post("/v1/judge/batch", responses=BATCHED, openapi_extra=asks(BatchRequest, BATCH_EXAMPLES))
+@router.post("/v1/judge/batch", operation_id="judge_batch", responses=BATCHED, openapi_extra=asks(BatchRequest, BATCH_EXAMPLES))
 async def batch(request: Request) -> Response:
     """Judge many pairs by the same options. Each line is a judgment with the `index` of its pair; a failed one has no verdict.
 

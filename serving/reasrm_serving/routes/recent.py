@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from reasrm_serving.auth.context import principal
 from reasrm_serving.errors import Problem
+from reasrm_serving.http.openapi import PLAIN
 from reasrm_serving.observe.history import HistoryQuery
 from reasrm_serving.wiring import services_of
 
@@ -31,7 +32,7 @@ def allowed(request: Request) -> None:
 router = APIRouter(tags=["looking"], dependencies=[Depends(allowed)])
 
 
-@router.get("/v1/recent")
+@router.get("/v1/recent", responses=PLAIN)
 async def recent(
     request: Request,
     q: str = "",
@@ -45,7 +46,7 @@ async def recent(
     return _json(services_of(request).history.search(HistoryQuery(q, run, subset, outcome, disagree), limit, principal.get()))
 
 
-@router.get("/v1/judgments/{key}")
+@router.get("/v1/judgments/{key}", operation_id="judgment", responses=PLAIN)
 async def kept(request: Request, key: str) -> Response:
     """A judgment with the request that asked for it."""
     noted = services_of(request).history.find(key, principal.get())

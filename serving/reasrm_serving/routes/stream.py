@@ -24,7 +24,7 @@ QUIET_S = 10.0  # proxies close a stream that says nothing for long
 NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-@router.post("/v1/judge/stream", responses=STREAMED, openapi_extra=asks(JudgeRequest, JUDGE_EXAMPLES))
+@router.post("/v1/judge/stream", operation_id="judge_stream", responses=STREAMED, openapi_extra=asks(JudgeRequest, JUDGE_EXAMPLES))
 async def stream(request: Request) -> Response:
     """Judge two responses and watch: `delta` events with `order`, `reply` and `text`, then one `judgment` or `error` event."""
     services = services_of(request)

@@ -5,10 +5,15 @@ import { $, h } from "./dom.js";
 
 const WRITES = ["post", "get", "put", "delete"];
 
+let schemas = {}; // by name, as the description's references give it
+
+const resolved = (schema = {}) => (schema.$ref ? { ...schemas[schema.$ref.split("/").pop()], ...schema } : schema);
+
 /** Fill the page, once. */
 export async function enter() {
   if ($("reference").childElementCount) return;
-  const { paths } = await get("openapi.json");
+  const { paths, components } = await get("openapi.json");
+  schemas = components.schemas;
   const operations = Object.entries(paths).flatMap(([path, methods]) => WRITES.filter((method) => methods[method]).map((method) => [method, path, methods[method]]));
   const tags = [...new Set(operations.map(([, , { tags }]) => tags?.[0] ?? "other"))];
   $("reference").replaceChildren(...tags.flatMap((tag) => [
@@ -20,8 +25,9 @@ export async function enter() {
 function described([method, path, operation]) {
   const content = operation.requestBody?.content["application/json"];
   const examples = Object.entries(content?.examples ?? {});
-  const fields = content ? Object.entries(content.schema.properties) : (operation.parameters ?? []).map(({ name, schema, description }) => [name, { description, ...schema }]);
-  const required = content?.schema.required ?? [];
+  const body = resolved(content?.schema);
+  const fields = content ? Object.entries(body.properties ?? {}) : (operation.parameters ?? []).map(({ name, schema, description }) => [name, { description, ...schema }]);
+  const required = body.required ?? [];
   fields.sort(([one], [other]) => required.includes(other) - required.includes(one));
   const told = fields.some(([, schema]) => schema.description);
   return h("details", { class: "card operation" },
@@ -40,11 +46,12 @@ function described([method, path, operation]) {
 
 const firstSentence = (text = "") => text.split(/[.:]\s|\n/)[0].replace(/\.$/, "").replaceAll("`", "");
 
-function typeOf(schema) {
+function typeOf(unresolved) {
+  const schema = resolved(unresolved);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.anyOf) return [...new Set(schema.anyOf.filter(({ type }) => type !== "null").map(typeOf))].join(" | ");
-  if (schema.type === "array") return schema.items?.properties?.role ? "text | messages" : `list of ${schema.items ? typeOf(schema.items) : "any"}`;
+  if (schema.anyOf) return [...new Set(schema.anyOf.filter(({ type }) => type !== "null").map(typeOf))].join(" | ").replace("string | messages", "text | messages");
+  if (schema.type === "array") return resolved(schema.items).properties?.role ? "messages" : `list of ${schema.items ? typeOf(schema.items) : "any"}`;
   return schema.type ?? "any";
 }
 
