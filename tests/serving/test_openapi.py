@@ -93,7 +93,7 @@ def test_every_field_of_a_judging_route_is_described(path: str) -> None:
                 waiting.append(json.dumps(schemas[name]))
                 fields = schemas[name].get("properties", {})
                 missing += [f"{name}.{field}" for field, schema in fields.items() if not schema.get("description")]
-    assert len(seen) > 5
+    assert len(seen) >= 5
     assert not missing
 
 
