@@ -88,9 +88,13 @@ class Message(Frozen):
         return self
 
 
-def _as_messages(role: Role) -> Any:
+def _as_messages(role: Role, what: str) -> Any:
     def convert(value: Any) -> Any:
-        return ({"role": role, "content": value},) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if not value.strip():  # said here, since the caller knows of no message
+            raise ValueError(f"the {what} is empty")
+        return ({"role": role, "content": value},)
 
     return convert
 
@@ -100,7 +104,7 @@ def _check_question(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         raise ValueError("the question is empty")
     if messages[-1].role not in ("user", "tool"):
         raise ValueError(f"the question must end with a user or tool message, not {messages[-1].role!r}")
-    if len(messages) > 1 and any(m.role == "system" for m in messages[1:]):
+    if len(messages) > 1 and any(message.role == "system" for message in messages[1:]):
         raise ValueError("a system message may only stand first")
     return messages
 
@@ -110,7 +114,7 @@ def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         raise ValueError("the response is empty")
     if messages[0].role != "assistant" or messages[-1].role != "assistant":
         raise ValueError("a response starts and ends with an assistant message")
-    if len(messages) > 2 and any(m.role == "system" for m in messages):
+    if len(messages) > 2 and any(message.role == "system" for message in messages):
         raise ValueError("a response holds no system message")
     return messages
 
@@ -120,14 +124,14 @@ Text = str | tuple[Message, ...]
 #: What was asked: a string (one user turn) or messages that end with a user or tool turn.
 Question = Annotated[
     tuple[Message, ...],
-    BeforeValidator(_as_messages("user"), json_schema_input_type=Text),
+    BeforeValidator(_as_messages("user", "question"), json_schema_input_type=Text),
     AfterValidator(_check_question),
     Field(min_length=1),
 ]
 #: What was answered: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
 Response = Annotated[
     tuple[Message, ...],
-    BeforeValidator(_as_messages("assistant"), json_schema_input_type=Text),
+    BeforeValidator(_as_messages("assistant", "response"), json_schema_input_type=Text),
     AfterValidator(_check_response),
     Field(min_length=1),
 ]

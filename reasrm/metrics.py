@@ -21,12 +21,12 @@ class Mean(NamedTuple):
     @classmethod
     def of(cls, values: Iterable[float]) -> Mean:
         """The mean of `values`."""
-        each = list(values)
-        n = len(each)
+        known = list(values)
+        n = len(known)
         if n == 0:
             return cls(math.nan, math.nan, 0)
-        value = sum(each) / n
-        spread = math.fsum((x - value) ** 2 for x in each)
+        value = sum(known) / n
+        spread = math.fsum((x - value) ** 2 for x in known)
         return cls(value, math.sqrt(spread / (n - 1) / n) if n > 1 else math.nan, n)
 
 
@@ -58,20 +58,20 @@ def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class Share:
-    """How many of how many, counted as one goes; as a share with its interval."""
+    """A share that is counted one by one, with its interval."""
 
     hits: int = 0
     n: int = 0
 
     def add(self, hit: bool | None) -> None:
-        """Count `hit`; None counts nowhere."""
+        """Count `hit`; None is not counted."""
         if hit is not None:
             self.hits += hit
             self.n += 1
 
     @property
     def value(self) -> float | None:
-        """The share in [0, 1]; None of nothing."""
+        """The share in [0, 1]; None where nothing was counted."""
         return self.hits / self.n if self.n else None
 
     @property
@@ -81,20 +81,8 @@ class Share:
 
 
 def majority_agreement(votes: Sequence[str]) -> float | None:
-    """The share of `votes` that agree with the majority, in [0.5, 1] for two sides; None of fewer than two."""
+    """The share of `votes` that agree with the majority, in [0.5, 1] for two sides; None for fewer than two votes."""
     return max(Counter(votes).values()) / len(votes) if len(votes) > 1 else None
-
-
-def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
-    """Agreement of two judges beyond chance (Cohen 1960); None of nothing, 1.0 where both only ever say one and the same."""
-    each = list(pairs)
-    if not each:
-        return None
-    n = len(each)
-    observed = sum(a == b for a, b in each) / n
-    first, second = Counter(a for a, _ in each), Counter(b for _, b in each)
-    chance = sum(first[label] * second[label] for label in first) / (n * n)
-    return 1.0 if chance == 1.0 else (observed - chance) / (1 - chance)
 
 
 class Bin(NamedTuple):
@@ -107,7 +95,7 @@ class Bin(NamedTuple):
 
 @dataclass(slots=True)
 class Calibration:
-    """Confidence against truth, counted as one goes in bins of equal width over [0.5, 1].
+    """Confidence against truth, counted one by one in bins of equal width over [0.5, 1].
 
     Confidence is the probability of the named side; the error is the expected calibration error of Naeini et al. 2015
     (bins weighted by their size), the Brier score the mean squared difference of probability and truth.
@@ -128,7 +116,7 @@ class Calibration:
     @property
     def n(self) -> int:
         """How many were counted."""
-        return int(sum(each[2] for each in self._sums.values()))
+        return int(sum(sums[2] for sums in self._sums.values()))
 
     @property
     def diagram(self) -> list[Bin]:
@@ -138,7 +126,7 @@ class Calibration:
     @property
     def error(self) -> float | None:
         """The expected calibration error in [0, 1]."""
-        return sum(each.n * abs(each.confidence - each.accuracy) for each in self.diagram) / self.n if self.n else None
+        return sum(n * abs(confidence - accuracy) for confidence, accuracy, n in self.diagram) / self.n if self.n else None
 
     @property
     def brier(self) -> float | None:
@@ -148,7 +136,7 @@ class Calibration:
 
 @dataclass(slots=True)
 class Correlation:
-    """Pearson's correlation, counted as one goes (Welford's updates)."""
+    """Pearson's correlation, counted one by one (Welford's updates)."""
 
     n: int = 0
     _mx: float = 0.0

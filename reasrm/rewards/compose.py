@@ -1,4 +1,4 @@
-"""Rewards out of rewards: small pure functions, each with its paper. None (no verdict) stays None and enters no statistic."""
+"""Rewards out of rewards: small pure functions, each with its source. None (no verdict) stays None and enters no statistic."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ Rewards = Sequence[float | None]
 def hierarchy(
     holistic: Rewards, aspects: Mapping[str, Rewards], weights: Mapping[str, float], *, threshold: float = 0.0
 ) -> list[float | None]:
-    """The holistic reward, plus the weighted aspect rewards where it exceeds `threshold` (ALaRM, arXiv 2403.06754).
+    """The holistic reward h, and where it exceeds `threshold` also the aspects' bonus: h + sum of weight * sigmoid(aspect).
 
-    Aspects (length, factuality, ...) only tell good responses apart; they cannot make up for a bad one. An aspect without a value
-    counts nothing. Raises `ValueError` where the names or lengths do not fit.
+    This is ALaRM's form (arXiv 2403.06754). Aspects (length, factuality, ...) only tell good responses apart: a bonus is never
+    negative, so a response above the threshold stays above all that are below it. Scale an aspect so that an ordinary difference is
+    about 1. An aspect without a value counts as an average one (sigmoid 1/2). Raises `ValueError` where names or lengths do not
+    fit, or a weight is negative (turn the aspect round instead).
     """
     if set(aspects) != set(weights):
         raise ValueError(f"aspects {sorted(aspects)} and weights {sorted(weights)} must have the same names")
     if any(len(values) != len(holistic) for values in aspects.values()):
-        raise ValueError("every aspect needs one value a response")
+        raise ValueError("every aspect needs one value per response")
+    if any(weight < 0.0 for weight in weights.values()):
+        raise ValueError("a weight must not be negative: give the aspect the other sign instead")
     return [
-        whole if whole is None or whole <= threshold else whole + sum(weights[name] * (aspects[name][i] or 0.0) for name in aspects)
+        whole
+        if whole is None or whole <= threshold
+        else whole + sum(weights[name] * _sigmoid(values[i] or 0.0) for name, values in aspects.items())
         for i, whole in enumerate(holistic)
     ]
+
+
+def _sigmoid(x: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * x))
 
 
 def gap(probability_a: float | None, *, limit: float = 5.0) -> float | None:
@@ -41,9 +51,10 @@ def gap(probability_a: float | None, *, limit: float = 5.0) -> float | None:
 
 
 def normalised(rewards: Rewards, *, clip: float | None = None, epsilon: float = 1e-6) -> list[float | None]:
-    """A group's rewards with mean 0 and standard deviation 1, then clipped to +-`clip` (PPO-max, arXiv 2307.04964).
+    """A group's rewards with mean 0 and standard deviation 1, then clipped to +-`clip`. Rewards that are all equal become 0.
 
-    Rewards that are all equal become 0.
+    The statistics are those of `rewards` alone. PPO-max (arXiv 2307.04964) normalises and clips as well, but by the running mean
+    and deviation over the history of a training run; a trainer that wants this keeps that history itself.
     """
     known = [reward for reward in rewards if reward is not None]
     if not known:
@@ -51,4 +62,4 @@ def normalised(rewards: Rewards, *, clip: float | None = None, epsilon: float = 
     mean = sum(known) / len(known)
     deviation = math.sqrt(sum((reward - mean) ** 2 for reward in known) / len(known))
     scaled = [None if reward is None else (reward - mean) / (deviation + epsilon) for reward in rewards]
-    return scaled if clip is None else [None if each is None else max(-clip, min(clip, each)) for each in scaled]
+    return scaled if clip is None else [None if reward is None else max(-clip, min(clip, reward)) for reward in scaled]

@@ -16,7 +16,6 @@ from reasrm.metrics import (
     Mean,
     Share,
     average,
-    cohen_kappa,
     cyclic_share,
     majority_agreement,
     weighted,
@@ -82,12 +81,6 @@ def test_correlation_is_pearsons(points: list[tuple[int, int]]) -> None:
         assert correlation.value == pytest.approx(stats.pearsonr(xs, ys).statistic, abs=1e-9)
     else:
         assert correlation.value is None
-
-
-def test_kappa_is_one_for_agreement_and_zero_for_chance() -> None:
-    assert cohen_kappa([("A", "A"), ("B", "B")]) == 1.0
-    assert cohen_kappa([("A", "A"), ("A", "B"), ("B", "A"), ("B", "B")]) == 0.0
-    assert cohen_kappa([]) is None
 
 
 def test_votes_agree_by_the_share_of_their_majority() -> None:
