@@ -14,7 +14,6 @@ from itertools import combinations
 from reasrm.audit.findings import Finding
 from reasrm.audit.probes import equal, named, padded, triples
 from reasrm.datasets import Example
-from reasrm.errors import TooLong
 from reasrm.metrics import Calibration, Share, cyclic_share
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Side
 
@@ -43,10 +42,7 @@ async def _judged(pairs: Sequence[Pair], judge: PairJudge, options: Options, at_
 
     async def one(pair: Pair) -> Judgment:
         async with places:
-            try:
-                return await judge.judge(pair, options)
-            except TooLong as error:
-                return Judgment(outcome=NoVerdict(reason="too_long", detail=str(error)))
+            return await judge.judge(pair, options)
 
     return list(await asyncio.gather(*(one(pair) for pair in pairs)))
 

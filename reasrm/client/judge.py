@@ -89,17 +89,26 @@ class Judge:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    @property
+    def shown(self) -> str:
+        """The address without the password that may be in it."""
+        return shown_address(self.url)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair` (the `PairJudge` seam). A failure, also of the gateway, is a `NoVerdict`; mistakes raise `InputError`."""
-        body = pair.model_dump(mode="json", exclude_none=True) | options.model_dump(mode="json", exclude_unset=True)
         try:
-            answer = await self._post("/v1/judge", body | self._envelope())
+            return await self.judge_or_raise(pair, options)
         except ReasrmError as error:
             return failed_judgment(error)
+
+    async def judge_or_raise(self, pair: Pair, options: Options) -> Judgment:
+        """Judge `pair`; a failure is raised as what it is, for callers with a patience of their own."""
+        body = pair.model_dump(mode="json", exclude_none=True) | options.model_dump(mode="json", exclude_unset=True)
+        answer = await self._post("/v1/judge", body | self._envelope())
         return reading(answer, lambda: judgment_in(answer.json()))
 
     async def pair(
@@ -141,9 +150,7 @@ class Judge:
                     yield reading(response, lambda line=line: _indexed(json.loads(line)))
                     missing -= 1
                 if missing > 0:
-                    raise GatewayUnreachable(
-                        f"the gateway at {shown_address(self.url)} ended a batch without {missing} of its pairs"
-                    )
+                    raise GatewayUnreachable(f"the gateway at {self.shown} ended a batch without {missing} of its pairs")
         except httpx.HTTPError as error:
             raise connection_error(error, self.url) from error
 

@@ -53,6 +53,11 @@ class SyncJudge:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def shown(self) -> str:
+        """The address without the password that may be in it."""
+        return self._judge.shown
+
     def close(self) -> None:
         """Close the connections. A second call does nothing."""
         if self._closed:
@@ -65,6 +70,7 @@ class SyncJudge:
         self._closed = True
 
     judge = _without_async(Judge.judge)
+    judge_or_raise = _without_async(Judge.judge_or_raise)
     pair = _without_async(Judge.pair)
     pairs = _without_async(_all_of)
     rank = _without_async(Judge.rank)

@@ -39,7 +39,8 @@ from reasrm.types import Ask, Completion, Token
 #: An idle connection is not used after so many seconds: every uvicorn, SGLang too, closes it after 5 s, perhaps in that moment.
 IDLE_S = 3.0
 CONNECT_S = 5.0
-INFO_S = 10.0  # an engine says what it serves within seconds, however long its replies take
+INFO_S = 10.0
+QUICK_S = 60.0  # an engine says which models it serves by then, however long its replies take
 RETRIES = 3
 #: Addresses that name the version of the API, as Gemini's: no /v1 follows them.
 _VERSIONED = re.compile(r"/v\d\w*(/openai)?$")
@@ -258,7 +259,9 @@ class HttpEngine:
 
     async def _send(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
         """One request; raises `httpx.HTTPError`. A subclass may have other connections."""
-        return await self._http.request(method, self.url + path, json=payload)
+        within = self.timeout_s if method == "POST" else min(self.timeout_s or QUICK_S, QUICK_S)
+        timeout = httpx.Timeout(within, connect=CONNECT_S)
+        return await self._http.request(method, self.url + path, json=payload, timeout=timeout)
 
     def _abort_later(self, info: EngineInfo, rid: str) -> None:
         """SGLang notices a closed connection only after a while: naming the request stops it at once."""

@@ -15,7 +15,7 @@ from typing import Any
 from reasrm.datasets import DataRow, Example
 from reasrm.errors import InputError, Refused
 from reasrm.results import Scored
-from reasrm.scoring.ahead import together
+from reasrm.scoring.by_question import together
 from reasrm.scoring.judges import JudgeAddress, connect
 from reasrm.scoring.limiter import Limiter
 from reasrm.scoring.progress import Progress, to_stderr

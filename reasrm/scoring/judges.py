@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reasrm.errors import InputError
+from reasrm.errors import EngineError, InputError, ReasrmError
+from reasrm.failures import failed_judgment
 from reasrm.judge_address import JudgeAddress
 from reasrm.results import JudgeIdentity
 from reasrm.scoring.limiter import Limiter
-from reasrm.types import Ask, Completer, Completion, Judgment, NoVerdict, Options, Pair, PairJudge
+from reasrm.types import Ask, Completer, Completion, Judgment, Options, Pair, PairJudge
+
+if TYPE_CHECKING:
+    from reasrm.client import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,54 +28,85 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class LimitedCompleter:
-    """An engine whose requests keep within a limiter, which waits out its refusals."""
+    """An engine whose requests keep within a limiter, which waits out its failures."""
 
     completer: Completer
     limiter: Limiter
+    timeout_s: float | None = None
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion, when there is room for it."""
-        return await self.limiter.run(lambda: self.completer.complete(ask))
+        return await self.limiter.run(lambda: self.completer.complete(ask), timeout_s=self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitedJudge:
-    """A gateway whose judgments keep within a limiter."""
+    """A gateway whose judgments keep within a limiter, which waits out its failures."""
 
-    inner: PairJudge
+    gateway: Judge
     limiter: Limiter
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """One judgment, when there is room for it."""
-        return await self.limiter.run(lambda: self.inner.judge(pair, options), failed=_failed)
-
-
-def _failed(judgment: Judgment) -> bool:
-    return isinstance(judgment.outcome, NoVerdict) and judgment.outcome.transient
+        try:
+            return await self.limiter.run(lambda: self.gateway.judge_or_raise(pair, options))
+        except (ReasrmError, TimeoutError) as error:
+            return failed_judgment(error)
 
 
 @asynccontextmanager
 async def connect(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Connected]:
-    """The judge at `address`. Raises EngineError, GatewayError or PromptPackError where there is none."""
-    if address.engine is not None:
-        from reasrm.engine import HttpEngine
-        from reasrm.judging import EngineJudge
-        from reasrm.prompts import fence_key, load_pack
+    """The judge at `address`. Raises EngineError, GatewayError, ConfigurationError or PromptPackError where there is none."""
+    async with _connect_engine(address, limiter) if address.engine else _connect_gateway(address, limiter) as connected:
+        yield connected
 
-        pack = load_pack(address.prompts)
-        async with HttpEngine(
-            address.engine, model=address.model, api_key=address.token, timeout_s=address.timeout_s, retries=0, connections=1024
-        ) as engine:
-            info = await engine.info()
-            judge = EngineJudge(LimitedCompleter(engine, limiter), pack, fence_key())
-            yield Connected(judge, JudgeIdentity(info.model, info.weight_version, pack.digest)._asdict())
-        return
+
+@asynccontextmanager
+async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Connected]:
+    from reasrm.engine import HttpEngine
+    from reasrm.judging import EngineJudge
+    from reasrm.prompts import fence_key, load_pack
+
+    pack = load_pack(address.prompts)
+    async with HttpEngine(
+        address.engine or "",
+        model=address.model,
+        api_key=address.token,
+        timeout_s=None,  # the limiter knows which part of the time is a queue of our own
+        retries=0,
+        connections=1024,
+        ca_file=address.ca_file,
+    ) as engine:
+        info = await engine.info()
+
+        async def is_there() -> bool:
+            try:
+                await engine.info(refresh=True)
+            except EngineError:
+                return False
+            return True
+
+        limiter.probe = is_there
+        judge = EngineJudge(LimitedCompleter(engine, limiter, address.timeout_s), pack, fence_key())
+        yield Connected(judge, JudgeIdentity(info.model, info.weight_version, pack.digest)._asdict())
+
+
+@asynccontextmanager
+async def _connect_gateway(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Connected]:
     from reasrm.client import Judge
 
-    async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, connections=1024, busy_retries=0) as gateway:
+    async with Judge(
+        address.url,
+        token=address.token,
+        timeout_s=address.timeout_s,
+        connections=1024,
+        busy_retries=0,
+        ca_file=address.ca_file,
+    ) as gateway:
         models = await gateway.models()
         if not models:
-            raise InputError(f"the gateway at {address.url} serves no model")
+            raise InputError(f"the gateway at {gateway.shown} serves no model")
         served = models[0]
         who = JudgeIdentity(str(served.get("id")), served.get("weight_version") or "", served.get("prompt_digest") or "")
+        limiter.probe = gateway.ready
         yield Connected(LimitedJudge(gateway, limiter), who._asdict())

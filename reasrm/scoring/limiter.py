@@ -1,4 +1,4 @@
-"""Requests in flight, held within a bound that moves, with the refusals of the engine waited out."""
+"""Requests in flight, held within a bound that moves, with an engine's or gateway's failures waited out."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from reasrm.errors import EngineBusy, EngineError, EngineUnreachable, GatewayError, GatewayUnreachable, Refused
+from reasrm.errors import EngineBusy, EngineTimeout, EngineUnreachable, GatewayError, GatewayUnreachable, ReasrmError, Refused
+from reasrm.failures import is_transient
 from reasrm.scoring.aimd import Aimd
 
 T = TypeVar("T")
-TRIES = 3
-START = 128  # requests in flight before anything is known of the engine: two batches of a small one
+TRIES = 3  # of a request that fails while others are answered
+START = 4  # requests in flight before anything is known: a slow engine has two slots, and a fast one shows it within seconds
+LONGEST_PAUSE_S = 10.0
 
 
 class Limiter:
     """At most `limit` requests at once: `fixed` of them, or as many as `Aimd` finds after every round of `limit` answers.
 
-    `start`: where it begins to look; `patience_s`: how long nothing may succeed before the run stops.
+    `start`: where it begins to look. `patience_s`: how long nothing may succeed before the run stops. `probe`, where there is one,
+    says whether the engine is there: then a request that still fails is itself at fault, and the run goes on without it.
     """
 
     def __init__(self, fixed: int | None = None, *, start: int = START, patience_s: float = 300.0) -> None:
         self.in_flight = 0
         self.refusals = 0
+        self.probe: Callable[[], Awaitable[bool]] | None = None
         self._aimd = Aimd(float(fixed or start))
         self._fixed = fixed is not None
         self._patience_s = patience_s
@@ -40,36 +45,35 @@ class Limiter:
         """How many requests may be in flight now."""
         return int(self._aimd.limit)
 
-    async def run(self, call: Callable[[], Awaitable[T]], failed: Callable[[T], bool] = lambda _: False) -> T:
-        """Await `call()` within the limit.
+    async def run(self, call: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T:
+        """Await `call()` within the limit, again after every transient failure (`reasrm.failures`).
 
-        Whoever came first goes first, also after a failure: so the parts of a row end together, and the row is safe, soon after
-        an engine is back. A refusal and an engine that is away are waited out; Refused is raised when nothing was answered for
-        the patience. What fails otherwise (`failed` of its result, or an EngineError) is tried `TRIES` times, and then is as it is.
+        The one that came first goes first, also after a failure: so the parts of a row end together, and the row is safe, soon
+        after an engine is back. A request that fails `TRIES` times while others are answered raises its error. `timeout_s` bounds
+        the time that the request itself takes (`_in_time`). Raises `Refused` when nothing was answered for the patience, and raises
+        at once whatever is no transient failure.
         """
         turn, tries, pauses = next(self._turns), 0, 0
         while True:
             started = await self._enter(turn)
             try:
-                result = await call()
-                if not failed(result):
-                    self._answered(time.monotonic() - started)
-                    return result
-                tries += 1
-                if tries == TRIES:
-                    return result
-                error = None
-            except (EngineError, GatewayError) as failure:
+                async with self._in_time(timeout_s):
+                    result = await call()
+                self._answered(time.monotonic() - started)
+                return result
+            except (ReasrmError, TimeoutError) as failure:
+                if not is_transient(failure):
+                    raise
                 error = failure
-                away = isinstance(failure, EngineBusy | EngineUnreachable | GatewayUnreachable)
-                if not away and getattr(failure, "status", 0) != 429:
-                    tries += 1
-                    if tries == TRIES or isinstance(failure, GatewayError):
-                        raise
+                tries += self._succeeded_at > started and not _away(failure)
+                if tries == TRIES:
+                    raise
             finally:
                 self._leave()
             self.refused()
-            await asyncio.sleep(self._pause(pauses, error))
+            await self._check_patience(error)
+            # By hand, and not by stamina: it is not this request that waits, but its turn among all others.
+            await asyncio.sleep(_pause_s(pauses, error))
             pauses += 1
 
     def refused(self) -> None:
@@ -79,12 +83,47 @@ class Limiter:
             self._refused = True
             self._aimd.refused()
 
-    def _pause(self, attempt: int, error: Exception | None) -> float:
+    async def _check_patience(self, error: Exception) -> None:
+        """Raise `Refused` where nothing was answered for too long; `error` where the engine is there and only this fails."""
         silent = time.monotonic() - self._succeeded_at
-        if silent > self._patience_s:
-            raise Refused(f"nothing was answered for {silent:.0f} s ({error or 'every judgment failed'})")
-        asked = getattr(error, "retry_after_s", None)
-        return asked if asked is not None else min(10.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.5)
+        if silent <= self._patience_s:
+            return
+        if self.probe is not None and await self.probe():
+            raise error
+        hint = "; a longer --timeout may help" if isinstance(error, EngineTimeout) else ""
+        raise Refused(f"nothing was answered for {silent:.0f} s ({error}{hint})")
+
+    @asynccontextmanager
+    async def _in_time(self, timeout_s: float | None) -> AsyncGenerator[None]:
+        """Raise `EngineTimeout` after `timeout_s` of the request's own.
+
+        Time in a queue that we filled ourselves does not count: as long as others are answered, the request's turn is still to
+        come. At most it waits `timeout_s` for each of those ahead of it.
+        """
+        if timeout_s is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        started, latest = time.monotonic(), time.monotonic() + timeout_s * self.in_flight
+
+        def left_s() -> float:
+            return min(latest, max(started, self._succeeded_at) + timeout_s) - time.monotonic()
+
+        def look() -> None:
+            nonlocal timer
+            if left_s() > 0:
+                timer = loop.call_later(left_s(), look)
+            else:
+                bound.reschedule(loop.time())
+
+        timer = loop.call_later(timeout_s, look)
+        try:
+            async with asyncio.timeout(None) as bound:
+                yield
+        except TimeoutError:
+            raise EngineTimeout(f"no answer within {timeout_s:g} s") from None
+        finally:
+            timer.cancel()
 
     async def _enter(self, turn: int) -> float:
         """Wait for a place; return the time at which there was one."""
@@ -94,7 +133,7 @@ class Limiter:
             try:
                 await place
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():  # the place was given to one who has gone
+                if place.done() and not place.cancelled():  # the place was given to a caller that has gone
                     self._leave()
                 raise
         else:
@@ -124,3 +163,16 @@ class Limiter:
                 seconds = max(1e-9, self._succeeded_at - self._round_started)
                 self._aimd.answered(self._answers / seconds, self._latency / self._answers)
             self._new_round()
+
+
+def _away(error: Exception) -> bool:
+    """Whether the engine or gateway has no room or is not there: that is never the fault of one request."""
+    return isinstance(error, EngineBusy | EngineUnreachable | GatewayUnreachable) or (
+        isinstance(error, GatewayError) and error.status == 429
+    )
+
+
+def _pause_s(attempt: int, error: Exception) -> float:
+    """The seconds until the next try: as the server says (already capped where it was read), else doubling, with jitter."""
+    after: float | None = getattr(error, "retry_after_s", None)
+    return after if after is not None else min(LONGEST_PAUSE_S, 0.2 * 2**attempt) * random.uniform(0.5, 1.5)

@@ -1,4 +1,4 @@
-"""One row judged: its comparisons, or a ranking of its responses, into a `Scored`. Whatever goes wrong with it stays in it."""
+"""One row judged: its comparisons, or a ranking of its responses, into a `Scored`. What is wrong with the row stays in it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from reasrm.datasets import DataRow, Example
-from reasrm.errors import InputError, Refused, TooLong
+from reasrm.errors import ConfigurationError, InputError, Refused
 from reasrm.results import Compared, JudgeIdentity, Scored, drawn_order
-from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge
+from reasrm.types import Judgment, Options, PairJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class How:
 
 
 async def judge_row(entry: DataRow, judge: PairJudge, how: How) -> Scored:
-    """Judge `entry`. A row that cannot be judged has an `error`; raises Refused where no row can be."""
+    """Judge `entry`. A row that cannot be judged has an `error`; raises Refused or ConfigurationError where no row can be."""
     example = entry.example
     about: dict[str, Any] = {"index": entry.index, "file": entry.file, "row": entry.number, "id": entry.id}
     if example is None:
@@ -42,10 +42,12 @@ async def judge_row(entry: DataRow, judge: PairJudge, how: How) -> Scored:
         judged = await (
             _compared(example, entry.index, judge, how) if example.comparisons_to_judge else _ranked(example, judge, how)
         )
+    except ConfigurationError:
+        raise
     except InputError as error:
         return Scored(**about, error=str(error))
     except BaseExceptionGroup as group:
-        if (stop := _first(group, Refused)) is not None:
+        if (stop := _first(group, Refused) or _first(group, ConfigurationError)) is not None:
             raise stop from None
         if (refusal := _first(group, InputError)) is not None:
             return Scored(**about, error=str(refusal))
@@ -60,10 +62,10 @@ async def _compared(example: Example, index: int, judge: PairJudge, how: How) ->
     ]  # the same draw as the benchmarks' protocol of one order
     pairs = [example.pair(*((j, i) if flip else (i, j))) for (i, j), flip in zip(example.comparisons_to_judge, flips, strict=True)]
     if len(pairs) == 1:
-        judgments = [await _judged(pairs[0], judge, how.options)]
+        judgments = [await judge.judge(pairs[0], how.options)]
     else:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_judged(pair, judge, how.options)) for pair in pairs]
+            tasks = [group.create_task(judge.judge(pair, how.options)) for pair in pairs]
         judgments = [task.result() for task in tasks]
     comparisons = tuple(
         Compared.of(i, j, judgment, flipped=flip, replies=how.replies)
@@ -92,13 +94,6 @@ def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
         "prompt_tokens": sum(judgment.usage.prompt_tokens for judgment in judgments),
         "completion_tokens": sum(judgment.usage.completion_tokens for judgment in judgments),
     }
-
-
-async def _judged(pair: Pair, judge: PairJudge, options: Options) -> Judgment:
-    try:
-        return await judge.judge(pair, options)
-    except TooLong as error:
-        return Judgment(outcome=NoVerdict(reason="too_long", detail=str(error)))
 
 
 def _first(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> BaseException | None:

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from reasrm.datasets import DataRow, DataSet
 from reasrm.errors import Refused
 from reasrm.results import Scored
-from reasrm.scoring.ahead import together
+from reasrm.scoring.by_question import together
 from reasrm.scoring.journal import WINDOW, Journal
 from reasrm.scoring.output import check_output, write_output
 from reasrm.scoring.rows import How

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from reasrm.errors import EngineBusy, EngineNonsense, EngineUnreachable, GatewayError, Refused
+from reasrm.errors import ConfigurationError, EngineBusy, EngineNonsense, EngineUnreachable, GatewayError, Refused
 from reasrm.scoring.aimd import Aimd
 from reasrm.scoring.limiter import TRIES, Limiter
 
@@ -105,17 +105,68 @@ async def test_an_engine_that_stays_away_stops_the_run_when_patience_ends() -> N
         await Limiter(patience_s=0.1).run(answer)
 
 
-async def test_nonsense_is_tried_a_few_times_and_then_raised() -> None:
-    tries = 0
+async def test_a_request_that_fails_while_others_are_answered_is_tried_a_few_times_and_then_raised() -> None:
+    limiter, tries, over = Limiter(2), 0, asyncio.Event()
 
-    async def answer() -> str:
+    async def answers() -> None:
+        await asyncio.sleep(0.001)
+
+    async def nonsense() -> str:
         nonlocal tries
         tries += 1
+        await asyncio.sleep(0.01)
         raise EngineNonsense("?")
 
+    async def others() -> None:
+        while not over.is_set():
+            await limiter.run(answers)
+
+    busy = asyncio.create_task(others())
     with pytest.raises(EngineNonsense):
-        await Limiter().run(answer)
+        await limiter.run(nonsense)
     assert tries == TRIES
+    over.set()
+    await busy
+
+
+async def test_a_request_that_alone_fails_is_given_up_where_the_engine_says_that_it_is_there() -> None:
+    async def nonsense() -> str:
+        raise EngineNonsense("?")
+
+    async def there() -> bool:
+        return True
+
+    async def away() -> bool:
+        return False
+
+    limiter = Limiter(patience_s=0.05)
+    limiter.probe = there
+    with pytest.raises(EngineNonsense):
+        await limiter.run(nonsense)
+    limiter.probe = away
+    with pytest.raises(Refused, match="nothing was answered"):
+        await limiter.run(nonsense)
+
+
+async def test_time_in_a_queue_that_the_run_filled_itself_is_no_timeout() -> None:
+    """Twenty at once before two slots: the last ones wait five times as long as a request may take."""
+    limiter, engine = Limiter(20), Engine(capacity=2, seconds=0.1)
+    assert sum(await asyncio.gather(*(limiter.run(engine.answer, timeout_s=0.2) for _ in range(20)))) == 20
+    assert limiter.refusals == 0
+
+
+async def test_an_engine_that_stops_answering_is_a_timeout() -> None:
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Refused, match=r"no answer within 0.05 s; a longer --timeout may help"):
+        await Limiter(patience_s=0.04).run(hangs, timeout_s=0.05)
+
+
+async def test_a_slow_engine_is_asked_little_at_first() -> None:
+    limiter, engine = Limiter(), Engine(capacity=2, seconds=0.05)
+    await flood(limiter, engine, 30)
+    assert engine.most <= 16
 
 
 async def test_a_refused_key_is_raised_at_once_and_a_full_gateway_is_waited_out() -> None:
@@ -128,8 +179,8 @@ async def test_a_refused_key_is_raised_at_once_and_a_full_gateway_is_waited_out(
         return reply
 
     assert await Limiter().run(answer) == "here"
-    answers[:] = [GatewayError("who are you?", status=401)]
-    with pytest.raises(GatewayError, match="who are you"):
+    answers[:] = [ConfigurationError("who are you?")]
+    with pytest.raises(ConfigurationError, match="who are you"):
         await Limiter().run(answer)
 
 

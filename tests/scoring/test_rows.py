@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from reasrm.datasets import DataRow, Example
-from reasrm.errors import InputError, Refused, TooLong
+from reasrm.errors import ConfigurationError, InputError, Refused, TooLong
+from reasrm.judging import EngineJudge
+from reasrm.prompts import load_pack
 from reasrm.results import Compared, Scored, drawn_order
 from reasrm.scoring.rows import How, judge_row
 from reasrm.scoring.run import line_of
-from reasrm.testing import FixedJudge
+from reasrm.testing import FixedJudge, ScriptedCompleter
 from reasrm.types import Judgment, NoVerdict, Opinion, Options, Pair, Reading, Verdict
 
 
@@ -78,8 +80,9 @@ class Raises:
 
 @pytest.mark.parametrize("responses", [["good", "bad"], ["good", "bad", "worse"]])
 async def test_a_pair_too_long_for_the_judge_has_no_verdict(responses: list[str]) -> None:
-    row = await judge_row(entry(responses=responses, labels=None), Raises(TooLong("9 tokens; it takes 8")), BOTH)
-    assert {each.reason for each in row.comparisons} == {"too_long"}
+    judge = EngineJudge(ScriptedCompleter([TooLong("9 tokens; it takes 8")]), load_pack("rubric"), b"key")
+    row = await judge_row(entry(responses=responses, labels=None), judge, BOTH)
+    assert {compared.reason for compared in row.comparisons} == {"too_long"}
     assert row.error == ""
 
 
@@ -95,6 +98,8 @@ async def test_what_stops_every_row_is_no_matter_of_one(comparisons: tuple[tuple
     asked = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
     with pytest.raises(Refused, match="patience"):
         await judge_row(asked, Raises(Refused("out of patience")), BOTH)
+    with pytest.raises(ConfigurationError, match="key"):
+        await judge_row(asked, Raises(ConfigurationError("wrong key")), BOTH)
 
 
 def test_a_flipped_judgment_is_told_back_in_the_rows_frame() -> None:

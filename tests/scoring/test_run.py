@@ -17,7 +17,7 @@ from reasrm.datasets import DataSet
 from reasrm.errors import InputError, Refused, SchemaError
 from reasrm.results import Scored
 from reasrm.scoring import Connected, How, Job, Limiter, score_with
-from reasrm.scoring.ahead import together
+from reasrm.scoring.by_question import together
 from reasrm.scoring.run import FAILURES
 from reasrm.testing import FixedJudge
 from reasrm.types import Judgment, NoVerdict, Options, Pair
