@@ -131,7 +131,7 @@ def measure(given: argparse.Namespace, arm: str) -> dict[str, Any]:
     report = Report(folder)
     if stage == "rlvr":
         tasks = [
-            rl_trainer.Task((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2])
+            rl_trainer.LabelledPrompt((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2])
             for i, text in enumerate(texts)
         ]
         rl_trainer.train(recipe, tasks, folder, kind="rubric", callbacks=[report])

@@ -16,9 +16,9 @@ from reasrm.commands.train import OutputOption, RecipeArgument, SetOption, recip
 
 if TYPE_CHECKING:
     from reasrm_training.config.recipe import Recipe
-    from reasrm_training.data.mix import Manifest
+    from reasrm_training.data.mix import DataManifest
     from reasrm_training.oracle.chains import ChainReport
-    from reasrm_training.oracle.client import Tally
+    from reasrm_training.oracle.client import OracleProgress
 
 app = typer.Typer(no_args_is_help=True, help="Mix preference data, get oracle chains for it, measure and clean it.")
 flags.add(
@@ -107,7 +107,7 @@ def distill(
     _show_chains(chains, report)
 
 
-def _watched(asking: Callable[[Callable[[Tally], None]], ChainReport]) -> ChainReport:
+def _watched(asking: Callable[[Callable[[OracleProgress], None]], ChainReport]) -> ChainReport:
     """Do the asking behind a progress bar with what is kept, what went wrong and what it costs."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -117,7 +117,7 @@ def _watched(asking: Callable[[Callable[[Tally], None]], ChainReport]) -> ChainR
     with Progress(*columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
-        def watch(tally: Tally) -> None:
+        def watch(tally: OracleProgress) -> None:
             trouble = _counted(tally.failures)
             said = f"{tally.kept:,} kept, {tally.spend.tokens:,} tokens, ${tally.spend.usd:,.2f}"
             bar.update(task, completed=tally.done, total=tally.examples, description=said + (f" ({trouble})" if trouble else ""))
@@ -148,7 +148,7 @@ def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool
         return finish(recipe, data, folder, journal)
 
 
-def _show_manifest(folder: Path, manifest: Manifest) -> None:
+def _show_manifest(folder: Path, manifest: DataManifest) -> None:
     for source in manifest.sources:
         dropped = ", ".join(f"{count:,} {rule}" for rule, count in source.dropped.items()) or "nothing"
         sys.stdout.write(f"{source.name} ({source.schema_}): {source.kept:,} of {source.rows:,} rows kept; dropped {dropped}\n")

@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.from_world import generated_examples
-from reasrm_training.report import Left, write_report
+from reasrm_training.report import RunFolder, write_report
 
 from tests.components import Gateway
 from tests.e2e.playground_steps import Open, Picture
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run: of the one named by REASRM_RUN, or of the files that one would have left."""
     folder = tmp_path_factory.mktemp("trained")
     run = os.environ.get("REASRM_RUN")
-    return write_report(Left.at(Path(run) if run else finished_run(folder / "run")), to=folder / "report.html")
+    return write_report(RunFolder.at(Path(run) if run else finished_run(folder / "run")), to=folder / "report.html")
 
 
 @pytest.mark.timeout(1200 if os.environ.get("REASRM_PICTURES") else 120)

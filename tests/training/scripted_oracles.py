@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import Example, write_examples
+from reasrm_training.data.examples import PreferenceExample, write_examples
 from reasrm_training.oracle.chains import make_chains
 
 COUNT = 40
@@ -87,10 +87,10 @@ def completion(text: str | None, usage: dict[str, Any] | None = None) -> dict[st
     return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
 
 
-def example(number: int) -> Example:
+def example(number: int) -> PreferenceExample:
     a, b = ("right", "wrong") if number % 2 == 0 else ("wrong", "right")
     fields = {"question": f"question {number}", "a": a, "b": b, "winner": "AB"[number % 2]}
-    return Example.model_validate(fields | {"id": str(number), "source": "s"})
+    return PreferenceExample.model_validate(fields | {"id": str(number), "source": "s"})
 
 
 class Setting:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.model import loading
 from reasrm_training.oracle import Chain
-from reasrm_training.rl.trainer import Task
+from reasrm_training.rl.trainer import LabelledPrompt
 
 from reasrm.types import Message, Side
 from tests.components import ROOT, SGLANG_VENV
@@ -76,16 +76,16 @@ def chains(count: int, seed: int = 0) -> list[Chain]:
     ]
 
 
-def tasks(count: int, seed: int = 1) -> list[Task]:
+def tasks(count: int, seed: int = 1) -> list[LabelledPrompt]:
     """`count` pairs, each in both orders."""
     return [
-        Task(_ask(x, y), "A" if x > y else "B", str(i), order)
+        LabelledPrompt(_ask(x, y), "A" if x > y else "B", str(i), order)
         for i, (a, b, _) in enumerate(_numbers(count, seed))
         for order, (x, y) in (("ab", (a, b)), ("ba", (b, a)))
     ]
 
 
-def heldout(*subsets: str) -> list[Example]:
+def heldout(*subsets: str) -> list[PreferenceExample]:
     """A pair of each of `subsets`."""
     row = {"source": "s", "question": "3 5", "a": "three", "b": "five", "winner": "B"}
-    return [Example.model_validate(row | {"id": f"{i}", "subset": subset}) for i, subset in enumerate(subsets)]
+    return [PreferenceExample.model_validate(row | {"id": f"{i}", "subset": subset}) for i, subset in enumerate(subsets)]

@@ -14,7 +14,7 @@ from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import write_examples
 from reasrm_training.oracle.chains import make_chains, read_chains
 from reasrm_training.oracle.client import GIVE_UP_AFTER
-from reasrm_training.oracle.journal import Journal
+from reasrm_training.oracle.journal import OracleJournal
 
 from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
 from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, completion, example, label_in, wrong_at_first
@@ -168,7 +168,7 @@ def test_a_full_disk_is_told_as_such(setting: Setting, oracles: Oracles, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Journal, "add", full)
+    monkeypatch.setattr(OracleJournal, "add", full)
     with pytest.raises(OSError, match="No space left"):
         setting.make()
 

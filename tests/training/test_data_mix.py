@@ -13,8 +13,8 @@ import datasets
 import pytest
 from reasrm_training.config.recipe import Recipe
 from reasrm_training.config.recipes import load_recipe
-from reasrm_training.data.examples import Example, read_examples
-from reasrm_training.data.mix import Manifest, make_data, question_key
+from reasrm_training.data.examples import PreferenceExample, read_examples
+from reasrm_training.data.mix import DataManifest, make_data, question_key
 
 from reasrm.errors import InputError, RecipeError, SchemaError
 
@@ -50,7 +50,7 @@ def recipe_of(folder: Path, *sources: dict[str, Any], **data: Any) -> Recipe:
     return Recipe.model_validate(content)
 
 
-def mixed(recipe: Recipe, count_tokens: Any = lambda messages: 1) -> tuple[Manifest, dict[str, list[Example]]]:
+def mixed(recipe: Recipe, count_tokens: Any = lambda messages: 1) -> tuple[DataManifest, dict[str, list[PreferenceExample]]]:
     folder = recipe.folder("data")
     manifest = make_data(recipe, folder, count_tokens=count_tokens)
     return manifest, {part: list(read_examples(folder / f"{part}.jsonl")) for part in ("distill", "rlvr", "heldout")}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.measure.evaluate import Evaluation, evaluate, figure, percent, table
-from reasrm_training.measure.sampling import Generate, Reply, by_model, by_sglang
+from reasrm_training.measure.sampling import Generate, JudgeReply, by_model, by_sglang
 from reasrm_training.model import loading
 from reasrm_training.rl.sglang_server import Sample
 
@@ -23,19 +23,19 @@ from tests.training.small import recipe
 PACK, KEY = load_pack("world"), b"key"
 
 
-def example(index: int, subset: str = "s") -> Example:
+def example(index: int, subset: str = "s") -> PreferenceExample:
     """`good N` is better than `bad N`; it stands on either side in turn."""
     a, b = (f"good {index}", f"bad {index}") if index % 2 == 0 else (f"bad {index}", f"good {index}")
     winner = "A" if index % 2 == 0 else "B"
-    return Example(id=str(index), source="t", subset=subset, question=f"q {index}", a=a, b=b, winner=winner)  # type: ignore[arg-type]
+    return PreferenceExample(id=str(index), source="t", subset=subset, question=f"q {index}", a=a, b=b, winner=winner)  # type: ignore[arg-type]
 
 
 def judging(answer: Callable[[str, int], str]) -> Generate:
     """A judge whose reply to a prompt is `answer(side on which the good response stands, seed)`."""
 
-    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[JudgeReply]:
         sides = ["A" if text.index("good") < text.index("bad") else "B" for text in (p[-1].content for p in prompts)]
-        return [Reply(answer(side, seed), 10, truncated=False) for side in sides]
+        return [JudgeReply(answer(side, seed), 10, truncated=False) for side in sides]
 
     return generate
 
@@ -175,7 +175,7 @@ def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: A
     upto = whole.index(second) + 1
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, second]
     first, *others = by_model(model, tokenizer, max_tokens=12)(PROMPTS, 0.0, 0)
-    assert first == Reply(tokenizer.decode(whole[:upto], skip_special_tokens=True), upto, truncated=False)
+    assert first == JudgeReply(tokenizer.decode(whole[:upto], skip_special_tokens=True), upto, truncated=False)
     assert max(reply.tokens for reply in others) > upto  # beside which it was padded
 
 

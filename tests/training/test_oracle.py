@@ -7,14 +7,14 @@ import json
 import pytest
 from reasrm_training.config.endpoints import Endpoint, Oracle
 from reasrm_training.config.recipes import load_recipe
-from reasrm_training.data.examples import Example
-from reasrm_training.oracle.examiner import Examiner, Reply, Request, learnable, problem_of
+from reasrm_training.data.examples import PreferenceExample
+from reasrm_training.oracle.examiner import Examiner, OracleReply, OracleRequest, learnable, problem_of
 from reasrm_training.oracle.leaks import TOLD, speaks_of_being_told
-from reasrm_training.rl.rewards import Rollout, verdict
+from reasrm_training.rl.rewards import JudgeRollout, verdict
 
 from reasrm.prompts import load_pack
 
-EXAMPLE = Example.model_validate(
+EXAMPLE = PreferenceExample.model_validate(
     {"id": "1", "source": "s", "question": "2 + 2?", "a": "four", "b": "five", "winner": "A", "subset": "sums"}
 )
 
@@ -30,11 +30,11 @@ def examiner(samples: int = 1, second: bool = True, kind: str = "rubric") -> Exa
     return Examiner(oracle, load_pack(kind), b"key", seed=5)
 
 
-def replies(**texts: str) -> dict[str, Reply]:
+def replies(**texts: str) -> dict[str, OracleReply]:
     """`first_0_ab="..."` as the reply to that request about the example, `second="..."` as that of the second pass."""
-    firsts = {f"{key.replace('_', ':')}:1": Reply(text=text) for key, text in texts.items() if key != "second"}
+    firsts = {f"{key.replace('_', ':')}:1": OracleReply(text=text) for key, text in texts.items() if key != "second"}
     *_, second = examiner().every_request(EXAMPLE)
-    return firsts | ({second.key: Reply(text=texts["second"])} if "second" in texts else {})
+    return firsts | ({second.key: OracleReply(text=texts["second"])} if "second" in texts else {})
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------------
@@ -61,15 +61,15 @@ def test_a_reply_is_learnt_from_only_if_it_is_right_whole_and_untold(reply: str,
 @pytest.mark.parametrize("answer", ["<answer>[[a]]</answer>", "<ANSWER>[[A]]</ANSWER>", "<answer> [[A]] </answer>"])
 def test_a_verdict_in_a_form_that_rl_would_punish_is_not_learnt(answer: str):
     reply = chain("A").replace("<answer>[[A]]</answer>", answer)
-    assert verdict(Rollout(reply, "A")) < 0
+    assert verdict(JudgeRollout(reply, "A")) < 0
     assert problem_of(reply, "A", "rubric") == "malformed"
 
 
 def test_only_the_second_pass_can_speak_of_having_been_told():
     spoken = chain("A", "According to the label, A is right.")
     first, second = examiner().every_request(EXAMPLE)
-    assert examiner().problem(first, Reply(text=spoken)) is None
-    assert examiner().problem(second, Reply(text=spoken)) == "told:according_to"
+    assert examiner().problem(first, OracleReply(text=spoken)) is None
+    assert examiner().problem(second, OracleReply(text=spoken)) == "told:according_to"
 
 
 def test_a_truncated_reply_is_called_so():
@@ -178,7 +178,7 @@ def test_a_sample_right_only_the_other_way_round_is_kept_as_such():
 def test_every_request_has_a_key_of_its_own():
     keys = [request.key for request in examiner(samples=4).every_request(EXAMPLE)]
     assert len(set(keys)) == len(keys) == 9
-    assert Request(EXAMPLE, "second", writer="77").key == "second:77:0:ab:1"
+    assert OracleRequest(EXAMPLE, "second", writer="77").key == "second:77:0:ab:1"
 
 
 def test_who_corrects_is_part_of_what_is_asked():

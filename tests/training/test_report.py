@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reasrm_training.report import Left, baselines, write_report
+from reasrm_training.report import RunFolder, baselines, write_report
 from reasrm_training.report.curves import PANELS, smoothed
 from reasrm_training.report.page import paired
 from typer.testing import CliRunner
@@ -55,7 +55,7 @@ class Shape(HTMLParser):
 
 
 def page_of(folder: Path, **settings: Any) -> Shape:
-    return Shape(write_report(Left.at(folder), **settings).read_text(encoding="utf-8"))
+    return Shape(write_report(RunFolder.at(folder), **settings).read_text(encoding="utf-8"))
 
 
 def test_every_curve_that_was_logged_is_drawn_with_how_to_read_it(run: Path):
@@ -131,7 +131,7 @@ def test_a_run_that_was_not_probed_shows_what_its_stages_end_with(run: Path):
 
 
 def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path):
-    one, two = (write_report(Left.at(run), to=tmp_path / name).read_bytes() for name in ("one", "two"))
+    one, two = (write_report(RunFolder.at(run), to=tmp_path / name).read_bytes() for name in ("one", "two"))
     assert one == two
 
 
@@ -140,7 +140,7 @@ def test_the_command_makes_it_again_and_says_where_no_run_is(run: Path, tmp_path
     assert done.stdout.strip() == str(run / "report.html")
     assert (run / "report.html").is_file()
     with pytest.raises(InputError, match="give the folder of a run of reasrm train"):
-        Left.at(tmp_path)
+        RunFolder.at(tmp_path)
     with pytest.raises(InputError, match="no measurement of reasrm train there"):
         baselines([tmp_path / "run" / "data"])
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reasrm_training.rl.rewards import (
     REWARDS,
-    Rollout,
+    JudgeRollout,
     consistency,
     format_,
     length,
@@ -40,26 +40,26 @@ REASONING = "<type>Reasoning</type>\n<solution>\n42\n</solution>\n<eval>B says 4
     ],
 )
 def test_the_verdict_reward_is_rm_r1s_rule(reply: str, gold: str, reward: float):
-    assert verdict(Rollout(reply, gold)) == reward  # type: ignore[arg-type]
+    assert verdict(JudgeRollout(reply, gold)) == reward  # type: ignore[arg-type]
 
 
 def test_a_reply_is_right_both_ways_only_with_a_twin_that_is_right_in_its_own_frame():
     a, b = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
-    assert consistency(Rollout(a, "A", twin=b)) == 1.0
-    assert consistency(Rollout(a, "A", twin=a)) == -1.0  # names the first response both times
-    assert consistency(Rollout(b, "A", twin=b)) == -1.0
-    assert consistency(Rollout(a, "A")) is None
+    assert consistency(JudgeRollout(a, "A", twin=b)) == 1.0
+    assert consistency(JudgeRollout(a, "A", twin=a)) == -1.0  # names the first response both times
+    assert consistency(JudgeRollout(b, "A", twin=b)) == -1.0
+    assert consistency(JudgeRollout(a, "A")) is None
 
 
 def test_margins_weigh_the_verdict_by_the_labels_strength():
-    assert margin(Rollout("<answer>[[A]]</answer>", "A", strength=0.25)) == 0.25
-    assert margin(Rollout("<answer>[[A]]</answer>", "B", strength=0.25)) == -0.25
-    assert margin(Rollout("<answer>[[A]]</answer>", "A")) is None
+    assert margin(JudgeRollout("<answer>[[A]]</answer>", "A", strength=0.25)) == 0.25
+    assert margin(JudgeRollout("<answer>[[A]]</answer>", "B", strength=0.25)) == -0.25
+    assert margin(JudgeRollout("<answer>[[A]]</answer>", "A")) is None
 
 
 @pytest.mark.parametrize(("tokens", "price"), [(0, 0.0), (50, 0.0), (75, -0.5), (100, -1.0), (130, -1.0)])
 def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int, price: float):
-    assert length(Rollout("", "A", tokens=tokens, limit=100)) == price
+    assert length(JudgeRollout("", "A", tokens=tokens, limit=100)) == price
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int,
 )
 def test_a_reply_is_well_formed_if_it_is_its_parts_and_nothing_else(reply: str, kind: str, formed: bool):
     assert well_formed(reply, kind) is formed  # type: ignore[arg-type]
-    assert format_(Rollout(reply, "A", kind)) == (1.0 if formed else -1.0)  # type: ignore[arg-type]
+    assert format_(JudgeRollout(reply, "A", kind)) == (1.0 if formed else -1.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["rubric", "free"])
@@ -109,7 +109,7 @@ def test_a_reply_that_repeats_itself_to_the_limit_is_judged_in_no_time(kind: str
 
 def test_rewards_are_summed_by_their_weights_and_one_that_does_not_apply_is_left_out():
     weights = {"verdict": 1.0, "format": 0.5, "margin": 9.0}
-    parts = score(Rollout(CHAT, "A"), weights)  # type: ignore[arg-type]
+    parts = score(JudgeRollout(CHAT, "A"), weights)  # type: ignore[arg-type]
     assert parts == {"verdict": 1.0, "format": 1.0, "margin": None}
     assert total(parts, weights) == 1.5  # type: ignore[arg-type]
     assert total({"margin": None}, {"margin": 1.0}) is None
@@ -133,6 +133,6 @@ def test_twins_are_mutual_and_of_one_pair_in_different_orders(keys: list[tuple[s
 @given(st.text(), st.sampled_from(["A", "B"]), st.sampled_from(["rubric", "free"]))
 def test_rewards_take_any_text_and_stay_within_one(reply: str, gold: str, kind: str):
     for reward in REWARDS.values():
-        value = reward(Rollout(reply, gold, kind, tokens=3, limit=9, strength=0.5, twin=reply))  # type: ignore[arg-type]
+        value = reward(JudgeRollout(reply, gold, kind, tokens=3, limit=9, strength=0.5, twin=reply))  # type: ignore[arg-type]
         assert value is not None
         assert -1.0 <= value <= 1.0

@@ -12,7 +12,7 @@ import torch
 from reasrm_training.config.recipe import Guard, Rlvr
 from reasrm_training.model import loading
 from reasrm_training.rl import trainer as rl_trainer
-from reasrm_training.run.monitor import Journal, Report, breaches
+from reasrm_training.run.monitor import StepLog, Report, breaches
 from reasrm_training.sft import trainer as sft_trainer
 
 from reasrm.errors import InputError, Refused
@@ -132,7 +132,7 @@ def test_prompts_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(dist
 
 
 def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp_path: Path):
-    journal = Journal(tmp_path / "j.jsonl")
+    journal = StepLog(tmp_path / "j.jsonl")
     for step in (1, 2, 3):
         journal.write(step, {"loss": 0.5})
     with journal.path.open("a") as file:

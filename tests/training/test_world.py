@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from reasrm_training.world import FAMILIES, LEVELS, Task, generate
+from reasrm_training.world import FAMILIES, LEVELS, WorldTask, generate
 from reasrm_training.world.domain import domain, inside
 from reasrm_training.world.oracle import careful_chain, careless_chain
 from reasrm_training.world.text import OPENINGS
@@ -18,7 +18,7 @@ ORDERS = ("ab", "ba")
 
 
 @pytest.fixture(scope="module")
-def tasks() -> list[Task]:
+def tasks() -> list[WorldTask]:
     return generate(11, 900)
 
 
@@ -42,7 +42,7 @@ def test_families_come_in_turn_and_levels_are_those_asked_for() -> None:
     assert {t.level for t in generate(5, 90)} == set(LEVELS)
 
 
-def test_an_independent_calculation_agrees_with_every_arithmetic_answer(tasks: list[Task]) -> None:
+def test_an_independent_calculation_agrees_with_every_arithmetic_answer(tasks: list[WorldTask]) -> None:
     checked = 0
     for task in tasks:
         found = re.search(r"(\d+)([-+*])(\d+)", task.question)
@@ -55,7 +55,7 @@ def test_an_independent_calculation_agrees_with_every_arithmetic_answer(tasks: l
     assert checked == 300
 
 
-def test_python_runs_every_program_to_the_answer_that_is_called_right(tasks: list[Task]) -> None:
+def test_python_runs_every_program_to_the_answer_that_is_called_right(tasks: list[WorldTask]) -> None:
     for task in (t for t in tasks if t.family == "traces"):
         lines = task.question.splitlines()[1:]
         state: dict[str, int] = {}
@@ -64,7 +64,7 @@ def test_python_runs_every_program_to_the_answer_that_is_called_right(tasks: lis
         assert _answer(task.chosen) == str(state[lines[-1].removeprefix("print ")]) != _answer(task.rejected)
 
 
-def test_orderings_counts_and_edits_are_right(tasks: list[Task]) -> None:
+def test_orderings_counts_and_edits_are_right(tasks: list[WorldTask]) -> None:
     for task in tasks:
         said, question = _answer(task.chosen), task.question
         numbered = sorted(re.findall(r"(\d) (\w+)", question))
@@ -80,7 +80,7 @@ def test_orderings_counts_and_edits_are_right(tasks: list[Task]) -> None:
             assert len(said.split()) in (len(letters) - 2, len(letters) - 1)
 
 
-def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[Task]) -> None:
+def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[WorldTask]) -> None:
     shares = {2: (60, 40), 3: (40, 35, 25)}
     for task in (t for t in tasks if t.task_type == "chat"):
         rules = re.findall(r"(?:Its|The) (\w+)(?: word)? is (\w+)\.", task.question)
@@ -96,7 +96,7 @@ def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[Tas
         assert scores[0] > scores[1]
 
 
-def test_every_chain_is_read_by_the_librarys_parser_as_a_verdict_for_the_better_side(tasks: list[Task]) -> None:
+def test_every_chain_is_read_by_the_librarys_parser_as_a_verdict_for_the_better_side(tasks: list[WorldTask]) -> None:
     for task in tasks:
         for order in ORDERS:
             reading = parse(task.chain(order), kind="rubric")
@@ -111,7 +111,7 @@ def test_every_chain_is_read_by_the_librarys_parser_as_a_verdict_for_the_better_
                 assert reading.solution
 
 
-def test_the_deliberation_reads_the_question_only(tasks: list[Task]) -> None:
+def test_the_deliberation_reads_the_question_only(tasks: list[WorldTask]) -> None:
     for task in tasks:
         assert task.chain("ab").startswith(task.deliberation) and task.chain("ba").startswith(task.deliberation)
 
@@ -126,7 +126,7 @@ EDITS = (
 )
 
 
-def _fact(task: Task) -> object:
+def _fact(task: WorldTask) -> object:
     """What a task asks, whichever way it is put."""
     question, numbers = task.question, re.findall(r"\d+", task.question)
     if task.family == "traces":
@@ -152,7 +152,7 @@ def test_no_problem_stands_in_both_splits_not_even_mirrored(family: str) -> None
     assert not {_fact(t) for t in train} & {_fact(t) for t in held}
 
 
-def test_lengths_reach_from_thirty_to_four_hundred_tokens_worth_of_text(tasks: list[Task]) -> None:
+def test_lengths_reach_from_thirty_to_four_hundred_tokens_worth_of_text(tasks: list[WorldTask]) -> None:
     sizes = [len(t.question) + len(t.chosen) + len(t.rejected) for t in tasks]
     assert min(sizes) < 80 and max(sizes) > 500
 

@@ -10,7 +10,7 @@ from reasrm.prompts import Pack
 from reasrm.quality.near import Near
 from reasrm.types import Message
 from reasrm_training.config.recipe import Data, DropRule
-from reasrm_training.data.examples import Example, folded, text_of
+from reasrm_training.data.examples import PreferenceExample, folded, text_of
 from reasrm_training.data.sources import read_questions
 
 #: Tokens of a prompt, as the model's chat template writes it.
@@ -24,22 +24,22 @@ _SPECIAL = re.compile(
 )
 
 
-def magpie_ultra(example: Example) -> bool:
+def magpie_ultra(example: PreferenceExample) -> bool:
     """Skywork's part of that name: its rejected responses hold `<im_start>`, by which they are told without reading."""
     return example.subset.startswith("magpie_ultra")
 
 
-def special_tokens(example: Example) -> bool:
+def special_tokens(example: PreferenceExample) -> bool:
     """A response holds a chat template's control tokens."""
     return any(_SPECIAL.search(text_of(response)) for response in (example.a, example.b))
 
 
-def equal_responses(example: Example) -> bool:
+def equal_responses(example: PreferenceExample) -> bool:
     """The responses differ in white space and case at most."""
     return folded(text_of(example.a)) == folded(text_of(example.b))
 
 
-class Drops:
+class DropRules:
     """The rules, with what they remember: rows seen so far, over all sources, and the benchmarks' questions."""
 
     def __init__(self, data: Data, pack: Pack, key: bytes, count_tokens: TokenCounter | None) -> None:
@@ -53,7 +53,7 @@ class Drops:
         self._near_benchmark = Near(data.near_duplicate)
         for question in sorted(self._benchmark):
             self._near_benchmark.add(question, question)
-        self._rules: dict[DropRule, Callable[[Example], bool]] = {
+        self._rules: dict[DropRule, Callable[[PreferenceExample], bool]] = {
             "magpie_ultra": magpie_ultra,
             "special_tokens": special_tokens,
             "equal_responses": equal_responses,
@@ -62,7 +62,7 @@ class Drops:
             "too_long": self._too_long,
         }
 
-    def rule_against(self, example: Example, rules: Collection[DropRule]) -> DropRule | None:
+    def rule_against(self, example: PreferenceExample, rules: Collection[DropRule]) -> DropRule | None:
         """The first of `rules` that drops `example`; None keeps it, and remembers it."""
         for rule, drops in self._rules.items():
             if rule in rules and drops(example):
@@ -73,29 +73,29 @@ class Drops:
         self._seen.add(_fingerprint(example))
         return None
 
-    def _duplicate(self, example: Example) -> bool:
+    def _duplicate(self, example: PreferenceExample) -> bool:
         return _fingerprint(example) in self._seen
 
-    def _like_another(self, example: Example) -> bool:
+    def _like_another(self, example: PreferenceExample) -> bool:
         """Question and both responses together are much like an earlier row's; remembered if not."""
         return self._near is not None and self._near.seen(example.id, "\n".join(_texts(example))) is not None
 
-    def _in_benchmark(self, example: Example) -> bool:
+    def _in_benchmark(self, example: PreferenceExample) -> bool:
         """Its question, or one much like it, stands in a benchmark."""
         question = folded(text_of(example.question))
         return question in self._benchmark or (bool(self._benchmark) and self._near_benchmark.like(question) is not None)
 
-    def _too_long(self, example: Example) -> bool:
+    def _too_long(self, example: PreferenceExample) -> bool:
         if self._count_tokens is None:
             return False
         return self._count_tokens(self._pack.render(example.pair, self._key)) > self._max_prompt_tokens
 
 
-def _texts(example: Example) -> tuple[str, str, str]:
+def _texts(example: PreferenceExample) -> tuple[str, str, str]:
     """Question and responses, the same for both orders."""
     first, second = sorted((folded(text_of(example.a)), folded(text_of(example.b))))
     return folded(text_of(example.question)), first, second
 
 
-def _fingerprint(example: Example) -> bytes:
+def _fingerprint(example: PreferenceExample) -> bytes:
     return hashlib.blake2b("\x1e".join(_texts(example)).encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -21,7 +21,7 @@ Part = Literal["distill", "rlvr", "heldout"]
 PARTS: tuple[Part, ...] = ("distill", "rlvr", "heldout")
 
 
-class Example(Frozen):
+class PreferenceExample(Frozen):
     """A pair whose better side is known. `strength` > 0 says how clearly it is better, None where nobody said.
 
     `subset` is the source's own name for the row's kind; `id` is unique within a data set.
@@ -41,11 +41,11 @@ class Example(Frozen):
         """What the judge is shown."""
         return Pair(question=self.question, a=self.a, b=self.b)
 
-    def swapped(self) -> Example:
+    def swapped(self) -> PreferenceExample:
         """The same example with its responses in the other order."""
         return self.model_copy(update={"a": self.b, "b": self.a, "winner": other(self.winner)})
 
-    def with_winner(self, side: Side) -> Example:
+    def with_winner(self, side: Side) -> PreferenceExample:
         """The same example with the better response on `side`."""
         return self if self.winner == side else self.swapped()
 
@@ -60,7 +60,7 @@ def folded(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().casefold()
 
 
-def write_examples(path: Path, examples: Iterable[Example]) -> str:
+def write_examples(path: Path, examples: Iterable[PreferenceExample]) -> str:
     """Write `examples` as JSON lines, whole or not at all; return the file's SHA-256. Equal examples give equal bytes."""
     lines = [example.model_dump_json(exclude_defaults=True) + "\n" for example in examples]
     return write_whole(path, "".join(lines).encode())
@@ -96,13 +96,13 @@ def locked(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def read_examples(path: Path) -> Iterator[Example]:
+def read_examples(path: Path) -> Iterator[PreferenceExample]:
     """Read a file of `write_examples`. Raises RecipeError, which names the line."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield Example.model_validate_json(line)
+                    yield PreferenceExample.model_validate_json(line)
                 except ValidationError as error:
                     first = error.errors()[0]
                     where = ".".join(str(part) for part in first["loc"])

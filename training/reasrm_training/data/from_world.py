@@ -8,13 +8,13 @@ from reasrm.errors import RecipeError
 from reasrm.prompts import load_pack
 from reasrm.types import Order
 from reasrm_training.config.recipe import Recipe, World
-from reasrm_training.data.examples import Example, Part
+from reasrm_training.data.examples import PreferenceExample, Part
 from reasrm_training.oracle.examiner import Chain, Pass, chain_of, problem_of
-from reasrm_training.world import FAMILIES, LEVELS, Task, generate
+from reasrm_training.world import FAMILIES, LEVELS, WorldTask, generate
 from reasrm_training.world.oracle import careful_chain, careless_chain
 
 
-def generated_tasks(recipe: Recipe, part: Part) -> list[Task]:
+def generated_tasks(recipe: Recipe, part: Part) -> list[WorldTask]:
     """The tasks behind a part's examples, in their order. The held-out ones are the same for every seed."""
     world = _world(recipe)
     families = world.families or None
@@ -25,15 +25,15 @@ def generated_tasks(recipe: Recipe, part: Part) -> list[Task]:
     return generate(2 * recipe.seed + 1, world.labels, "train", families, world.label_levels)
 
 
-def generated_examples(recipe: Recipe, part: Part) -> list[Example]:
+def generated_examples(recipe: Recipe, part: Part) -> list[PreferenceExample]:
     """A part's tasks as examples."""
     return [_example(task, order_of(recipe, i)) for i, task in enumerate(generated_tasks(recipe, part))]
 
 
-def _example(task: Task, order: Order) -> Example:
+def _example(task: WorldTask, order: Order) -> PreferenceExample:
     a, b = task.responses(order)
     fields = {"question": task.question, "a": a, "b": b, "winner": task.winner(order)}
-    return Example.model_validate(fields | {"id": task.id, "source": "world", "subset": f"{task.family}/{task.level}"})
+    return PreferenceExample.model_validate(fields | {"id": task.id, "source": "world", "subset": f"{task.family}/{task.level}"})
 
 
 def order_of(recipe: Recipe, index: int) -> Order:

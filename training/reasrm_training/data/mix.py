@@ -24,8 +24,8 @@ from reasrm.errors import RecipeError
 from reasrm.prompts import load_pack
 from reasrm.types import Frozen
 from reasrm_training.config.recipe import Recipe, Source
-from reasrm_training.data.drops import Drops, TokenCounter
-from reasrm_training.data.examples import PARTS, Example, Part, folded, text_of, write_examples, write_whole
+from reasrm_training.data.drops import DropRules, TokenCounter
+from reasrm_training.data.examples import PARTS, PreferenceExample, Part, folded, text_of, write_examples, write_whole
 from reasrm_training.data.from_world import generated_examples
 from reasrm_training.data.sources import Progress, read_source
 
@@ -57,7 +57,7 @@ class PartReport(Frozen):
     sha256: str
 
 
-class Manifest(Frozen):
+class DataManifest(Frozen):
     """How a data folder came to be. `made_from` names everything that decided it, the rows of hub sources excepted."""
 
     made_from: str
@@ -70,7 +70,7 @@ class Manifest(Frozen):
 
 def make_data(
     recipe: Recipe, folder: Path, *, count_tokens: TokenCounter | None = None, progress: Progress | None = None
-) -> Manifest:
+) -> DataManifest:
     """Write the data folder of `recipe`, or find it there, made and whole.
 
     `count_tokens` is by default the recipe's own tokenizer. Raises RecipeError (a source, a column or a part is wrong or
@@ -103,10 +103,10 @@ def _contents(path: Path) -> list[str]:
     return digests
 
 
-def finished(recipe: Recipe, folder: Path) -> Manifest | None:
+def finished(recipe: Recipe, folder: Path) -> DataManifest | None:
     """The manifest of `folder` if it is this recipe's and every file is as it was written."""
     try:
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = DataManifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
         whole = all(
             hashlib.sha256((folder / f"{part}.jsonl").read_bytes()).hexdigest() == report.sha256
             for part, report in manifest.parts.items()
@@ -125,7 +125,7 @@ def seeded(seed: int, name: str, items: Sequence[Any]) -> list[Any]:
     return [items[index] for index in sorted(range(len(items)), key=rank)]
 
 
-def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sources: list[SourceReport]) -> Manifest:
+def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[PreferenceExample]], sources: list[SourceReport]) -> DataManifest:
     for part, examples in parts.items():
         if not examples and wants(recipe, part):
             raise RecipeError(f"data: nothing is left for the {part} part; sample more rows or drop fewer")
@@ -136,7 +136,7 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sourc
         written[part] = PartReport(rows=len(examples), winner_a=_on_a(examples), sha256=sha256)
     everything = [example for examples in parts.values() for example in examples]
     before = sum(report.kept for report in sources) or len(everything)
-    manifest = Manifest(
+    manifest = DataManifest(
         made_from=made_from(recipe),
         seed=recipe.seed,
         prompts=load_pack(recipe.prompts).digest,
@@ -148,12 +148,12 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[Example]], sourc
     return manifest
 
 
-def _counted(report: SourceReport, kept: Sequence[Example]) -> SourceReport:
+def _counted(report: SourceReport, kept: Sequence[PreferenceExample]) -> SourceReport:
     """`report` with those of its rows that are in the folder: what shares a question with a held-out row is out by now."""
     return report.model_copy(update={"kept": len(kept), "winner_a": _on_a(kept)})
 
 
-def _on_a(examples: Iterable[Example]) -> int:
+def _on_a(examples: Iterable[PreferenceExample]) -> int:
     return sum(example.winner == "A" for example in examples)
 
 
@@ -165,14 +165,14 @@ def wants(recipe: Recipe, part: Part) -> bool:
 
 def _mixed(
     recipe: Recipe, count_tokens: TokenCounter | None, progress: Progress
-) -> tuple[dict[Part, list[Example]], list[SourceReport]]:
+) -> tuple[dict[Part, list[PreferenceExample]], list[SourceReport]]:
     data = recipe.data
     if data is None:
         raise RecipeError(f"{recipe.name}: has no [data]")
     if count_tokens is None and any("too_long" in source.drop for source in data.sources):
         count_tokens = tokenizer_of(recipe)
-    drops = Drops(data, load_pack(recipe.prompts), recipe.fence_key, count_tokens)
-    kept: list[Example] = []
+    drops = DropRules(data, load_pack(recipe.prompts), recipe.fence_key, count_tokens)
+    kept: list[PreferenceExample] = []
     reports: list[SourceReport] = []
     for source in data.sources:
         examples, report = _from_source(source, recipe.seed, drops, progress)
@@ -182,11 +182,11 @@ def _mixed(
     return _balanced(parts), reports
 
 
-def _from_source(source: Source, seed: int, drops: Drops, progress: Progress) -> tuple[list[Example], SourceReport]:
+def _from_source(source: Source, seed: int, drops: DropRules, progress: Progress) -> tuple[list[PreferenceExample], SourceReport]:
     """The first `sample` rows, in seeded order, that no rule of the source drops."""
     rows = read_source(source, progress)
     dropped: Counter[str] = Counter(rows.unusable)
-    kept: list[Example] = []
+    kept: list[PreferenceExample] = []
     looked_at = 0
     wanted = source.sample or len(rows.examples)
     for example in seeded(seed, source.label, rows.examples):
@@ -222,7 +222,7 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counter.most_common())
 
 
-def _parted(examples: list[Example], heldout: int, distill: int) -> dict[Part, list[Example]]:
+def _parted(examples: list[PreferenceExample], heldout: int, distill: int) -> dict[Part, list[PreferenceExample]]:
     """Held-out rows first; the rest shares no question with them."""
     if len(examples) < heldout + distill:
         raise RecipeError(f"data: {len(examples)} rows are left, fewer than heldout ({heldout}) and distill ({distill}) ask for")
@@ -232,15 +232,15 @@ def _parted(examples: list[Example], heldout: int, distill: int) -> dict[Part, l
     return {"distill": rest[:distill], "rlvr": rest[distill:], "heldout": measured}
 
 
-def question_key(example: Example) -> str:
+def question_key(example: PreferenceExample) -> str:
     """What makes two examples ask the same."""
     return folded(text_of(example.question))
 
 
-def _balanced(parts: dict[Part, list[Example]]) -> dict[Part, list[Example]]:
+def _balanced(parts: dict[Part, list[PreferenceExample]]) -> dict[Part, list[PreferenceExample]]:
     """The better response stands alternately on side A and B, source by source: exact in the whole and in each part."""
     seen: Counter[str] = Counter()
-    out: dict[Part, list[Example]] = {}
+    out: dict[Part, list[PreferenceExample]] = {}
     for part in PARTS:
         out[part] = []
         for example in parts[part]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasrm.datasets import DataRow, DataSet, read_examples
+from reasrm.datasets import DataSet, DataRow, read_examples
 from reasrm.errors import InputError, RecipeError, SchemaError
 from reasrm_training.config.recipe import Source
-from reasrm_training.data.examples import Example, text_of
+from reasrm_training.data.examples import PreferenceExample, text_of
 
 #: Told what is being done, how many of it are done, and of how many, where that is known.
 Progress = Callable[[str, int, int | None], None]
@@ -25,7 +25,7 @@ NAME_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SourceRows:
     """A source's usable rows, in its order; `unusable` counts the others by reason. `sha256` is over all rows as read.
 
     `first_error` names file and row of the first one that could not be read, and what is wrong with it; empty where all could.
@@ -33,13 +33,13 @@ class Rows:
 
     schema: str
     count: int
-    examples: list[Example]
+    examples: list[PreferenceExample]
     unusable: Counter[str]
     first_error: str
     sha256: str
 
 
-def read_source(source: Source, progress: Progress) -> Rows:
+def read_source(source: Source, progress: Progress) -> SourceRows:
     """Read every row of `source`.
 
     Raises InputError, which names the source: it cannot be opened, is empty, lacks a column, or a label is no side.
@@ -48,7 +48,7 @@ def read_source(source: Source, progress: Progress) -> Rows:
     mapping = {column: known for known, column in source.columns.items()}
     table = DataSet(source.path, source.schema_, mapping, source.split, config=source.config, data_dir=source.data_dir)
     hasher = hashlib.sha256()
-    examples: list[Example] = []
+    examples: list[PreferenceExample] = []
     ids: set[str] = set()
     unusable: Counter[str] = Counter()
     count, first_error = 0, ""
@@ -57,7 +57,7 @@ def read_source(source: Source, progress: Progress) -> Rows:
             count += 1
             hasher.update(json.dumps(entry.row, sort_keys=True, default=str).encode() + b"\n")
             usable = _usable(entry, source.label)
-            if isinstance(usable, Example):
+            if isinstance(usable, PreferenceExample):
                 twice = usable.id in ids
                 examples.append(usable.model_copy(update={"id": f"{usable.id}#{entry.index}"}) if twice else usable)
                 ids.add(examples[-1].id)
@@ -74,7 +74,7 @@ def read_source(source: Source, progress: Progress) -> Rows:
     if unusable["no_winner"] == count:
         named = ', in a column winner or one that columns = { winner = "NAME" } names' if table.name == "pair" else ""
         raise RecipeError(f"{source.path}: none of {count} rows says which response is better{named}", field="data.sources")
-    return Rows(table.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
+    return SourceRows(table.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
 
 
 def _check_choice(source: Source) -> None:
@@ -97,7 +97,7 @@ def read_questions(path: str) -> Iterator[str]:
         raise type(error)(f"data.benchmarks: {said}", field="data.benchmarks") from None
 
 
-def _usable(entry: DataRow, source: str) -> Example | str:
+def _usable(entry: DataRow, source: str) -> PreferenceExample | str:
     """The labelled pair in a row, or why there is none."""
     found = entry.example
     if found is None:
@@ -107,7 +107,7 @@ def _usable(entry: DataRow, source: str) -> Example | str:
     if found.winner is None:
         return "no_winner"
     a, b = found.responses
-    return Example(
+    return PreferenceExample(
         id=f"{source}/{found.id or entry.index}",
         source=source,
         question=found.question,
@@ -143,7 +143,7 @@ def _in_recipe_words(said: str) -> str:
     return said
 
 
-def _scaled(examples: list[Example]) -> list[Example]:
+def _scaled(examples: list[PreferenceExample]) -> list[PreferenceExample]:
     """Strengths as shares of the source's greatest: sources use scales of their own."""
     most = max((example.strength for example in examples if example.strength), default=None)
     if most is None:

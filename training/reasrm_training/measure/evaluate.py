@@ -19,8 +19,8 @@ from pydantic import Field
 from reasrm.parsing import parse
 from reasrm.prompts import Pack
 from reasrm.types import Frozen, Order, Side
-from reasrm_training.data.examples import Example, write_whole
-from reasrm_training.measure.sampling import Generate, Reply
+from reasrm_training.data.examples import PreferenceExample, write_whole
+from reasrm_training.measure.sampling import Generate, JudgeReply
 from reasrm_training.rl.rewards import well_formed
 
 ORDERS: tuple[Order, ...] = ("ab", "ba")
@@ -32,12 +32,12 @@ MEASURED_BY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedReply:
     """One reply, read. `winner` is the named response in the frame of the example, None without a verdict."""
 
-    example: Example
+    example: PreferenceExample
     order: Order
-    reply: Reply
+    reply: JudgeReply
     winner: Side | None
     reason: str
     formed: bool
@@ -48,7 +48,7 @@ class Judged:
         return self.winner == self.example.winner
 
 
-class Figure(Frozen):
+class Estimate(Frozen):
     """A mean over pairs, with its standard error; None where there is nothing to take a mean of."""
 
     value: float | None
@@ -56,19 +56,19 @@ class Figure(Frozen):
     n: int = 0
 
 
-class Greedy(Frozen):
+class GreedyScores(Frozen):
     """Shares of the judgments of a set of pairs, each judged in both orders at T 0.
 
     `accuracy_of_verdicts` leaves out replies without a verdict; `p_a` is the share of verdicts that name the first response
     shown; `order_consistency` is over pairs with a verdict in both orders; `tokens` is a reply's mean length.
     """
 
-    accuracy: Figure
-    accuracy_of_verdicts: Figure
-    order_consistency: Figure
-    format: Figure
-    p_a: Figure
-    no_verdict: Figure
+    accuracy: Estimate
+    accuracy_of_verdicts: Estimate
+    order_consistency: Estimate
+    format: Estimate
+    p_a: Estimate
+    no_verdict: Estimate
     tokens: float
 
 
@@ -78,16 +78,16 @@ class Evaluation(Frozen):
     model: str
     prompts: str
     pairs: int
-    greedy: Greedy
-    subsets: dict[str, Greedy] = Field(default={})
-    sources: dict[str, Greedy] = Field(default={})
+    greedy: GreedyScores
+    subsets: dict[str, GreedyScores] = Field(default={})
+    sources: dict[str, GreedyScores] = Field(default={})
     reasons: dict[str, int] = Field(default={})
-    sampled: Figure | None = None
-    voting: dict[int, Figure] = Field(default={})
+    sampled: Estimate | None = None
+    voting: dict[int, Estimate] = Field(default={})
 
 
 def evaluate(
-    examples: Sequence[Example],
+    examples: Sequence[PreferenceExample],
     generate: Generate,
     pack: Pack,
     key: bytes,
@@ -121,12 +121,12 @@ def evaluate(
     )
 
 
-def summary(judged: Sequence[Judged]) -> Greedy:
+def summary(judged: Sequence[JudgedReply]) -> GreedyScores:
     """The shares of replies that come in pairs, one to each order."""
     pairs = list(zip(judged[::2], judged[1::2], strict=True))
     verdicts = [[one.right for one in pair if one.winner] for pair in pairs]
     first = [[(one.winner == "A") == (one.order == "ab") for one in pair if one.winner] for pair in pairs]
-    return Greedy(
+    return GreedyScores(
         accuracy=figure([one.right for one in pair] for pair in pairs),
         accuracy_of_verdicts=figure(each for each in verdicts if each),
         order_consistency=figure([a.winner == b.winner] for a, b in pairs if a.winner and b.winner),
@@ -137,38 +137,38 @@ def summary(judged: Sequence[Judged]) -> Greedy:
     )
 
 
-def figure(pairs: Iterable[Sequence[float]]) -> Figure:
+def figure(pairs: Iterable[Sequence[float]]) -> Estimate:
     """The mean over everything in `pairs`, and its standard error with each of `pairs` as one cluster (ratio estimator)."""
     groups = [(sum(values), len(values)) for values in pairs]
     total, count = sum(s for s, _ in groups), sum(n for _, n in groups)
     if count == 0:
-        return Figure(value=None)
+        return Estimate(value=None)
     mean, k = total / count, len(groups)
     spread = sum((s - mean * n) ** 2 for s, n in groups)
     stderr = math.sqrt(spread * k / (k - 1)) / count if k > 1 else None
-    return Figure(value=mean, stderr=stderr, n=k)
+    return Estimate(value=mean, stderr=stderr, n=k)
 
 
 def judge(
-    examples: Sequence[Example], generate: Generate, pack: Pack, key: bytes, *, temperature: float, seed: int
-) -> list[Judged]:
+    examples: Sequence[PreferenceExample], generate: Generate, pack: Pack, key: bytes, *, temperature: float, seed: int
+) -> list[JudgedReply]:
     """One reply to each order of each example, the orders of one example side by side."""
-    shown: list[tuple[Example, Order]] = [(example, order) for example in examples for order in ORDERS]
+    shown: list[tuple[PreferenceExample, Order]] = [(example, order) for example in examples for order in ORDERS]
     prompts = [pack.render(example.pair if order == "ab" else example.swapped().pair, key) for example, order in shown]
     replies = generate(prompts, temperature, seed)
     return [_read(example, order, reply, pack.kind) for (example, order), reply in zip(shown, replies, strict=True)]
 
 
-def _read(example: Example, order: Order, reply: Reply, kind: Literal["rubric", "free"]) -> Judged:
+def _read(example: PreferenceExample, order: Order, reply: JudgeReply, kind: Literal["rubric", "free"]) -> JudgedReply:
     reading = parse(reply.text, kind=kind, truncated=reply.truncated)
     seen = reading if order == "ab" else reading.swapped()
     reason = reading.no_verdict.reason if reading.no_verdict else ""
-    return Judged(example, order, reply, seen.answer, reason, well_formed(reply.text, kind))
+    return JudgedReply(example, order, reply, seen.answer, reason, well_formed(reply.text, kind))
 
 
 def _sampled(
-    examples: Sequence[Example], generate: Generate, pack: Pack, key: bytes, votes: Sequence[int]
-) -> tuple[Figure, dict[int, Figure]]:
+    examples: Sequence[PreferenceExample], generate: Generate, pack: Pack, key: bytes, votes: Sequence[int]
+) -> tuple[Estimate, dict[int, Estimate]]:
     """Accuracy of single replies at T 1, and of the majority of k; an even split has no winner, and so is not right."""
     rounds = [judge(examples, generate, pack, key, temperature=1.0, seed=1 + draw) for draw in range(math.ceil(max(votes) / 2))]
     by_pair = [[one for draw in rounds for one in draw[i : i + 2]] for i in range(0, 2 * len(examples), 2)]
@@ -176,20 +176,20 @@ def _sampled(
     return sampled, {k: figure([_majority_right(replies[:k])] for replies in by_pair) for k in votes}
 
 
-def _majority_right(replies: Sequence[Judged]) -> bool:
+def _majority_right(replies: Sequence[JudgedReply]) -> bool:
     counts = Counter(one.winner for one in replies if one.winner)
     gold = replies[0].example.winner
     return counts[gold] > counts["B" if gold == "A" else "A"]
 
 
-def _by(judged: Sequence[Judged], name: Callable[[Example], str]) -> dict[str, Greedy]:
-    groups: dict[str, list[Judged]] = {}
+def _by(judged: Sequence[JudgedReply], name: Callable[[PreferenceExample], str]) -> dict[str, GreedyScores]:
+    groups: dict[str, list[JudgedReply]] = {}
     for one in judged:
         groups.setdefault(name(one.example), []).append(one)
     return {group: summary(members) for group, members in sorted(groups.items())} if len(groups) > 1 else {}
 
 
-def row_of(judged: Judged) -> dict[str, Any]:
+def row_of(judged: JudgedReply) -> dict[str, Any]:
     """A reply as it is kept to be read."""
     return {
         "id": judged.example.id,
@@ -222,7 +222,7 @@ def table(evaluations: Mapping[str, Evaluation]) -> str:
     return "\n".join([head, "|" + " --- |" * (head.count("|") - 1), *rows])
 
 
-def percent(share: Figure | None) -> str:
+def percent(share: Estimate | None) -> str:
     """A share for people; a dash where there is none."""
     if share is None or share.value is None:
         return "–"

@@ -10,10 +10,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from reasrm.prompts import load_pack
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.measure.evaluate import judge, row_of
 from reasrm_training.measure.sampling import Generate
-from reasrm_training.run.monitor import Journal
+from reasrm_training.run.monitor import StepLog
 
 JUDGMENTS = "judgments.jsonl"
 ROUNDS = 4  # after the one before the first step
@@ -28,7 +28,7 @@ class Probe(TrainerCallback):
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Sequence[PreferenceExample],
         recipe: Recipe,
         folder: Path,
         generate: Generate,
@@ -39,7 +39,7 @@ class Probe(TrainerCallback):
         self.examples = examples
         self.pack = load_pack(recipe.prompts)
         self.key = recipe.fence_key
-        self.journal = Journal(folder / JUDGMENTS)
+        self.journal = StepLog(folder / JUDGMENTS)
         self.generate = generate
         self.before = before
         self.stride = stride
@@ -68,10 +68,10 @@ def due(steps: int) -> set[int]:
     return {max(1, round(steps * turn / ROUNDS)) for turn in range(1, ROUNDS + 1)}
 
 
-def chosen(heldout: Iterable[Example], count: int) -> list[Example]:
+def chosen(heldout: Iterable[PreferenceExample], count: int) -> list[PreferenceExample]:
     """`count` examples, of as many subsets as there are near the beginning."""
-    firsts: dict[str, Example] = {}
-    others: list[Example] = []
+    firsts: dict[str, PreferenceExample] = {}
+    others: list[PreferenceExample] = []
     for example in heldout:
         if len(firsts) >= count:
             break

@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class JudgeReply:
     """What the judge wrote; `truncated` where it hit the token limit."""
 
     text: str
@@ -28,7 +28,7 @@ class Reply:
 
 
 #: Prompts, temperature, seed -> one reply to each prompt.
-Generate = Callable[[Sequence[tuple[Message, ...]], float, int], list[Reply]]
+Generate = Callable[[Sequence[tuple[Message, ...]], float, int], list[JudgeReply]]
 
 
 def by_model(
@@ -46,13 +46,13 @@ def by_model(
     ends = end_tokens(tokenizer, model.generation_config)
     fitting = batch
 
-    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[JudgeReply]:
         nonlocal fitting
         sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
         config = GenerationConfig(**sampling, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
         ids = [loading.prompt_ids(tokenizer, prompt) for prompt in prompts]
         longest_first = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
-        replies: dict[int, Reply] = {}
+        replies: dict[int, JudgeReply] = {}
         model.eval()
         while (start := len(replies)) < len(ids):
             chosen = longest_first[start : start + fitting]
@@ -90,7 +90,7 @@ def _generated(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], config:
 def by_trainer(trainer: Trainer, *, max_tokens: int) -> Generate:
     """Replies by the model that `trainer` trains, as it is at that moment, in the process that calls."""
 
-    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[JudgeReply]:
         model: Any = trainer.accelerator.unwrap_model(trainer.model)
         tokenizer: Any = trainer.processing_class
         training = model.training
@@ -114,7 +114,7 @@ def by_sglang(
     """Replies by an SGLang server whose weights are called `version`; a reply ends with any of `ends` (none: the tokenizer's)."""
     stops: Any = list(ends) or [tokenizer.eos_token_id]
 
-    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+    def generate(prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[JudgeReply]:
         ids = [loading.prompt_ids(tokenizer, prompt) for prompt in prompts]
         params: Mapping[str, Any] = {"temperature": temperature, "max_new_tokens": max_tokens, "stop_token_ids": stops}
         seeds = [(seed * 1_000_003 + index) % 2**31 for index in range(len(ids))]
@@ -132,8 +132,8 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> 
     return sorted({*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None})  # type: ignore[type-var]
 
 
-def _reply(tokenizer: PreTrainedTokenizerBase, row: Sequence[int], ends: Collection[int], max_tokens: int) -> Reply:
+def _reply(tokenizer: PreTrainedTokenizerBase, row: Sequence[int], ends: Collection[int], max_tokens: int) -> JudgeReply:
     """`row` up to its first end token."""
     end = next((index for index, token in enumerate(row) if token in ends), None)
     kept = list(row if end is None else row[: end + 1])
-    return Reply(str(tokenizer.decode(kept, skip_special_tokens=True)), len(kept), end is None and len(kept) >= max_tokens)
+    return JudgeReply(str(tokenizer.decode(kept, skip_special_tokens=True)), len(kept), end is None and len(kept) >= max_tokens)

@@ -17,28 +17,28 @@ from reasrm.engine import EngineInfo, completion_of, overlaid
 from reasrm.errors import EngineError, InputError
 from reasrm.types import Ask
 from reasrm_training.config.endpoints import Endpoint
-from reasrm_training.data.examples import Example, write_whole
-from reasrm_training.oracle.budget import Budget
-from reasrm_training.oracle.examiner import Examiner, Pass, Request
-from reasrm_training.oracle.journal import Journal
+from reasrm_training.data.examples import PreferenceExample, write_whole
+from reasrm_training.oracle.budget import OracleBudget
+from reasrm_training.oracle.examiner import Examiner, Pass, OracleRequest
+from reasrm_training.oracle.journal import OracleJournal
 
 #: The API's limits for one file.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
 
 
-class Written(NamedTuple):
+class BatchFiles(NamedTuple):
     """Files of requests, and how many requests are in none, as the budget might not do for them."""
 
     paths: list[Path]
     left_out: int
 
 
-def write_batches(examiner: Examiner, examples: Iterable[Example], journal: Journal, folder: Path) -> Written:
+def write_batches(examiner: Examiner, examples: Iterable[PreferenceExample], journal: OracleJournal, folder: Path) -> BatchFiles:
     """Write what is still to be asked into `folder`, a file a pass and limit, in place of earlier files."""
     lines: dict[Pass, list[bytes]] = {"first": [], "second": []}
     endpoints = {"first": examiner.oracle.first, "second": examiner.oracle.second or examiner.oracle.first}
-    budget, left_out = Budget(examiner.oracle, journal), 0
+    budget, left_out = OracleBudget(examiner.oracle, journal), 0
     for example in examples:
         for request in examiner.wanted(example, journal.replies, at_once=True):
             ask = examiner.ask(request, journal.replies)
@@ -55,10 +55,10 @@ def write_batches(examiner: Examiner, examples: Iterable[Example], journal: Jour
         for number, chunk in enumerate(_files(requests)):
             paths.append(folder / f"requests-{step}-{number:03d}.jsonl")
             write_whole(paths[-1], b"".join(chunk))
-    return Written(paths, left_out)
+    return BatchFiles(paths, left_out)
 
 
-def read_batch(path: Path, examiner: Examiner, examples: Iterable[Example], journal: Journal) -> Counter[str]:
+def read_batch(path: Path, examiner: Examiner, examples: Iterable[PreferenceExample], journal: OracleJournal) -> Counter[str]:
     """Take a file of results into `journal`; count what came by kind. A request that failed there is asked again by the next file.
 
     Results of other data, prompts or models are left alone. Raises InputError for a file that is none.
@@ -75,7 +75,7 @@ def read_batch(path: Path, examiner: Examiner, examples: Iterable[Example], jour
     return counts
 
 
-def _take(line: str, requests: Mapping[str, Request], examiner: Examiner, journal: Journal, where: str) -> str:
+def _take(line: str, requests: Mapping[str, OracleRequest], examiner: Examiner, journal: OracleJournal, where: str) -> str:
     try:
         result: dict[str, Any] = json.loads(line)
         request, response = requests.get(str(result["custom_id"])), result.get("response") or {}
@@ -95,7 +95,7 @@ def _take(line: str, requests: Mapping[str, Request], examiner: Examiner, journa
     return "answered"
 
 
-def _id(request: Request, journal: Journal) -> str:
+def _id(request: OracleRequest, journal: OracleJournal) -> str:
     """A name that no request of another journal has. The key itself would be too long for some servers."""
     return hashlib.sha256(f"{journal.belongs_to} {request.key}".encode()).hexdigest()[:32]
 

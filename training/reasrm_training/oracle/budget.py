@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from reasrm.types import Ask
 from reasrm_training.config.endpoints import Oracle
 from reasrm_training.oracle.examiner import Pass
-from reasrm_training.oracle.journal import Journal, Spend, price, tokens_in
+from reasrm_training.oracle.journal import OracleJournal, Spend, price, tokens_in
 
 
-class Budget:
+class OracleBudget:
     """The recipe's caps, less what the journal says was spent and what the requests under way can cost at most."""
 
-    def __init__(self, oracle: Oracle, journal: Journal) -> None:
+    def __init__(self, oracle: Oracle, journal: OracleJournal) -> None:
         self._oracle, self._journal = oracle, journal
         self._under_way = Spend()
         self._settled = asyncio.Condition()

@@ -24,11 +24,11 @@ from reasrm.prompts import load_pack
 from reasrm.types import Completer, Frozen
 from reasrm_training.config.endpoints import Endpoint, Oracle
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import Example, read_examples, write_whole
+from reasrm_training.data.examples import PreferenceExample, read_examples, write_whole
 from reasrm_training.data.from_world import generated_chains
-from reasrm_training.oracle.client import Asking, Tally, Watch, pause
+from reasrm_training.oracle.client import OracleClient, OracleProgress, Watch, pause
 from reasrm_training.oracle.examiner import CORRECTION, Chain, Examiner, Pass
-from reasrm_training.oracle.journal import Journal, Spend
+from reasrm_training.oracle.journal import OracleJournal, Spend
 
 
 class ChainReport(Frozen):
@@ -96,12 +96,12 @@ def examiner_of(recipe: Recipe) -> Examiner:
     return Examiner(_oracle(recipe), load_pack(recipe.prompts), recipe.fence_key, recipe.seed)
 
 
-def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = False) -> Journal:
+def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = False) -> OracleJournal:
     """The journal of `recipe`'s oracles in `folder`; `restart` throws away what it holds. Raises Refused."""
     path = folder / "journal.jsonl"
     if restart:
         path.unlink(missing_ok=True)
-    return Journal(path, made_from(recipe, data), _oracle(recipe))
+    return OracleJournal(path, made_from(recipe, data), _oracle(recipe))
 
 
 def made_from(recipe: Recipe, data: Path) -> str:
@@ -119,7 +119,7 @@ def made_from(recipe: Recipe, data: Path) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def finish(recipe: Recipe, data: Path, folder: Path, journal: Journal, failures: Mapping[str, int] | None = None) -> ChainReport:
+def finish(recipe: Recipe, data: Path, folder: Path, journal: OracleJournal, failures: Mapping[str, int] | None = None) -> ChainReport:
     """Write what can be learnt from the journal's replies, and the report, with the `failures` on the way to them."""
     examiner = examiner_of(recipe)
     chains: list[Chain] = []
@@ -173,11 +173,11 @@ def read_chains(path: Path) -> Iterator[Chain]:
 async def _ask_oracles(
     oracle: Oracle,
     examiner: Examiner,
-    examples: Sequence[Example],
-    journal: Journal,
+    examples: Sequence[PreferenceExample],
+    journal: OracleJournal,
     environ: Mapping[str, str],
     watch: Watch,
-) -> Tally:
+) -> OracleProgress:
     from reasrm.engine import EngineInfo, HttpEngine
 
     stamina.instrumentation.set_on_retry_hooks([])  # a bare line each: retries are counted, and told in sum
@@ -203,7 +203,7 @@ async def _ask_oracles(
             # A wrong address, key or model is told before the first example, and at once.
             await patient.on(lambda error: isinstance(error, EngineBusy) and pause(error))(engine.info)
             engines[step] = engine
-        return await Asking(examiner, journal, engines, watch).all_of(examples)
+        return await OracleClient(examiner, journal, engines, watch).all_of(examples)
 
 
 def _api_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:

@@ -12,10 +12,10 @@ import stamina
 from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineUnreachable, ReasrmError, TooLong
 from reasrm.types import Ask, Completer, Completion
 from reasrm_training.config.endpoints import Endpoint
-from reasrm_training.data.examples import Example
-from reasrm_training.oracle.budget import Budget
-from reasrm_training.oracle.examiner import Examiner, Pass, Request
-from reasrm_training.oracle.journal import Journal, Spend
+from reasrm_training.data.examples import PreferenceExample
+from reasrm_training.oracle.budget import OracleBudget
+from reasrm_training.oracle.examiner import Examiner, Pass, OracleRequest
+from reasrm_training.oracle.journal import OracleJournal, Spend
 
 #: Requests to an oracle that fail one after the other, each after all of its attempts, before it counts as gone.
 GIVE_UP_AFTER = 20
@@ -25,7 +25,7 @@ _FINAL = (EngineRefused, TooLong)
 
 
 @dataclass(slots=True)
-class Tally:
+class OracleProgress:
     """How a run of the oracles goes, for whoever watches. `failures` counts attempts without a completion, by kind."""
 
     examples: int
@@ -36,25 +36,25 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter[str])
 
 
-Watch = Callable[[Tally], None]
+Watch = Callable[[OracleProgress], None]
 
 
-class Asking:
+class OracleClient:
     """One run over the examples. Completers, by pass, may be any: it keeps to the endpoints' concurrency and to the budget."""
 
-    def __init__(self, examiner: Examiner, journal: Journal, engines: Mapping[Pass, Completer], watch: Watch) -> None:
+    def __init__(self, examiner: Examiner, journal: OracleJournal, engines: Mapping[Pass, Completer], watch: Watch) -> None:
         oracle = examiner.oracle
         self._examiner, self._journal, self._engines, self._watch = examiner, journal, engines, watch
         endpoints: dict[Pass, Endpoint] = {"first": oracle.first, "second": oracle.second or oracle.first}
         self._workers = sum(endpoint.concurrency for endpoint in endpoints.values())
         self._slots = {step: asyncio.Semaphore(endpoint.concurrency) for step, endpoint in endpoints.items()}
-        self._budget = Budget(oracle, journal)
+        self._budget = OracleBudget(oracle, journal)
         self._failed_in_a_row: Counter[Pass] = Counter()
-        self._tally = Tally(examples=0)
+        self._tally = OracleProgress(examples=0)
 
-    async def all_of(self, examples: Sequence[Example]) -> Tally:
+    async def all_of(self, examples: Sequence[PreferenceExample]) -> OracleProgress:
         """Ask until every example is done with or the budget is spent. Raises EngineUnreachable where an oracle is gone."""
-        self._tally = Tally(examples=len(examples), spend=self._journal.spend)
+        self._tally = OracleProgress(examples=len(examples), spend=self._journal.spend)
         queue = iter(examples)
         try:
             async with asyncio.TaskGroup() as group:
@@ -64,20 +64,20 @@ class Asking:
             raise trouble.exceptions[0] from None
         return self._tally
 
-    async def _work(self, queue: Iterator[Example]) -> None:
+    async def _work(self, queue: Iterator[PreferenceExample]) -> None:
         for example in queue:
             await self._one(example)
             self._tally.done += 1
             self._tally.kept += self._examiner.chain(example, self._journal.replies) is not None
             self._watch(self._tally)
 
-    async def _one(self, example: Example) -> None:
+    async def _one(self, example: PreferenceExample) -> None:
         """Ask what `example` still wants, until it wants nothing more or something gets no answer."""
         while wanted := self._examiner.wanted(example, self._journal.replies):
             if not all(await asyncio.gather(*(self._answer(request) for request in wanted))):
                 return
 
-    async def _answer(self, request: Request) -> bool:
+    async def _answer(self, request: OracleRequest) -> bool:
         """Whether `request` got an answer."""
         ask = self._examiner.ask(request, self._journal.replies)
         async with self._slots[request.step], self._budget.room(request.step, ask) as room:

@@ -16,16 +16,16 @@ from reasrm.parsing import ReplyKind, parse
 from reasrm.prompts import Pack
 from reasrm.types import Ask, Frozen, Message, Order, Side
 from reasrm_training.config.endpoints import Oracle
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.oracle.leaks import speaks_of_being_told
-from reasrm_training.rl.rewards import Rollout, verdict, well_formed
+from reasrm_training.rl.rewards import JudgeRollout, verdict, well_formed
 
 Pass = Literal["first", "second"]
 
 CORRECTION = (Path(__file__).parent / "correct.txt").read_text(encoding="utf-8").strip()
 
 
-class Reply(Frozen):
+class OracleReply(Frozen):
     """What an oracle wrote for one request; `truncated` where it hit its token limit."""
 
     text: str
@@ -46,13 +46,13 @@ class Chain(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OracleRequest:
     """One reply that is wanted. `order` "ba" shows the example the other way round.
 
     `writer` names who is to correct, so that another second oracle is asked anew and the first pass stays as it is.
     """
 
-    example: Example
+    example: PreferenceExample
     step: Pass
     sample: int = 0
     order: Order = "ab"
@@ -65,7 +65,7 @@ class Request:
         return f"{self.step}:{writer}{self.sample}:{self.order}:{self.example.id}"
 
     @property
-    def shown(self) -> Example:
+    def shown(self) -> PreferenceExample:
         """The example as the oracle sees it."""
         return self.example if self.order == "ab" else self.example.swapped()
 
@@ -79,15 +79,15 @@ class Examiner:
     key: bytes
     seed: int = 0
 
-    def wanted(self, example: Example, replies: Mapping[str, Reply], *, at_once: bool = False) -> list[Request]:
+    def wanted(self, example: PreferenceExample, replies: Mapping[str, OracleReply], *, at_once: bool = False) -> list[OracleRequest]:
         """What is to be asked next, given the replies so far; nothing when the example is done with.
 
         Samples come one after the other and end with the first that is right in both orders; `at_once` asks for all of them.
         """
         orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
-        missing: list[Request] = []
+        missing: list[OracleRequest] = []
         for sample in range(self.oracle.samples):
-            requests = [Request(example, "first", sample, order) for order in orders]
+            requests = [OracleRequest(example, "first", sample, order) for order in orders]
             if self._right_in_all(requests, replies):
                 return []
             missing += [request for request in requests if request.key not in replies]
@@ -98,17 +98,17 @@ class Examiner:
         second = self._second(example)
         return [] if second.key in replies else [second]
 
-    def every_request(self, example: Example) -> list[Request]:
+    def every_request(self, example: PreferenceExample) -> list[OracleRequest]:
         """All that may ever be asked about `example`."""
         orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
-        firsts = [Request(example, "first", sample, order) for sample in range(self.oracle.samples) for order in orders]
+        firsts = [OracleRequest(example, "first", sample, order) for sample in range(self.oracle.samples) for order in orders]
         return [*firsts, self._second(example)]
 
-    def ask(self, request: Request, replies: Mapping[str, Reply]) -> Ask:
+    def ask(self, request: OracleRequest, replies: Mapping[str, OracleReply]) -> Ask:
         """The prompt of `request`; that of a second pass goes on from the failed chain."""
         messages = self.pack.render(request.shown.pair, self.key)
         if request.step == "second":
-            failed = learnable(replies[Request(request.example, "first").key].text, self.pack.kind)
+            failed = learnable(replies[OracleRequest(request.example, "first").key].text, self.pack.kind)
             told = CORRECTION.replace("{{winner}}", request.example.winner)
             messages += (Message(role="assistant", content=failed or "(nothing)"),)
             messages += (Message(role="user", content=told),)
@@ -119,17 +119,17 @@ class Examiner:
             seed=None if self.oracle.temperature == 0.0 else self.seed + request.sample,
         )
 
-    def problem(self, request: Request, reply: Reply) -> str | None:
+    def problem(self, request: OracleRequest, reply: OracleReply) -> str | None:
         """Why a reply cannot be learnt from, None where it can."""
         text = learnable(reply.text, self.pack.kind)
         told = request.step == "second"
         return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated, told=told)
 
-    def chain(self, example: Example, replies: Mapping[str, Reply]) -> Chain | None:
+    def chain(self, example: PreferenceExample, replies: Mapping[str, OracleReply]) -> Chain | None:
         """The chain to learn, if there is one: right in both orders before right in one, an early sample before a late one."""
-        good: list[tuple[bool, Request]] = []
+        good: list[tuple[bool, OracleRequest]] = []
         for sample in range(self.oracle.samples):
-            requests = [Request(example, "first", sample, order) for order in ("ab", "ba")]
+            requests = [OracleRequest(example, "first", sample, order) for order in ("ab", "ba")]
             right = [self._right(request, replies) for request in requests]
             good += [(all(right), request) for request, is_right in zip(requests, right, strict=True) if is_right]
         second = self._second(example)
@@ -142,18 +142,18 @@ class Examiner:
         reply = learnable(replies[request.key].text, self.pack.kind)
         return chain_of(request.shown, messages, reply, request.step, both if self.oracle.samples > 1 else None)
 
-    def _second(self, example: Example) -> Request:
-        return Request(example, "second", writer=self.oracle.second.writer if self.oracle.second else "")
+    def _second(self, example: PreferenceExample) -> OracleRequest:
+        return OracleRequest(example, "second", writer=self.oracle.second.writer if self.oracle.second else "")
 
-    def _right(self, request: Request, replies: Mapping[str, Reply]) -> bool:
+    def _right(self, request: OracleRequest, replies: Mapping[str, OracleReply]) -> bool:
         reply = replies.get(request.key)
         return reply is not None and self.problem(request, reply) is None
 
-    def _right_in_all(self, requests: Sequence[Request], replies: Mapping[str, Reply]) -> bool:
+    def _right_in_all(self, requests: Sequence[OracleRequest], replies: Mapping[str, OracleReply]) -> bool:
         return all(self._right(request, replies) for request in requests)
 
 
-def chain_of(example: Example, messages: Sequence[Message], reply: str, oracle: Pass, both_orders: bool | None = None) -> Chain:
+def chain_of(example: PreferenceExample, messages: Sequence[Message], reply: str, oracle: Pass, both_orders: bool | None = None) -> Chain:
     """The chain `reply` to `example` as it is shown in `messages`."""
     return Chain(
         id=example.id,
@@ -182,7 +182,7 @@ def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = Fa
         return reading.no_verdict.reason
     if reading.answer != label:
         return "wrong"
-    if not well_formed(reply.strip(), kind) or verdict(Rollout(reply.strip(), label)) < 0:
+    if not well_formed(reply.strip(), kind) or verdict(JudgeRollout(reply.strip(), label)) < 0:
         return "malformed"
     spoken = speaks_of_being_told(reply) if told else None
     return f"told:{spoken}" if spoken else None

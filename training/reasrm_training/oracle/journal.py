@@ -12,10 +12,10 @@ from reasrm.errors import Refused
 from reasrm.parsing import mended
 from reasrm.types import Ask, Completion, Frozen
 from reasrm_training.config.endpoints import Endpoint, Oracle
-from reasrm_training.oracle.examiner import Pass, Reply, Request
+from reasrm_training.oracle.examiner import Pass, OracleReply, OracleRequest
 
 
-class Entry(Frozen):
+class ReplyRecord(Frozen):
     """One reply: `key` names its request. Tokens are as the server counts them, or estimated where it does not."""
 
     key: str
@@ -71,14 +71,14 @@ def tokens_in(*texts: str) -> int:
     return sum(len(text.encode()) for text in texts) // 3
 
 
-class Journal:
+class OracleJournal:
     """The replies in the file at `path`. `belongs_to` names what they answer: another run's journal is refused."""
 
     def __init__(self, path: Path, belongs_to: str, oracle: Oracle) -> None:
         self._path = path
         self._oracle = oracle
         self.belongs_to = belongs_to
-        self.replies: dict[str, Reply] = {}
+        self.replies: dict[str, OracleReply] = {}
         self.answered: set[Pass] = set()  # the passes of the replies
         self.spend = Spend()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,12 +88,12 @@ class Journal:
         if not whole:
             self._append({"belongs_to": belongs_to})
 
-    def add(self, request: Request, ask: Ask, completion: Completion) -> None:
+    def add(self, request: OracleRequest, ask: Ask, completion: Completion) -> None:
         """Keep the reply to `request`, that was put as `ask`, for good. A second one is ignored."""
         if request.key in self.replies:
             return
         text, usage = mended(completion.text), completion.usage
-        entry = Entry(
+        entry = ReplyRecord(
             key=request.key,
             text=text,
             truncated=completion.finish_reason == "length",
@@ -107,7 +107,7 @@ class Journal:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> OracleJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,8 +118,8 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _count(self, entry: Entry) -> None:
-        self.replies[entry.key] = Reply(text=entry.text, truncated=entry.truncated)
+    def _count(self, entry: ReplyRecord) -> None:
+        self.replies[entry.key] = OracleReply(text=entry.text, truncated=entry.truncated)
         self.answered.add(entry.step)
         endpoint = self._oracle.second if entry.step == "second" and self._oracle.second else self._oracle.first
         self.spend += price(endpoint, entry.prompt_tokens, entry.completion_tokens)
@@ -135,7 +135,7 @@ class Journal:
                     if number == 1:
                         self._check(json.loads(line), belongs_to)
                     else:
-                        self._count(Entry.model_validate_json(line))
+                        self._count(ReplyRecord.model_validate_json(line))
                 except (ValueError, ValidationError):
                     raise Refused(f"{self._path}, line {number}: not a journal of oracle replies; move it away") from None
                 whole += len(line)

@@ -11,7 +11,7 @@ from reasrm.prompts import load_pack
 from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.examples import write_whole
 from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, table
-from reasrm_training.report.history import Left, recipe_text
+from reasrm_training.report.history import RunFolder, recipe_text
 
 CURVES = "curves.png"
 
@@ -32,7 +32,7 @@ STAGE_NAMES = {"distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
 
 def write_card(recipe: Recipe, folder: Path) -> Path:
     """Write README.md and its picture into `folder`, out of what the run of `recipe` left; return the card's path."""
-    left = Left.of(recipe)
+    left = RunFolder.of(recipe)
     curves = left.curves
     if curves:
         draw_curves(curves, folder / CURVES)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reasrm.report.drawing import AMBER, BLUE, GREEN, INK, RED, axes_of, svg
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.measure.evaluate import Evaluation, Figure
+from reasrm_training.measure.evaluate import Evaluation, Estimate
 
 REACH = 0.04  # share of the steps, on either side, that the thick line averages over
 MOST_SUBSETS = 30
@@ -16,7 +16,7 @@ COLOURS = (BLUE, AMBER, GREEN, RED)
 
 WIDE_RANGE = ("loss", "entropy", "kl", "grad_norm")  # drawn on a logarithmic scale where they span orders of magnitude
 
-Rows = Sequence[Mapping[str, Any]]
+SourceRows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ PANELS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Curve:
     """A panel of a stage: its title, how to read it, and its markup."""
 
     title: str
@@ -61,15 +61,15 @@ class Drawn:
     svg: Any
 
 
-def drawn(stage: str, rows: Rows, recipe: Recipe) -> list[Drawn]:
+def drawn(stage: str, rows: SourceRows, recipe: Recipe) -> list[Curve]:
     """The panels of `stage` that there are numbers for."""
     bounds = _bounds(recipe) if stage == "rlvr" else {}
-    found: list[Drawn] = []
+    found: list[Curve] = []
     for panel in PANELS:
         points = [(row["step"], row[panel.name]) for row in rows if panel.name in row]
         lines, says = bounds.get(panel.name, ((), ""))
         if points:
-            found.append(Drawn(panel.title, f"{panel.why} {says}".strip(), _curve(panel, points, lines)))
+            found.append(Curve(panel.title, f"{panel.why} {says}".strip(), _curve(panel, points, lines)))
     return found
 
 
@@ -135,5 +135,5 @@ def by_subset(evaluations: Mapping[str, Evaluation]) -> Any | None:
     return svg(figure)
 
 
-def _percent(figure: Figure) -> float:
+def _percent(figure: Estimate) -> float:
     return 100.0 * (figure.value or 0.0)

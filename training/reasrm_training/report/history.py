@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from reasrm.errors import InputError
 from reasrm_training.config.recipe import Recipe, Stage
-from reasrm_training.data.examples import Example, read_examples
+from reasrm_training.data.examples import PreferenceExample, read_examples
 from reasrm_training.measure.evaluate import Evaluation
 
 TRAINED: tuple[Stage, ...] = ("distill", "rlvr")
@@ -22,19 +22,19 @@ JUDGMENTS = "judgments.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RunFolder:
     """What the run of `recipe` has left in `folder` by now; any part may be missing."""
 
     folder: Path
     recipe: Recipe
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Left:
+    def of(cls, recipe: Recipe) -> RunFolder:
         """What the run of `recipe` leaves where the recipe says."""
         return cls(recipe.folder("data").parent, recipe)
 
     @classmethod
-    def at(cls, folder: Path) -> Left:
+    def at(cls, folder: Path) -> RunFolder:
         """What a run left in `folder`, which may have been moved. Raises InputError where there was none."""
         file = next((file for file in (folder / RECIPE, folder / "export" / RECIPE) if file.is_file()), None)
         if file is None:
@@ -91,7 +91,7 @@ class Left:
         """Some of the replies that RL sampled, with their rewards."""
         return rows_of(self.folder / "rlvr" / "samples.jsonl")
 
-    def heldout(self, wanted: Iterable[str]) -> dict[str, Example]:
+    def heldout(self, wanted: Iterable[str]) -> dict[str, PreferenceExample]:
         """The held-out examples of these ids."""
         file, ids = self.folder / "data" / "heldout.jsonl", set(wanted)
         return {example.id: example for example in read_examples(file) if example.id in ids} if file.is_file() else {}

@@ -9,9 +9,9 @@ from typing import Any
 
 from reasrm.report.drawing import as_text, render
 from reasrm_training.data.examples import write_whole
-from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, Figure, cells, figure
+from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, Estimate, cells, figure
 from reasrm_training.report.curves import by_subset, drawn
-from reasrm_training.report.history import Left, recipe_text
+from reasrm_training.report.history import RunFolder, recipe_text
 
 REPORT = "report.html"
 NAMES = {"model": "as it came", "distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
@@ -19,7 +19,7 @@ SHORT = {"model": "as it came", "distill": "SFT", "rlvr": "RL"}
 MOST_PAIRS = 4
 
 
-def write_report(left: Left, *, against: Mapping[str, Evaluation] | None = None, to: Path | None = None) -> Path:
+def write_report(left: RunFolder, *, against: Mapping[str, Evaluation] | None = None, to: Path | None = None) -> Path:
     """Write the page of what a run has left, to its folder unless `to` says where; `against`: other runs' measurements.
 
     Raises InputError where a package that draws is missing.
@@ -75,7 +75,7 @@ def _table(evaluations: Mapping[str, Evaluation], own: Container[str]) -> dict[s
     return {"head": head, "rows": marked, "others": not all(mine for *_, mine in marked)} if rows else None
 
 
-def _gains(left: Left, names: Sequence[str]) -> list[str]:
+def _gains(left: RunFolder, names: Sequence[str]) -> list[str]:
     """How much each training stage added to the one before it, over the same pairs."""
     said: list[str] = []
     for before, after in pairwise(names):
@@ -88,20 +88,20 @@ def _gains(left: Left, names: Sequence[str]) -> list[str]:
     return said
 
 
-def _right_by_pair(left: Left, name: str) -> dict[str, list[bool]]:
+def _right_by_pair(left: RunFolder, name: str) -> dict[str, list[bool]]:
     found: dict[str, list[bool]] = {}
     for row in left.replies(name):
         found.setdefault(row["id"], []).append(row["winner"] == row["gold"])
     return found
 
 
-def paired(one: Mapping[str, Sequence[bool]], two: Mapping[str, Sequence[bool]]) -> Figure:
+def paired(one: Mapping[str, Sequence[bool]], two: Mapping[str, Sequence[bool]]) -> Estimate:
     """The mean of `two` less that of `one` over the pairs that both hold, with its standard error over pairs."""
     shared = [name for name in one if name in two and len(one[name]) == len(two[name])]
     return figure([float(b) - float(a) for a, b in zip(one[name], two[name], strict=True)] for name in shared)
 
 
-def _stages(left: Left) -> list[tuple[str, str, str]]:
+def _stages(left: RunFolder) -> list[tuple[str, str, str]]:
     """(stage, its result or why there is none, how long it took)."""
     state = left.state
     told: list[tuple[str, str, str]] = []
@@ -114,7 +114,7 @@ def _stages(left: Left) -> list[tuple[str, str, str]]:
     return told
 
 
-def _pairs(left: Left) -> list[dict[str, Any]]:
+def _pairs(left: RunFolder) -> list[dict[str, Any]]:
     """The same held-out pairs as each round of judging saw them, in the order of the rounds."""
     rounds = left.judged
     ids = _chosen([[row for row in rows if row["order"] == "ab"] for rows in rounds.values()])
@@ -169,7 +169,7 @@ def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rollouts(left: Left) -> list[tuple[int, list[dict[str, Any]]]]:
+def _rollouts(left: RunFolder) -> list[tuple[int, list[dict[str, Any]]]]:
     """Sampled replies by step."""
     steps: dict[int, list[dict[str, Any]]] = {}
     for row in left.rollouts:
@@ -177,7 +177,7 @@ def _rollouts(left: Left) -> list[tuple[int, list[dict[str, Any]]]]:
     return list(steps.items())
 
 
-def _environments(left: Left) -> list[tuple[str, dict[str, str]]]:
+def _environments(left: RunFolder) -> list[tuple[str, dict[str, str]]]:
     """(stages, what they ran on), stages that ran on the same together."""
     found: dict[str, tuple[list[str], dict[str, str]]] = {}
     for stage, entry in left.state.items():

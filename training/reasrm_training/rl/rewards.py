@@ -1,6 +1,6 @@
 """Verifiable rewards: what one sampled reply of the judge is worth, given the gold side. Pure, and without torch.
 
-Each reward is a small function of a `Rollout`; a recipe composes them by name and weight (`rlvr.reward`). None means that a
+Each reward is a small function of a `JudgeRollout`; a recipe composes them by name and weight (`rlvr.reward`). None means that a
 reward does not apply to a rollout; it then leaves that rollout's sum, and is never taken for a zero.
 """
 
@@ -30,7 +30,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class JudgeRollout:
     """One sampled reply. `gold` is the right side as the prompt shows the pair; `twin` a reply to the same pair in the other order.
 
     `tokens` counts the reply with its end token, `limit` is the most it could have been; `strength` in (0, 1] says how
@@ -46,17 +46,17 @@ class Rollout:
     twin: str | None = None
 
 
-def verdict(rollout: Rollout) -> float:
+def verdict(rollout: JudgeRollout) -> float:
     """RM-R1's rule (arXiv 2505.02387): +1 if the gold side's answer ends the reply and the other's does not, else -1."""
     return 1.0 if _right(rollout.reply, rollout.gold) else -1.0
 
 
-def format_(rollout: Rollout) -> float:
+def format_(rollout: JudgeRollout) -> float:
     """+1 if the reply is made of exactly the parts that its kind asks for, in their order, else -1."""
     return 1.0 if well_formed(rollout.reply, rollout.kind) else -1.0
 
 
-def consistency(rollout: Rollout) -> float | None:
+def consistency(rollout: JudgeRollout) -> float | None:
     """+1 only if this reply and its twin in the other order are both right, else -1 (J1, arXiv 2505.10320); None without a twin."""
     if rollout.twin is None:
         return None
@@ -64,7 +64,7 @@ def consistency(rollout: Rollout) -> float | None:
     return 1.0 if right else -1.0
 
 
-def margin(rollout: Rollout) -> float | None:
+def margin(rollout: JudgeRollout) -> float | None:
     """The verdict's reward times the label's strength, so that a clear preference weighs more than a slight one.
 
     It says nothing where rewards are scaled by their group's deviation (`scale_rewards = "group"`): use "batch" or "none".
@@ -73,7 +73,7 @@ def margin(rollout: Rollout) -> float | None:
     return None if rollout.strength is None else verdict(rollout) * rollout.strength
 
 
-def length(rollout: Rollout) -> float:
+def length(rollout: JudgeRollout) -> float:
     """From 0 up to half of the token limit linearly down to -1 at the limit (soft overlong punishment, arXiv 2503.14476)."""
     if rollout.limit <= 0:
         return 0.0
@@ -82,7 +82,7 @@ def length(rollout: Rollout) -> float:
 
 
 #: The rewards by their names in a recipe.
-REWARDS: Mapping[RewardName, Callable[[Rollout], float | None]] = {
+REWARDS: Mapping[RewardName, Callable[[JudgeRollout], float | None]] = {
     "verdict": verdict,
     "format": format_,
     "consistency": consistency,
@@ -97,7 +97,7 @@ def total(parts: Mapping[RewardName, float | None], weights: Mapping[RewardName,
     return sum(terms) if terms else None
 
 
-def score(rollout: Rollout, weights: Mapping[RewardName, float]) -> dict[RewardName, float | None]:
+def score(rollout: JudgeRollout, weights: Mapping[RewardName, float]) -> dict[RewardName, float | None]:
     """The value of each reward that `weights` names, before weighting."""
     return {name: REWARDS[name](rollout) for name in weights}
 

@@ -22,7 +22,7 @@ from trl import GRPOTrainer
 
 from reasrm.types import Message
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.measure.sampling import Reply, by_sglang
+from reasrm_training.measure.sampling import JudgeReply, by_sglang
 from reasrm_training.model import loading
 from reasrm_training.rl.sglang_server import SglangServer, started
 
@@ -155,7 +155,7 @@ class SglangTrainer(TimedTrainer):
             self.sync_weights()
             self._last_loaded_step = self.state.global_step
 
-    def judge(self, prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[Reply]:
+    def judge(self, prompts: Sequence[tuple[Message, ...]], temperature: float, seed: int) -> list[JudgeReply]:
         """Replies by the server, with the weights that it has (`Generate`)."""
         tokenizer: Any = self.processing_class
         limits: Any = {"max_tokens": self.recipe.reply_tokens, "ends": self.eos_token_ids}

@@ -14,12 +14,12 @@ from reasrm.errors import InputError, Refused
 from reasrm.parsing import parse
 from reasrm.types import Message, NoVerdict, Order, Reading, Side
 from reasrm_training.config.recipe import Recipe, RewardName, Rlvr
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.model import devices, loading
 from reasrm_training.rl import rewards
-from reasrm_training.rl.rewards import Rollout
+from reasrm_training.rl.rewards import JudgeRollout
 from reasrm_training.run import monitor
-from reasrm_training.run.monitor import Brake, Journal
+from reasrm_training.run.monitor import Brake, StepLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -34,7 +34,7 @@ SAMPLE_REPLIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class LabelledPrompt:
     """A prompt whose right verdict is known. `pair` names the pair, which stands in this `order`."""
 
     messages: tuple[Message, ...]
@@ -46,13 +46,13 @@ class Task:
 
 def train(
     recipe: Recipe,
-    tasks: Sequence[Task],
+    tasks: Sequence[LabelledPrompt],
     folder: Path,
     *,
     kind: Literal["rubric", "free"],
     start: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    probed: Sequence[Example] = (),
+    probed: Sequence[PreferenceExample] = (),
 ) -> Path:
     """Train the recipe's model (or `start`) on `tasks` and return the folder of the result, `folder`/model.
 
@@ -75,7 +75,7 @@ def train(
     return loading.save(trainer, trainer.processing_class, folder / "model")  # type: ignore[arg-type]
 
 
-def _probe(trainer: GRPOTrainer, probed: Sequence[Example], recipe: Recipe, folder: Path, stride: int) -> TrainerCallback:
+def _probe(trainer: GRPOTrainer, probed: Sequence[PreferenceExample], recipe: Recipe, folder: Path, stride: int) -> TrainerCallback:
     from reasrm_training.measure.probe import Probe
     from reasrm_training.measure.sampling import by_trainer
     from reasrm_training.rl.sampler import SglangTrainer
@@ -87,7 +87,7 @@ def _probe(trainer: GRPOTrainer, probed: Sequence[Example], recipe: Recipe, fold
 
 def make_trainer(
     recipe: Recipe,
-    tasks: Sequence[Task],
+    tasks: Sequence[LabelledPrompt],
     folder: Path,
     *,
     kind: Literal["rubric", "free"],
@@ -112,7 +112,7 @@ def make_trainer(
     devices.use_one_device(settings)
     if recipe.cluster.sharding == "fsdp2":
         devices.shard_references()
-    reward = Reward(stage, kind, tokenizer, Journal(folder / "samples.jsonl"))
+    reward = RewardFunction(stage, kind, tokenizer, StepLog(folder / "samples.jsonl"))
     sampling = {"server": server, "recipe": recipe, "folder": folder} if server else {}
     trainer = (SglangTrainer if server else TimedTrainer)(
         model=model,
@@ -159,29 +159,29 @@ def grpo_config(recipe: Recipe, stage: Rlvr, folder: Path) -> GRPOConfig:
     )
 
 
-def schedule(tasks: Sequence[Task], stage: Rlvr, seed: int) -> list[Task]:
+def schedule(tasks: Sequence[LabelledPrompt], stage: Rlvr, seed: int) -> list[LabelledPrompt]:
     """The prompts of all steps in order, a function of `seed` alone: every task once, shuffled, before any comes again.
 
     Both orders of a pair stand side by side, so that they meet in one batch.
     """
-    pairs: dict[str, list[Task]] = {}
+    pairs: dict[str, list[LabelledPrompt]] = {}
     for task in tasks:
         pairs.setdefault(task.pair, []).append(task)
     groups = list(pairs.values())
     rng = random.Random(seed)
-    out: list[Task] = []
+    out: list[LabelledPrompt] = []
     while len(out) < stage.steps * stage.prompts:
         rng.shuffle(groups)
         out.extend(task for group in groups for task in group)
     return out[: stage.steps * stage.prompts]
 
 
-def _row(task: Task) -> dict[str, Any]:
+def _row(task: LabelledPrompt) -> dict[str, Any]:
     row = {name: getattr(task, name) for name in ("gold", "pair", "order", "strength")}
     return {"prompt": loading.as_chat(task.messages), **row}
 
 
-class Reward:
+class RewardFunction:
     """TRL's view of the rewards: one sum a reply, by the recipe's names and weights, and the numbers of each step.
 
     The replies of all processes are gathered first: a pair's two orders may sit on different ones.
@@ -189,7 +189,7 @@ class Reward:
 
     __name__ = "reward"
 
-    def __init__(self, stage: Rlvr, kind: Literal["rubric", "free"], tokenizer: PreTrainedTokenizerBase, samples: Journal) -> None:
+    def __init__(self, stage: Rlvr, kind: Literal["rubric", "free"], tokenizer: PreTrainedTokenizerBase, samples: StepLog) -> None:
         self.stage = stage
         self.kind: Literal["rubric", "free"] = kind
         self.tokenizer = tokenizer
@@ -211,7 +211,7 @@ class Reward:
         """The rewards of this process's replies; None where no reward applies."""
         mine = [
             (
-                Rollout(reply, side, self.kind, len(ids), self.stage.max_completion_tokens, much),
+                JudgeRollout(reply, side, self.kind, len(ids), self.stage.max_completion_tokens, much),
                 (name, way),
                 len(ids) >= self.stage.max_completion_tokens and ids[-1] != self.tokenizer.eos_token_id,
             )
@@ -244,7 +244,7 @@ class Reward:
         counts = [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]  # type: ignore[union-attr]
         return {"rubric_tokens": sum(counts) / len(counts)}
 
-    def _keep_samples(self, state: Any, prompts: Sequence[Any], batch: Sequence[Rollout], values: Sequence[float | None]) -> None:
+    def _keep_samples(self, state: Any, prompts: Sequence[Any], batch: Sequence[JudgeRollout], values: Sequence[float | None]) -> None:
         step = state.global_step // self.stage.updates_per_step
         if step % max(1, self.stage.steps // SAMPLE_ROUNDS):
             return
@@ -255,7 +255,7 @@ class Reward:
             self.samples.write(step, {**row, "reward": values[index]})
 
 
-def step_metrics(batch: Sequence[Rollout], readings: Sequence[Reading], found: Sequence[int | None]) -> dict[str, float]:
+def step_metrics(batch: Sequence[JudgeRollout], readings: Sequence[Reading], found: Sequence[int | None]) -> dict[str, float]:
     """What the replies of one step say about the judge, as shares of the replies unless said otherwise.
 
     `p_a` is the share of verdicts that name A; `order_consistency` the share of pairs of replies, one to each order and both

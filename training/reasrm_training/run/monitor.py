@@ -20,7 +20,7 @@ from reasrm_training.model.loading import COMPLETE, last_checkpoint
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
-class Journal:
+class StepLog:
     """A JSONL file whose rows carry a `step`; going back to a checkpoint takes back what was written after it."""
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class Report(TrainerCallback):
     """
 
     def __init__(self, folder: Path, *, stride: int = 1, progress: Progress | None = None) -> None:
-        self.metrics = Journal(folder / "metrics.jsonl")
+        self.metrics = StepLog(folder / "metrics.jsonl")
         self.stride = stride
         self.progress = progress
 

@@ -23,7 +23,7 @@ from reasrm_training.data.examples import locked, write_whole
 from reasrm_training.model import devices, loading
 from reasrm_training.plan.plan import disk_bytes
 from reasrm_training.plan.requirements import check_needs
-from reasrm_training.report import Left, write_report
+from reasrm_training.report import RunFolder, write_report
 from reasrm_training.report.history import RECIPE
 from reasrm_training.run.environment import environment
 from reasrm_training.run.launching import end_with_parent, launch
@@ -154,7 +154,7 @@ def _reported(folder: Path) -> Iterator[None]:
         yield
     finally:
         if (folder / RECIPE).is_file():
-            write_report(Left.at(folder))
+            write_report(RunFolder.at(folder))
 
 
 def _is_done(recipe: Recipe, stage: Stage) -> bool:

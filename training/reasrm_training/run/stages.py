@@ -16,12 +16,12 @@ from typing import Any
 from reasrm.prompts import BUILTIN, Pack, load_pack
 from reasrm.types import Order
 from reasrm_training.config.recipe import Recipe, Stage
-from reasrm_training.data.examples import Example, read_examples, write_whole
+from reasrm_training.data.examples import PreferenceExample, read_examples, write_whole
 from reasrm_training.measure.evaluate import Evaluation, evaluate, percent, table
 from reasrm_training.measure.sampling import Generate, by_model, by_sglang, end_tokens
 from reasrm_training.model import loading
 from reasrm_training.report.card import write_card
-from reasrm_training.rl.trainer import Task
+from reasrm_training.rl.trainer import LabelledPrompt
 from reasrm_training.world.domain import domain
 
 #: Told while a stage works: how much is done, of how much (None: nobody knows), and what to say about it.
@@ -162,14 +162,14 @@ def trained(recipe: Recipe, stage: Stage) -> Path | None:
     return model if model.is_dir() and stage in recipe.stages else None
 
 
-def tasks_of(examples: Iterator[Example], recipe: Recipe, pack: Pack) -> Iterator[Task]:
+def tasks_of(examples: Iterator[PreferenceExample], recipe: Recipe, pack: Pack) -> Iterator[LabelledPrompt]:
     """The prompts of RL: each example in both orders, or as given."""
     orders: tuple[Order, ...] = ("ab", "ba") if loading.required(recipe.rlvr, "rlvr").orders == "both" else ("ab",)
     for example in examples:
         for order in orders:
             shown = example if order == "ab" else example.swapped()
             messages = pack.render(shown.pair, recipe.fence_key)
-            yield Task(messages, shown.winner, example.id, order, example.strength)
+            yield LabelledPrompt(messages, shown.winner, example.id, order, example.strength)
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def _generating(recipe: Recipe, model: Path | None, progress: Callable[[int, int
     yield by_model(loaded, tokenizer, max_tokens=recipe.reply_tokens, batch=settings.batch if settings else 64, progress=progress)
 
 
-def _probed(recipe: Recipe) -> list[Example]:
+def _probed(recipe: Recipe) -> list[PreferenceExample]:
     """The held-out pairs that are judged along the way."""
     from reasrm_training.measure.probe import chosen
 
@@ -207,10 +207,10 @@ def _probed(recipe: Recipe) -> list[Example]:
 
 def tell_latest(recipe: Recipe, stage: Stage, tell: Tell) -> None:
     """Tell how far a training stage is that other processes work on, by the numbers that they leave."""
-    from reasrm_training.run.monitor import Journal
+    from reasrm_training.run.monitor import StepLog
 
     settings: Any = getattr(recipe, stage)
-    for row in Journal(recipe.folder(stage) / "metrics.jsonl").read()[-1:]:
+    for row in StepLog(recipe.folder(stage) / "metrics.jsonl").read()[-1:]:
         _telling(tell)(row["step"], settings.steps, row)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasrm.errors import InputError
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import Example
+from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.model import devices, loading
 from reasrm_training.oracle import Chain
 
@@ -30,7 +30,7 @@ def train(
     *,
     start: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    probed: Sequence[Example] = (),
+    probed: Sequence[PreferenceExample] = (),
 ) -> Path:
     """Train the recipe's model (or `start`) on `chains` and return the folder of the result, `folder`/model.
 

@@ -1,5 +1,5 @@
 """A generated world of preference tasks whose truth is known: pure Python, seeded, the same everywhere."""
 
-from reasrm_training.world.tasks import FAMILIES, LEVELS, Task, generate, split_of
+from reasrm_training.world.tasks import FAMILIES, LEVELS, WorldTask, generate, split_of
 
 __all__ = ["FAMILIES", "LEVELS", "Task", "generate", "split_of"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from reasrm_training.world.reasoning import Invalid
+from reasrm_training.world.reasoning import InvalidDraw
 from reasrm_training.world.text import FIELDS, PLACES, WORDS
 
 #: Shares of 2 and 3 rules in the order in which the request names them, in percent: any two of three outweigh the third.
@@ -14,7 +14,7 @@ WEIGHTS = {2: (60, 40), 3: (40, 35, 25)}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class WordRule:
     """One rule: where to look, what must stand there, its weight in percent."""
 
     place: str
@@ -23,12 +23,12 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WritingRequest:
     """A request, its rules, and two replies: `texts` as written, `found` what stands at each rule's place."""
 
     key: str
     question: str
-    rules: tuple[Rule, ...]
+    rules: tuple[WordRule, ...]
     texts: tuple[str, str]
     found: tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -56,13 +56,13 @@ def _kept(rng: Random, word: str, options: tuple[str, ...]) -> str:
     return word if rng.random() < 0.5 else rng.choice([o for o in options if o != word])
 
 
-def notes(rng: Random, level: int) -> Request:
+def notes(rng: Random, level: int) -> WritingRequest:
     """Notes of level + 2 words with rules for the words at named places."""
     n = level + 2
     names = rng.sample(NOTE_PLACES[level], 2 if level == 1 else 3)
     places = [PLACES[name] for name in names]
     pool = rng.sample(WORDS, 12)
-    rules = [Rule(name, word, w) for name, word, w in zip(names, pool, WEIGHTS[len(names)], strict=False)]
+    rules = [WordRule(name, word, w) for name, word, w in zip(names, pool, WEIGHTS[len(names)], strict=False)]
     bodies = []
     for _ in range(2):
         body = [rng.choice(pool) for _ in range(n)]
@@ -70,7 +70,7 @@ def notes(rng: Random, level: int) -> Request:
             body[p] = _kept(rng, rule.word, tuple(pool))
         bodies.append(body)
     text = " ".join(NOTE_RULE.format(place=r.place, word=r.word) for r in rules)
-    return Request(
+    return WritingRequest(
         f"note {sorted((r.place, r.word) for r in rules)}",
         rng.choice(NOTE).format(n=COUNTS[n], rules=text),
         tuple(rules),
@@ -79,11 +79,11 @@ def notes(rng: Random, level: int) -> Request:
     )
 
 
-def cards(rng: Random, level: int) -> Request:
+def cards(rng: Random, level: int) -> WritingRequest:
     """Cards of level + 2 labelled fields in any order, with rules for some of them."""
     names = rng.sample(tuple(FIELDS), level + 2)
     ruled = names[: 2 if level == 1 else 3]
-    rules = [Rule(f, rng.choice(FIELDS[f]), w) for f, w in zip(ruled, WEIGHTS[len(ruled)], strict=True)]
+    rules = [WordRule(f, rng.choice(FIELDS[f]), w) for f, w in zip(ruled, WEIGHTS[len(ruled)], strict=True)]
     wanted = {rule.place: rule.word for rule in rules}
     cards = []
     for _ in range(2):
@@ -91,7 +91,7 @@ def cards(rng: Random, level: int) -> Request:
             {f: _kept(rng, wanted[f], FIELDS[f]) if f in wanted else rng.choice(FIELDS[f]) for f in rng.sample(names, len(names))}
         )
     text = " ".join(CARD_RULE.format(place=r.place, word=r.word) for r in rules)
-    return Request(
+    return WritingRequest(
         f"card {sorted((r.place, r.word) for r in rules)}",
         rng.choice(CARD).format(rules=text),
         tuple(rules),
@@ -104,11 +104,11 @@ def _card(fields: dict[str, str]) -> str:
     return ", ".join(f"{name} {word}" for name, word in fields.items())
 
 
-def uneven(request: Request) -> Request:
-    """`request`, or raise Invalid where its replies are equally good."""
+def uneven(request: WritingRequest) -> WritingRequest:
+    """`request`, or raise InvalidDraw where its replies are equally good."""
     if request.score(0) == request.score(1):
-        raise Invalid
+        raise InvalidDraw
     return request
 
 
-CHAT: dict[str, Callable[[Random, int], Request]] = {"notes": notes, "cards": cards}
+CHAT: dict[str, Callable[[Random, int], WritingRequest]] = {"notes": notes, "cards": cards}

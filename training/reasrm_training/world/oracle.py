@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-from reasrm_training.world.tasks import Order, Task
+from reasrm_training.world.tasks import Order, WorldTask
 
 #: How much likelier than on average the careless oracle is to glance, by level: it tires of long work.
 TIRED = {1: 0.1, 2: 1.0, 3: 1.9}
 
 
-def careless_chain(task: Task, order: Order, share: float = 0.5) -> str:
+def careless_chain(task: WorldTask, order: Order, share: float = 0.5) -> str:
     """The chain of an oracle without the label. In about `share` of the tasks it glances: it takes the longer response.
 
     Lengths say nothing here, so a glance is right half the time and the oracle in 1 - share / 2 of the tasks.
@@ -30,6 +30,6 @@ def careless_chain(task: Task, order: Order, share: float = 0.5) -> str:
     return f"{opening}\n<eval>\n{summaries}\n{longer} is longer\n</eval>\n<answer>[[{longer}]]</answer>"
 
 
-def careful_chain(task: Task, order: Order) -> str:
+def careful_chain(task: WorldTask, order: Order) -> str:
     """The chain of an oracle that was told the label and mends what was wrong; it does not speak of the label."""
     return task.chain(order)

@@ -14,7 +14,7 @@ from reasrm_training.world.text import COLOURS, LETTERS, THINGS
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ReasoningProblem:
     """A question, its answer as symbols, and the working that leads to it.
 
     `key` is equal for a problem and its mirror images; it decides the split. `glue` joins the answer's symbols.
@@ -32,11 +32,11 @@ class Problem:
         return self.glue.join(self.answer)
 
 
-class Invalid(Exception):
+class InvalidDraw(Exception):
     """The drawn problem does not exist; draw another one."""
 
 
-Drawn = tuple[Problem, Problem]
+Neighbours = tuple[ReasoningProblem, ReasoningProblem]
 
 
 def _other(rng: Random, options: str | tuple[str, ...] | range, not_these: object) -> str:
@@ -56,7 +56,7 @@ def _number(rng: Random, digits: int) -> str:
 
 def _checked(*numbers: str) -> None:
     if any(n[0] == "0" for n in numbers):
-        raise Invalid
+        raise InvalidDraw
 
 
 def _phrase(asks: tuple[str, ...], rng: Random) -> int:
@@ -74,7 +74,7 @@ DROP = ("Take {o} out of {x}.", "Write {x} without {o}.")
 TRACE = ("What does this print?\n{x}", "Run this program.\n{x}")
 
 
-def _addition(a: str, b: str, ask: int) -> Problem:
+def _addition(a: str, b: str, ask: int) -> ReasoningProblem:
     columns, carry, digits = [], 0, []
     for x, y in zip(reversed(a), reversed(b), strict=True):
         total = int(x) + int(y) + carry
@@ -83,12 +83,12 @@ def _addition(a: str, b: str, ask: int) -> Problem:
         digits.append(str(total % 10))
     answer = str(int(a) + int(b))
     low, high = sorted((a, b))
-    return Problem(
+    return ReasoningProblem(
         f"add {low} {high}", ADD[ask].format(a=a, b=b), tuple(answer), f"{a}+{b}: " + ", ".join(columns) + f" so {answer}"
     )
 
 
-def addition(rng: Random, level: int) -> Drawn:
+def addition(rng: Random, level: int) -> Neighbours:
     """Sums of two numbers of level + 1 digits."""
     a, b, ask = _number(rng, level + 1), _number(rng, level + 1), _phrase(ADD, rng)
     c, d = (_digit_changed(rng, a), b) if rng.random() < 0.5 else (a, _digit_changed(rng, b))
@@ -101,21 +101,21 @@ def _borrowing(difference: int) -> str:
     return f"{int(difference < 0)}{difference % 10}"
 
 
-def _subtraction(a: str, b: str, ask: int) -> Problem:
+def _subtraction(a: str, b: str, ask: int) -> ReasoningProblem:
     if int(a) <= int(b):
-        raise Invalid
+        raise InvalidDraw
     columns, borrow = [], 0
     for x, y in zip(reversed(a), reversed(b), strict=True):
         total = int(x) - int(y) - borrow
         columns.append(f"{x}-{y}={_borrowing(int(x) - int(y))}-{borrow}={_borrowing(total)}")
         borrow = int(total < 0)
     answer = str(int(a) - int(b))
-    return Problem(
+    return ReasoningProblem(
         f"sub {a} {b}", SUBTRACT[ask].format(a=a, b=b), tuple(answer), f"{a}-{b}: " + ", ".join(columns) + f" so {answer}"
     )
 
 
-def subtraction(rng: Random, level: int) -> Drawn:
+def subtraction(rng: Random, level: int) -> Neighbours:
     """Differences of two numbers of level + 1 digits, above zero."""
     a, b, ask = _number(rng, level + 1), _number(rng, level + 1), _phrase(SUBTRACT, rng)
     c, d = (_digit_changed(rng, a), b) if rng.random() < 0.5 else (a, _digit_changed(rng, b))
@@ -123,19 +123,19 @@ def subtraction(rng: Random, level: int) -> Drawn:
     return _subtraction(a, b, ask), _subtraction(c, d, ask)
 
 
-def _multiplication(a: str, b: str, ask: int) -> Problem:
+def _multiplication(a: str, b: str, ask: int) -> ReasoningProblem:
     columns, carry = [], 0
     for x in reversed(a):
         total = int(x) * int(b) + carry
         columns.append(f"{x}*{b}={int(x) * int(b):02d}+{carry}={total:02d}")
         carry = total // 10
     answer = str(int(a) * int(b))
-    return Problem(
+    return ReasoningProblem(
         f"mul {a} {b}", MULTIPLY[ask].format(a=a, b=b), tuple(answer), f"{a}*{b}: " + ", ".join(columns) + f" so {answer}"
     )
 
 
-def multiplication(rng: Random, level: int) -> Drawn:
+def multiplication(rng: Random, level: int) -> Neighbours:
     """Products of a number of level + 1 digits and one from 2 to 5."""
     a, b, ask = _number(rng, level + 1), rng.choice("2345"), _phrase(MULTIPLY, rng)
     c, d = (_digit_changed(rng, a), b) if rng.random() < 0.7 else (a, _other(rng, "2345", b))
@@ -143,14 +143,14 @@ def multiplication(rng: Random, level: int) -> Drawn:
     return _multiplication(a, b, ask), _multiplication(c, d, ask)
 
 
-def _ordering(seats: tuple[tuple[int, str], ...], ask: int) -> Problem:
+def _ordering(seats: tuple[tuple[int, str], ...], ask: int) -> ReasoningProblem:
     answer = tuple(thing for _, thing in sorted(seats))
     x = ", ".join(f"{n} {thing}" for n, thing in seats)
     working = ", ".join(f"{n} {thing}" for n, thing in sorted(seats))
-    return Problem(f"seats {sorted(seats)}", SORT[ask].format(x=x), answer, f"{working} so {' '.join(answer)}", " ")
+    return ReasoningProblem(f"seats {sorted(seats)}", SORT[ask].format(x=x), answer, f"{working} so {' '.join(answer)}", " ")
 
 
-def ordering(rng: Random, level: int) -> Drawn:
+def ordering(rng: Random, level: int) -> Neighbours:
     """level + 2 things, numbered in a jumble, to be named in the order of their numbers."""
     n, ask = level + 2, _phrase(SORT, rng)
     things, seats = rng.sample(THINGS, n), rng.sample(range(1, n + 1), n)
@@ -160,13 +160,13 @@ def ordering(rng: Random, level: int) -> Drawn:
     return _ordering(tuple(zip(seats, things, strict=True)), ask), _ordering(tuple(zip(near, things, strict=True)), ask)
 
 
-def _counting(colour: str, items: tuple[str, ...], ask: int) -> Problem:
+def _counting(colour: str, items: tuple[str, ...], ask: int) -> ReasoningProblem:
     steps, count = [], 0
     for n, item in enumerate(items, 1):
         count += item == colour
         steps.append(f"{n} {colour} {item} {'yes' if item == colour else 'no'} {count}")
     x = ", ".join(f"{n} {item}" for n, item in enumerate(items, 1))
-    return Problem(
+    return ReasoningProblem(
         f"count {colour} {min(items, items[::-1])}",
         COUNT[ask].format(c=colour, x=x),
         (str(count),),
@@ -174,7 +174,7 @@ def _counting(colour: str, items: tuple[str, ...], ask: int) -> Problem:
     )
 
 
-def counting(rng: Random, level: int) -> Drawn:
+def counting(rng: Random, level: int) -> Neighbours:
     """How many of level + 3 numbered things have a colour."""
     colour, ask = rng.choice(COLOURS), _phrase(COUNT, rng)
     palette = (colour, _other(rng, COLOURS, (colour,)), colour, _other(rng, COLOURS, (colour,)))
@@ -194,10 +194,10 @@ def _walk(letters: tuple[str, ...], old: str, new: str) -> str:
     return ", ".join(steps)
 
 
-def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> Problem:
+def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> ReasoningProblem:
     x = " ".join(letters)
     if old not in letters or new in letters:
-        raise Invalid
+        raise InvalidDraw
     kept = [new if c == old else c for c in letters] if kind == "replace" else [c for c in letters if c != old]
     numbered = [f"{n} {c}" for n, c in enumerate(letters, 1)]
     asks, answer, working = {
@@ -208,10 +208,10 @@ def _edit(kind: str, letters: tuple[str, ...], old: str, new: str, ask: int) -> 
     question = asks[ask].format(o=old, n=new, x=x)
     operands = {"replace": f"{old} {new}", "reverse": "", "drop": old}[kind]
     key = f"edit {kind} {operands} in {min(x, x[::-1])}"
-    return Problem(key, question, tuple(answer), f"{working} so {' '.join(answer)}", " ")
+    return ReasoningProblem(key, question, tuple(answer), f"{working} so {' '.join(answer)}", " ")
 
 
-def edits(rng: Random, level: int) -> Drawn:
+def edits(rng: Random, level: int) -> Neighbours:
     """Replace or drop a letter in level + 2 distinct letters, or write them backwards."""
     kind, ask = rng.choice(("replace", "reverse", "drop")), rng.randrange(2)
     letters = rng.sample(LETTERS, level + 2)
@@ -231,14 +231,14 @@ Line = tuple[str, str, str, str]  # target, left, operator, right
 SWAP = str.maketrans("xy", "yx")  # the mirror of a program
 
 
-def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> Problem:
+def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> ReasoningProblem:
     state: dict[str, int] = {}
     source, steps = [], []
     for n, (target, left, op, right) in enumerate(lines, 1):
         source.append(f"L{n} {target}={left}{op}{right}")
         value = int(left) if not op else _apply(state, left, op, right)
         if not 0 <= value <= 9:
-            raise Invalid
+            raise InvalidDraw
         values = "" if not op else f"{state.get(left, left)}{op}{state.get(right, right)}=0"
         state[target] = value
         now = " ".join(f"{name}={state[name]}" for name in sorted(state))
@@ -247,7 +247,7 @@ def _trace(lines: tuple[Line, ...], shown: str, ask: int) -> Problem:
     program = "\n".join(source)
     question = TRACE[ask].format(x=f"{program}\nprint {shown}")
     key = min(f"{program} {shown}", f"{program} {shown}".translate(SWAP))
-    return Problem(f"trace {key}", question, (answer,), "\n".join(steps) + f"\nprint {shown} so {answer}")
+    return ReasoningProblem(f"trace {key}", question, (answer,), "\n".join(steps) + f"\nprint {shown} so {answer}")
 
 
 def _apply(state: dict[str, int], left: str, op: str, right: str) -> int:
@@ -255,7 +255,7 @@ def _apply(state: dict[str, int], left: str, op: str, right: str) -> int:
     return x + y if op == "+" else x - y
 
 
-def traces(rng: Random, level: int) -> Drawn:
+def traces(rng: Random, level: int) -> Neighbours:
     """A program of two variables and level steps upon them; every value is a digit."""
     lines: list[Line] = [(name, str(rng.randrange(10)), "", "") for name in "xy"]
     for _ in range(level):
@@ -271,11 +271,11 @@ def traces(rng: Random, level: int) -> Drawn:
     elif right in "1234":
         near[at] = (target, left, op, _other(rng, "1234", (right,)))
     else:
-        raise Invalid
+        raise InvalidDraw
     return _trace(tuple(lines), shown, ask), _trace(tuple(near), shown, ask)
 
 
-REASONING: dict[str, Callable[[Random, int], Drawn]] = {
+REASONING: dict[str, Callable[[Random, int], Neighbours]] = {
     "addition": addition,
     "subtraction": subtraction,
     "multiplication": multiplication,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from reasrm_training.world.chat import CHAT, Request, uneven
-from reasrm_training.world.reasoning import REASONING, Invalid
+from reasrm_training.world.chat import CHAT, WritingRequest, uneven
+from reasrm_training.world.reasoning import REASONING, InvalidDraw
 from reasrm_training.world.text import CORES, styled
 
 Split = Literal["train", "heldout"]
@@ -30,7 +30,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WorldTask:
     """A pair whose better side is known. `deliberation` is the reply up to its evaluation and reads the question only."""
 
     id: str
@@ -96,12 +96,12 @@ def split_of(key: str) -> Split:
     return "heldout" if int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 5 == 0 else "train"
 
 
-def _reasoning(rng: Random, family: str, level: int, split: Split, name: str) -> Task:
+def _reasoning(rng: Random, family: str, level: int, split: Split, name: str) -> WorldTask:
     here, near = REASONING[family](rng, level)
     if split_of(here.key) != split or len(here.answer) != len(near.answer) or here.answer == near.answer:
-        raise Invalid
+        raise InvalidDraw
     core = rng.choice(CORES), rng.choice(CORES)
-    return Task(
+    return WorldTask(
         id=name,
         family=family,
         level=level,
@@ -116,14 +116,14 @@ def _reasoning(rng: Random, family: str, level: int, split: Split, name: str) ->
     )
 
 
-def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> Task:
-    request: Request = uneven(CHAT[family](rng, level))
+def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> WorldTask:
+    request: WritingRequest = uneven(CHAT[family](rng, level))
     if split_of(request.key) != split:
-        raise Invalid
+        raise InvalidDraw
     good = 0 if request.score(0) > request.score(1) else 1
     items = "\n".join(f"{n}. {r.place} {r.word} ({r.weight}%)" for n, r in enumerate(request.rules, 1))
     texts = request.texts[good], request.texts[1 - good]
-    return Task(
+    return WorldTask(
         id=name,
         family=family,
         level=level,
@@ -143,7 +143,7 @@ def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> Task
 
 def generate(
     seed: int, n: int, split: Split = "train", families: Sequence[str] | None = None, levels: Sequence[int] | None = None
-) -> list[Task]:
+) -> list[WorldTask]:
     """`n` tasks, families in turn, levels at random; the same arguments give the same tasks.
 
     Raises KeyError for an unknown family.
@@ -159,6 +159,6 @@ def generate(
             try:
                 tasks.append(make(rng, family, level, split, f"{split}-{seed}-{i}"))
                 break
-            except Invalid:
+            except InvalidDraw:
                 continue
     return tasks
