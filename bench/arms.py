@@ -46,15 +46,16 @@ def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
 
 def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     """Train and measure one arm: after SFT, and after RL on it or as much compute of further SFT."""
-    from reasrm_training.data.from_world import generated_chains, generated_examples
-    from reasrm_training.model import loading
+    from reasrm_training.data.from_world import generated_examples
+    from reasrm_training.model import libraries
+    from reasrm_training.oracle.from_world import generated_chains
     from reasrm_training.rl import trainer as rl_trainer
-    from reasrm_training.run.stages import tasks_of
+    from reasrm_training.rl.prompts import labelled_prompts
     from reasrm_training.sft import trainer as sft_trainer
 
     from reasrm.prompts import load_pack
 
-    loading.quiet()
+    libraries.quiet()
     recipe = make_recipe(given, arm, seed)
     pack, folder = load_pack(recipe.prompts), Path(recipe.output)
     chains = generated_chains(recipe, recipe.fence_key)[0]
@@ -69,7 +70,7 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
         lean(recipe, heldout, start, folder / LEANING)
     if arm in CONTROLS:
         return
-    tasks = list(tasks_of(iter(generated_examples(recipe, "rlvr")), recipe, pack))
+    tasks = list(labelled_prompts(iter(generated_examples(recipe, "rlvr")), recipe, pack))
     thorough = seed == given.seeds[0] and arm == "two passes"
     votes = (4, 16) if thorough else ()
     trained = rl_trainer.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
@@ -102,15 +103,16 @@ def tokens_of(folder: Path) -> int:
 def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes: Sequence[int]) -> None:
     """Judge the held-out pairs with `model`, greedily in both orders, unless that was done."""
     from reasrm_training.measure.evaluate import evaluate
-    from reasrm_training.measure.sampling import by_model
-    from reasrm_training.model import loading
+    from reasrm_training.measure.generation import by_model
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.tokenizer import load_tokenizer
 
     from reasrm.prompts import load_pack
 
     if done.exists():
         return
-    loaded: Any = loading.load_policy(recipe, model, trained=False)
-    generate = by_model(loaded, loading.load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
+    loaded: Any = load_policy(recipe, model, trained=False)
+    generate = by_model(loaded, load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
     found = evaluate(heldout, generate, load_pack(recipe.prompts), recipe.fence_key, votes=votes, sampled_pairs=100)
     done.write_text(found.model_dump_json(indent=2), encoding="utf-8")
     print(f"{done.parent.name} {done.stem}: {found.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
@@ -122,20 +124,21 @@ def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
     A model that says A whatever it is shown is right in half of the judgments, and may know more than it says; this shows it.
     """
     import torch
-    from reasrm_training.model import loading
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
 
     from reasrm.prompts import load_pack
 
     if done.exists():
         return
-    loaded: Any = loading.load_policy(recipe, model, trained=False).eval()
-    tokenizer: Any = loading.load_tokenizer(recipe, model)
+    loaded: Any = load_policy(recipe, model, trained=False).eval()
+    tokenizer: Any = load_tokenizer(recipe, model)
     pack = load_pack(recipe.prompts)
     a, b = (tokenizer(f"<answer>[[{side}]]</answer>", add_special_tokens=False)["input_ids"] for side in "AB")
     shared = next(i for i, (one, other) in enumerate(zip(a, b, strict=True)) if one != other)
 
     def towards_a(examples: Sequence[Any]) -> Any:
-        ids = [loading.prompt_ids(tokenizer, pack.render(example.pair, recipe.fence_key)) + a[:shared] for example in examples]
+        ids = [prompt_ids(tokenizer, pack.render(example.pair, recipe.fence_key)) + a[:shared] for example in examples]
         with torch.no_grad():
             last = loaded(**tokenizer.pad({"input_ids": ids}, return_tensors="pt")).logits[:, -1]
         return last[:, a[shared]] - last[:, b[shared]]

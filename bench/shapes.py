@@ -72,7 +72,7 @@ def make_model(name: str, layers: int | None, folder: Path) -> None:
     """A model of the shape called `name` (or that of a folder) with random bf16 weights, and a tokenizer for it, in `folder`."""
     import torch
     import transformers
-    from reasrm_training.config.recipe import Model
+    from reasrm_training.config.model import Model
     from reasrm_training.model.from_scratch import make_tokenizer
     from reasrm_training.plan.shapes import shape_of
 
@@ -115,23 +115,25 @@ def make_recipe(given: argparse.Namespace, arm: str) -> Any:
 def measure(given: argparse.Namespace, arm: str) -> dict[str, Any]:
     """Train `arm` and say how fast that was, where its seconds went, and how much memory it took and was to take."""
     import torch
-    from reasrm_training.model import loading
-    from reasrm_training.plan.plan import plan
+    from reasrm_training.loop.fit import MetricsWriter
+    from reasrm_training.model import libraries
+    from reasrm_training.model.tokenizer import load_tokenizer
+    from reasrm_training.plan.estimate import plan
     from reasrm_training.rl import trainer as rl_trainer
-    from reasrm_training.run.monitor import Report
+    from reasrm_training.rl.prompts import LabelledPrompt
     from reasrm_training.sft import trainer as sft_trainer
 
     from reasrm.types import Message
 
-    loading.quiet()
+    libraries.quiet()
     recipe = make_recipe(given, arm)
     stage, _, _ = arm.partition("/")
     folder = recipe.folder(stage)
-    texts = long_texts(given, loading.load_tokenizer(recipe))
-    report = Report(folder)
+    texts = long_texts(given, load_tokenizer(recipe))
+    report = MetricsWriter(folder)
     if stage == "rlvr":
         tasks = [
-            rl_trainer.LabelledPrompt((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2])
+            LabelledPrompt((Message(role="user", content=text),), "A", str(i // 2), ("ab", "ba")[i % 2])
             for i, text in enumerate(texts)
         ]
         rl_trainer.train(recipe, tasks, folder, kind="rubric", callbacks=[report])
@@ -169,14 +171,14 @@ def long_texts(given: argparse.Namespace, tokenizer: Any) -> list[str]:
 
 def long_chains(recipe: Any, texts: list[str]) -> list[Any]:
     """A chain a step, of nearly as many tokens as distillation takes."""
-    from reasrm_training.model import loading
+    from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
     from reasrm_training.oracle import Chain
 
     from reasrm.types import Message
 
-    tokenizer = loading.load_tokenizer(recipe)
+    tokenizer = load_tokenizer(recipe)
     stage, messages = recipe.distill, (Message(role="user", content=texts[0]),)
-    room = stage.max_length - len(loading.prompt_ids(tokenizer, messages)) - 1
+    room = stage.max_length - len(prompt_ids(tokenizer, messages)) - 1
     ids = tokenizer("\n".join(texts) * (1 + room // 64), add_special_tokens=False)["input_ids"][: room * 31 // 32]
     reply = tokenizer.decode(ids)
     return [

@@ -50,22 +50,23 @@ def make_recipe(folder: Path) -> Any:
 
 def prepare(folder: Path) -> None:
     """Make the data, the chains, and the model that every arm starts from."""
-    from reasrm_training.model import loading
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.tokenizer import load_tokenizer
     from reasrm_training.run.stages import chains, data
 
     recipe = make_recipe(folder)
     data(recipe, lambda *_: None)
     chains(recipe, lambda *_: None)
-    loading.load_policy(recipe, trained=True).save_pretrained(folder / "model")
-    loading.load_tokenizer(recipe).save_pretrained(folder / "model")
+    load_policy(recipe, trained=True).save_pretrained(folder / "model")
+    load_tokenizer(recipe).save_pretrained(folder / "model")
 
 
 def measure(arm: str, folder: Path) -> float:
     """Tokens that `arm` gets through in a second: trained on, and for GRPO sampled, padding not counted."""
-    from reasrm_training.model import loading
-    from reasrm_training.run import monitor
+    from reasrm_training.loop.fit import MetricsWriter, fit
+    from reasrm_training.model import libraries
 
-    loading.quiet()
+    libraries.quiet()
     stage, _, who = arm.partition("/")
     recipe = make_recipe(folder)
     out = Path(tempfile.mkdtemp(dir=folder))
@@ -74,8 +75,8 @@ def measure(arm: str, folder: Path) -> float:
     if who == "bare":
         trainer.train()
     else:
-        trainer.add_callback(monitor.Report(out))
-        monitor.fit(trainer, out)
+        trainer.add_callback(MetricsWriter(out))
+        fit(trainer, out)
     seconds = time.perf_counter() - started
     return max(row["num_tokens"] for row in trainer.state.log_history if "num_tokens" in row) / seconds
 
@@ -83,7 +84,8 @@ def measure(arm: str, folder: Path) -> float:
 def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     """Ours, or TRL's SFTTrainer on the same rows with the same settings and nothing else."""
     from datasets import Dataset
-    from reasrm_training.model import loading
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.tokenizer import load_tokenizer
     from reasrm_training.oracle.chains import read_chains
     from reasrm_training.sft import trainer as sft_trainer
     from trl import SFTConfig, SFTTrainer
@@ -91,7 +93,7 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     found = list(read_chains(recipe.folder("chains") / "chains.jsonl"))
     if not bare:
         return sft_trainer.make_trainer(recipe, found, out, start=model)
-    tokenizer = loading.load_tokenizer(recipe, model)
+    tokenizer = load_tokenizer(recipe, model)
     rows = [sft_trainer.encode(tokenizer, chain, recipe.distill.max_length) for chain in found]
     args = SFTConfig(
         **bare_arguments(recipe, recipe.distill, out),
@@ -100,7 +102,7 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
         completion_only_loss=True,
     )
     return SFTTrainer(
-        loading.load_policy(recipe, model, trained=True),
+        load_policy(recipe, model, trained=True),
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -111,21 +113,20 @@ def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     """Ours, or TRL's GRPOTrainer on the same prompts with the same settings and a reward of one line."""
     from datasets import Dataset
     from reasrm_training.data.examples import read_examples
-    from reasrm_training.model import loading
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.tokenizer import as_chat, load_tokenizer
     from reasrm_training.rl import trainer as rl_trainer
-    from reasrm_training.run.stages import tasks_of
+    from reasrm_training.rl.prompts import labelled_prompts, schedule
     from trl import GRPOConfig, GRPOTrainer
 
     from reasrm.prompts import load_pack
 
     pack = load_pack(recipe.prompts)
-    tasks = list(tasks_of(read_examples(recipe.folder("data") / "rlvr.jsonl"), recipe, pack))
+    tasks = list(labelled_prompts(read_examples(recipe.folder("data") / "rlvr.jsonl"), recipe, pack))
     if not bare:
         return rl_trainer.make_trainer(recipe, tasks, out, kind=pack.kind, start=model)
     stage = recipe.rlvr
-    rows = [
-        {"prompt": loading.as_chat(task.messages), "gold": task.gold} for task in rl_trainer.schedule(tasks, stage, recipe.seed)
-    ]
+    rows = [{"prompt": as_chat(task.messages), "gold": task.gold} for task in schedule(tasks, stage, recipe.seed)]
 
     def verdict(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float]:
         return [1.0 if f"[[{side}]]" in reply[0]["content"][-80:] else -1.0 for reply, side in zip(completions, gold, strict=True)]
@@ -138,8 +139,8 @@ def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
         beta=stage.kl,
         shuffle_dataset=False,
     )
-    start = loading.load_policy(recipe, model, trained=True)
-    tokenizer = loading.load_tokenizer(recipe, model)
+    start = load_policy(recipe, model, trained=True)
+    tokenizer = load_tokenizer(recipe, model)
     return GRPOTrainer(start, reward_funcs=verdict, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
@@ -163,23 +164,25 @@ def rollouts(engine: str, folder: Path, url: str) -> float:
     """Reply tokens that `engine` samples in a second, ROLLOUTS at once."""
     from reasrm_training.data.examples import read_examples
     from reasrm_training.measure import sampling
-    from reasrm_training.model import loading
-    from reasrm_training.rl.sglang_server import SglangServer
-    from reasrm_training.run.stages import tasks_of
+    from reasrm_training.model import libraries
+    from reasrm_training.model.loading import load_policy
+    from reasrm_training.model.sglang_server import SglangServer
+    from reasrm_training.model.tokenizer import load_tokenizer
+    from reasrm_training.rl.prompts import labelled_prompts
 
     from reasrm.prompts import load_pack
 
-    loading.quiet()
+    libraries.quiet()
     recipe = make_recipe(folder)
-    tokenizer = loading.load_tokenizer(recipe, folder / "model")
+    tokenizer = load_tokenizer(recipe, folder / "model")
     examples = read_examples(recipe.folder("data") / "rlvr.jsonl")
-    prompts = [task.messages for task in tasks_of(examples, recipe, load_pack(recipe.prompts))][:ROLLOUTS]
+    prompts = [task.messages for task in labelled_prompts(examples, recipe, load_pack(recipe.prompts))][:ROLLOUTS]
     if engine == "sglang":
         server = SglangServer(url)
         server.load_folder(folder / "model", "bench")
         generate = sampling.by_sglang(server, tokenizer, version="bench", max_tokens=ROLLOUT_TOKENS)
     else:
-        model: Any = loading.load_policy(recipe, folder / "model", trained=False)
+        model: Any = load_policy(recipe, folder / "model", trained=False)
         generate = sampling.by_model(model, tokenizer, max_tokens=ROLLOUT_TOKENS, batch=ROLLOUTS)
     generate(prompts[:8], 1.0, 0)  # warm
     started = time.perf_counter()
@@ -190,7 +193,7 @@ def rollouts(engine: str, folder: Path, url: str) -> float:
 @contextmanager
 def sglang(url: str, folder: Path) -> Any:
     """The server at `url`, or one on this CPU from .venv-sglang; None where there is neither."""
-    from reasrm_training.rl.sglang_server import started
+    from reasrm_training.model.sglang_process import started
 
     python, shim = ROOT / ".venv-sglang" / "bin" / "python", ROOT / "deploy" / "sglang-cpu" / "shim"
     if url or not python.exists():

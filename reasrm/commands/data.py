@@ -47,8 +47,9 @@ The same recipe over the same sources gives the same bytes; manifest.json counts
 def mix(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None) -> None:
     """Sample, clean, balance and split the sources of a recipe into RUN/data."""
     loaded = recipe_of(recipe, changes, output)
-    from reasrm_training.data.examples import locked
+    from reasrm_training.data.files import locked
     from reasrm_training.data.mix import make_data
+    from reasrm_training.model.tokenizer import token_counter
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -58,12 +59,13 @@ def mix(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption 
         console=console,
         disable=not console.is_terminal,
     )
-    with locked(loaded.folder("data").parent), bar:
+    with locked(loaded.run_folder), bar:
         task = bar.add_task("reading", total=None)
         manifest = make_data(
             loaded,
             loaded.folder("data"),
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            token_counter,
+            on_rows=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
     _show_manifest(loaded.folder("data"), manifest)
 
@@ -93,13 +95,14 @@ def distill(
 ) -> None:
     """Ask the recipe's oracles for chains to the examples in RUN/data, and keep the right ones in RUN/chains."""
     loaded = recipe_of(recipe, changes, output)
-    from reasrm_training.data.examples import locked
+    from reasrm_training.data.files import locked
     from reasrm_training.data.mix import make_data
+    from reasrm_training.model.tokenizer import token_counter
     from reasrm_training.oracle.chains import make_chains
 
     data, chains = loaded.folder("data"), loaded.folder("chains")
-    with locked(data.parent):
-        make_data(loaded, data)
+    with locked(loaded.run_folder):
+        make_data(loaded, data, token_counter)
         if write_batch or read_batch:
             report = _by_files(loaded, read_batch or [], write=write_batch, restart=restart)
         else:

@@ -1,18 +1,22 @@
-"""`reasrm train`: a recipe's run, parts of it, and what it will need."""
+"""`reasrm train`: a recipe's run, parts of it, and its needs."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from reasrm_training.config.recipe import Recipe
-    from reasrm_training.plan.plan import Plan
+    from reasrm_training.config.values import Stage
+    from reasrm_training.plan.estimate import Plan
+    from rich.console import Console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +29,7 @@ app = typer.Typer(
 
   reasrm train run mine.toml --set rlvr.steps=40 --output runs/short
 
-A RECIPE is a .toml file or a built-in name (reasrm train recipes). A run that was stopped goes on by the same command.""",
+A RECIPE is a .toml file or a built-in name (reasrm train recipes). The same command continues a run that was stopped.""",
 )
 
 RecipeArgument = Annotated[str, typer.Argument(help="A .toml file, or a built-in recipe's name.", show_default=False)]
@@ -34,12 +38,12 @@ SetOption = Annotated[
 ]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder; runs/NAME otherwise.")]
 RestartOption = Annotated[
-    str | None, typer.Option("--restart", help="Throw this stage and those after it away, and do them anew.", show_default=False)
+    str | None, typer.Option("--restart", help="Throw away this stage and those after it, and do them again.", show_default=False)
 ]
 
 
 def check_installed() -> None:
-    """Raises InputError where there is no trainer."""
+    """Raises InputError where the trainer is not installed."""
     try:
         import reasrm_training.config.recipes as _  # noqa: F401
     except ImportError as error:
@@ -49,7 +53,7 @@ def check_installed() -> None:
 
 
 def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Recipe:
-    """Read a recipe with what the command line changes in it."""
+    """Read a recipe, with the changes of the command line."""
     check_installed()
     from reasrm_training.config.recipes import load_recipe
 
@@ -69,48 +73,81 @@ def recipe_of(recipe: str, changes: list[str] | None, output: Path | None) -> Re
 On several nodes start it on each under accelerate; reasrm train plan prints the command."""
 )
 def run(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
-    """Everything a recipe asks for, from data to export; goes on where it was stopped."""
+    """Run all stages of a recipe, from data to export. It goes on where it was stopped."""
     _run(recipe_of(recipe, changes, output), None, restart)
 
 
 @app.command()
 def distill(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
-    """Stage 1 only: supervised fine-tuning on chains, after the data and chains that it needs."""
+    """Run stage 1: supervised fine-tuning on chains, after the data and chains that it needs."""
     _run(recipe_of(recipe, changes, output), "distill", restart)
 
 
 @app.command()
 def rlvr(recipe: RecipeArgument, changes: SetOption = None, output: OutputOption = None, restart: RestartOption = None) -> None:
-    """Stage 2 only: GRPO with verifiable rewards, after the stages before it that are not done yet."""
+    """Run stage 2: GRPO with verifiable rewards, after the earlier stages that are not done yet."""
     _run(recipe_of(recipe, changes, output), "rlvr", restart)
 
 
-def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
-    """Run the stages up to `last`, or all."""
-    from typing import get_args
-
-    from reasrm_training.config.recipe import Stage
-
-    from reasrm.errors import RecipeError
-
-    if restart is not None and restart not in get_args(Stage):
-        raise RecipeError(f"--restart {restart}: no such stage; there are {', '.join(get_args(Stage))}")
-    if last is not None and last not in recipe.stages:
-        raise RecipeError(f"{recipe.name}: the recipe has no [{last}]")
-
-    # From here on torch is loaded, which takes its time.
-    from reasrm_training.model import loading
-    from reasrm_training.run.pipeline import run as run_recipe
-    from reasrm_training.run.progress import Display
+def _run(recipe: Recipe, last: Stage | None, restart: str | None) -> None:
+    """Run the stages up to `last`, or all. Mistakes that can be seen without torch are reported before it is loaded."""
+    from reasrm_training.run.checks import check_quickly
     from rich.console import Console
 
-    wanted: Any = recipe.stages[: recipe.stages.index(last) + 1] if last else ()  # type: ignore[arg-type]
-    loading.quiet()
-    with Display(Console(stderr=True)) as display:
-        folder = run_recipe(recipe, display, only=wanted, restart=restart)  # type: ignore[arg-type]
-    if loading.processes(recipe).is_main_process:
+    stages = _stages(recipe, last)
+    first = _restarted(recipe, restart)
+    check_quickly(recipe, stages)
+    console = Console(stderr=True)
+    with _loading(console):
+        from reasrm_training.model import libraries
+        from reasrm_training.model.processes import processes
+        from reasrm_training.run.pipeline import run as run_recipe
+        from reasrm_training.run.progress import Display
+
+        libraries.quiet()
+    with Display(console) as display:
+        folder = run_recipe(recipe, display, only=stages if last else (), restart=first)
+    if processes(recipe).is_main_process:
         sys.stderr.write(f"report: {folder / 'report.html'}\n")
         sys.stdout.write(f"{folder}\n")
+
+
+def _stages(recipe: Recipe, last: Stage | None) -> tuple[Stage, ...]:
+    """The recipe's stages up to `last`, or all. Raises RecipeError where it does not have that stage."""
+    from reasrm.errors import RecipeError
+
+    if last is None:
+        return recipe.stages
+    if last not in recipe.stages:
+        raise RecipeError(f"{recipe.name}: the recipe has no [{last}]")
+    return recipe.stages[: recipe.stages.index(last) + 1]
+
+
+def _restarted(recipe: Recipe, restart: str | None) -> Stage | None:
+    """The stage that --restart names. Raises RecipeError where the recipe does not have it."""
+    from reasrm.errors import RecipeError
+
+    if restart is None:
+        return None
+    for stage in recipe.stages:
+        if stage == restart:
+            return stage
+    raise RecipeError(f"--restart {restart}: no such stage; there are {', '.join(recipe.stages)}")
+
+
+@contextmanager
+def _loading(console: Console) -> Generator[None]:
+    """Say that libraries are being loaded, which takes many seconds where files are read for the first time."""
+    from reasrm_training.model.processes import is_first
+
+    text = "loading torch and transformers ..."
+    if console.is_terminal:
+        with console.status(text):
+            yield
+        return
+    if is_first():
+        console.print(text, highlight=False)
+    yield
 
 
 @app.command(
@@ -120,7 +157,7 @@ def _run(recipe: Recipe, last: str | None, restart: str | None) -> None:
 
   reasrm train report runs/tiny --baseline runs/answers-only --baseline runs/sft/evaluate/distill.json -o compared.html
 
-It is made from what the run left on disk, also while it runs or after it was stopped."""
+It is made from the files of the run, also while it runs or after it was stopped."""
 )
 def report(
     folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
@@ -129,14 +166,14 @@ def report(
         typer.Option(help="A measurement to compare with, or the folder of a run. May be given many times.", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to; report.html in the run's folder otherwise.")
+        Path | None, typer.Option("-o", "--output", help="The file to write; report.html in the run's folder otherwise.")
     ] = None,
 ) -> None:
-    """Write a run's report: its table, its curves, and the same pairs judged as training went on."""
+    """Write a run's report: its table, its curves, and the same pairs judged at several moments of the training."""
     check_installed()
-    from reasrm_training.report import Left, baselines, write_report
+    from reasrm_training.report import RunFolder, baselines, write_report
 
-    sys.stdout.write(f"{write_report(Left.at(folder), against=baselines(baseline or ()), to=output)}\n")
+    sys.stdout.write(f"{write_report(RunFolder.at(folder), against=baselines(baseline or ()), to=output)}\n")
 
 
 @app.command(
@@ -154,24 +191,24 @@ def plan(
     reply_tokens: Annotated[int | None, typer.Option(help="Mean tokens of a judgment.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """GPUs, memory by part, tokens, hours, disk and oracle money, before anything is spent. Loads no model."""
-    from reasrm_training.plan.plan import Lengths, usual_lengths
-    from reasrm_training.plan.plan import plan as plan_of
+    """Show GPUs, memory by part, tokens, hours, disk and oracle costs before anything is spent. Loads no model."""
+    from reasrm_training.plan.estimate import Lengths, usual_lengths
+    from reasrm_training.plan.estimate import plan as plan_of
 
     loaded = recipe_of(recipe, changes, output)
     usual = usual_lengths(loaded)
     lengths = Lengths(prompt=prompt_tokens or usual.prompt, reply=reply_tokens or usual.reply)
     changed = [*(word for change in changes or () for word in ("--set", change)), *(("--output", str(output)) if output else ())]
-    found = plan_of(loaded, lengths, shlex.join([recipe, *changed]))
+    needs = plan_of(loaded, lengths, shlex.join([recipe, *changed]))
     if as_json:
-        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(needs.model_dump_json(indent=2) + "\n")
     else:
-        _show(loaded, found)
+        _show(loaded, needs)
 
 
 @app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", show_default=False)] = None) -> None:
-    """The built-in recipes, or the text of one: a start for your own."""
+    """List the built-in recipes, or print one as a start for your own."""
     check_installed()
     from reasrm_training.config.recipes import FOLDER, built_in_recipes, load_recipe
 
@@ -186,20 +223,20 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", s
         sys.stdout.write(f"{known:<36} {where:<10} {', '.join(loaded.stages)}\n")
 
 
-def _show(recipe: Recipe, found: Plan) -> None:
+def _show(recipe: Recipe, needs: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     cluster = recipe.cluster
     machines = f"{cluster.nodes} x {cluster.gpus} {cluster.gpu}" if cluster.gpus else "the CPU"
-    share = found.trained_parameters / found.parameters
-    console.print(f"[bold]{found.recipe}[/bold] on {machines}, sharding {cluster.sharding}")
-    console.print(f"{found.parameters / 1e9:,.4g} B parameters, {share:.2%} of them trained, by {found.trainers} processes")
+    share = needs.trained_parameters / needs.parameters
+    console.print(f"[bold]{needs.recipe}[/bold] on {machines}, sharding {cluster.sharding}")
+    console.print(f"{needs.parameters / 1e9:,.4g} B parameters, {share:.2%} of them trained, by {needs.trainers} processes")
     console.print(
-        f"lengths: {found.lengths.prompt:,} tokens a prompt, {found.lengths.reply:,} a reply (--prompt-tokens, --reply-tokens)"
+        f"lengths: {needs.lengths.prompt:,} tokens per prompt, {needs.lengths.reply:,} per reply (--prompt-tokens, --reply-tokens)"
     )
-    for stage in found.stages:
+    for stage in needs.stages:
         # A table's own title wraps at the table's width.
         console.print(f"{stage.stage}: memory{' of one GPU' if cluster.gpus else ''}", style="italic")
         table = Table()
@@ -215,9 +252,9 @@ def _show(recipe: Recipe, found: Plan) -> None:
         console.print(table)
         hours = ", ".join(f"{kind} {spent:,.2f} h" for kind, spent in stage.hours.items())
         console.print(f"{stage.trained_tokens:.3g} tokens trained on, {stage.sampled_tokens:.3g} sampled; about {hours}")
-    if found.oracle:
-        tokens = f"{found.oracle.prompt_tokens:.3g} tokens in, {found.oracle.reply_tokens:.3g} out"
-        console.print(f"oracles: {found.oracle.requests:,.0f} requests, {tokens}, ${found.oracle.usd:,.2f} by the recipe's prices")
-    console.print(f"in all about {found.hours:,.1f} h and {found.disk / 1e9:,.1f} GB of disk")
+    if needs.oracle:
+        tokens = f"{needs.oracle.prompt_tokens:.3g} tokens in, {needs.oracle.reply_tokens:.3g} out"
+        console.print(f"oracles: {needs.oracle.requests:,.0f} requests, {tokens}, ${needs.oracle.usd:,.2f} by the recipe's prices")
+    console.print(f"in all about {needs.hours:,.1f} h and {needs.disk / 1e9:,.1f} GB of disk")
     console.print("start:", soft_wrap=True)
-    console.print(f"  {found.command}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"  {needs.command}", soft_wrap=True, markup=False, highlight=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.model import loading
+from reasrm_training.model import libraries
 from reasrm_training.run.pipeline import run
 from reasrm_training.run.progress import Display
 
@@ -73,7 +73,7 @@ class Mini(Protocol):
 
 
 def do(recipe: Recipe, **settings: Any) -> Path:
-    loading.quiet()
+    libraries.quiet()
     with Display.silent() as display:
         return run(recipe, display, **settings)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.examples import PreferenceExample
-from reasrm_training.model import loading
+from reasrm_training.model import libraries
 from reasrm_training.oracle import Chain
-from reasrm_training.rl.trainer import LabelledPrompt
+from reasrm_training.rl.prompts import LabelledPrompt
 
 from reasrm.types import Message, Side
 from tests.components import ROOT, SGLANG_VENV
@@ -43,7 +43,7 @@ def recipe(path: Path, output: Path, /, *, distill: Any = None, rlvr: Any = None
         "distill": DISTILL | (distill or {}),
         "rlvr": RLVR | (rlvr or {}),
     }
-    loading.quiet()
+    libraries.quiet()
     return Recipe.model_validate(settings | rest)
 
 

@@ -115,7 +115,7 @@ def test_a_file_that_holds_no_batch_results_is_named(setting: Setting, tmp_path:
 
 
 def test_batch_files_keep_to_the_apis_limits(setting: Setting, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batch, "MOST_REQUESTS", 15)
+    monkeypatch.setattr(batch, "MAX_REQUESTS", 15)
     recipe = setting.recipe()
     with open_journal(recipe, setting.data, setting.chains) as journal:
         files, _ = batch.write_batches(examiner_of(recipe), EXAMPLES, journal, setting.chains)

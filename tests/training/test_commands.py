@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reasrm_training.data.examples import locked
+from reasrm_training.data.files import locked
 
 from tests.training.scripted_oracles import Oracles, chain, wrong_at_first
 from tests.training.test_data_mix import preferences, write_rows

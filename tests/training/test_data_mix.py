@@ -15,6 +15,7 @@ from reasrm_training.config.recipe import Recipe
 from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import PreferenceExample, read_examples
 from reasrm_training.data.mix import DataManifest, make_data, question_key
+from reasrm_training.model.tokenizer import token_counter
 
 from reasrm.errors import InputError, RecipeError, SchemaError
 
@@ -52,7 +53,7 @@ def recipe_of(folder: Path, *sources: dict[str, Any], **data: Any) -> Recipe:
 
 def mixed(recipe: Recipe, count_tokens: Any = lambda messages: 1) -> tuple[DataManifest, dict[str, list[PreferenceExample]]]:
     folder = recipe.folder("data")
-    manifest = make_data(recipe, folder, count_tokens=count_tokens)
+    manifest = make_data(recipe, folder, (lambda _: count_tokens) if count_tokens else token_counter)
     return manifest, {part: list(read_examples(folder / f"{part}.jsonl")) for part in ("distill", "rlvr", "heldout")}
 
 
@@ -66,7 +67,7 @@ def two_sources(tmp_path: Path) -> Recipe:
 def test_the_same_recipe_gives_the_same_bytes(two_sources: Recipe, tmp_path: Path):
     folders = [tmp_path / "first", tmp_path / "again"]
     for folder in folders:
-        make_data(two_sources, folder, count_tokens=lambda messages: 1)
+        make_data(two_sources, folder, lambda _: lambda messages: 1)
     files = sorted(path.name for path in folders[0].iterdir())
     assert files == ["distill.jsonl", "heldout.jsonl", "manifest.json", "rlvr.jsonl"]
     for name in files:
@@ -260,11 +261,11 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path):
 
 
 def test_a_disk_without_room_is_named_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from reasrm_training.data import examples
+    from reasrm_training.data import files
 
     path = write_rows(tmp_path / "rows.jsonl", preferences(40))
     full = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr(examples.shutil, "disk_usage", lambda folder: full)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: full)
     with pytest.raises(RecipeError, match="are free on its disk"):
         mixed(recipe_of(tmp_path, {"path": str(path)}))
 
@@ -277,30 +278,30 @@ def test_a_broken_line_of_a_data_folder_is_named(tmp_path: Path):
 
 def test_the_world_gives_the_same_folder(tmp_path: Path):
     recipe = load_recipe("tiny", ["world.chains=40", "world.labels=30", "world.heldout=20", f"output={tmp_path}"])
-    manifest = make_data(recipe, tmp_path / "data")
+    manifest = make_data(recipe, tmp_path / "data", token_counter)
     assert {part: report.rows for part, report in manifest.parts.items()} == {"distill": 40, "rlvr": 30, "heldout": 20}
     examples = [e for part in manifest.parts for e in read_examples(tmp_path / "data" / f"{part}.jsonl")]
     assert len({example.id for example in examples}) == 90
     for report in manifest.parts.values():
         assert abs(2 * report.winner_a - report.rows) <= 1
-    assert make_data(recipe, tmp_path / "again").parts == manifest.parts
+    assert make_data(recipe, tmp_path / "again", token_counter).parts == manifest.parts
 
 
 def test_held_out_tasks_are_the_same_for_every_seed(tmp_path: Path):
     sizes = ["world.chains=20", "world.labels=20", "world.heldout=20"]
-    one, two = (make_data(load_recipe("tiny", [*sizes, f"seed={seed}"]), tmp_path / str(seed)) for seed in (1, 2))
+    one, two = (make_data(load_recipe("tiny", [*sizes, f"seed={seed}"]), tmp_path / str(seed), token_counter) for seed in (1, 2))
     assert one.parts["heldout"] == two.parts["heldout"]
     assert one.parts["distill"] != two.parts["distill"]
 
 
 def test_an_unknown_family_is_named(tmp_path: Path):
     with pytest.raises(RecipeError, match="no family 'algebra'; there are"):
-        make_data(load_recipe("tiny", ['world.families=["algebra"]']), tmp_path / "data")
+        make_data(load_recipe("tiny", ['world.families=["algebra"]']), tmp_path / "data", token_counter)
 
 
 def test_an_unknown_level_is_named(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"world\.label_levels: no level 9; there are 1, 2, 3"):
-        make_data(load_recipe("tiny", ["world.label_levels=[1, 9]"]), tmp_path / "data")
+        make_data(load_recipe("tiny", ["world.label_levels=[1, 9]"]), tmp_path / "data", token_counter)
 
 
 def test_long_prompts_are_counted_in_the_models_own_tokens(tmp_path: Path, tiny_model: Path):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from reasrm_training.model import loading
-from reasrm_training.run.monitor import Report
+from reasrm_training.loop.checkpoints import COMPLETE
+from reasrm_training.loop.fit import MetricsWriter
+from reasrm_training.model.loading import load_policy, weights_digest
+from reasrm_training.model.tokenizer import load_tokenizer
 from reasrm_training.sft import trainer as sft_trainer
 from safetensors import safe_open
 
@@ -20,7 +22,7 @@ from tests.training.small import chains, recipe
 
 def test_the_loss_is_on_the_reply_and_its_end_alone(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path)
-    tokenizer = loading.load_tokenizer(given)
+    tokenizer = load_tokenizer(given)
     trainer = sft_trainer.make_trainer(given, chains(8), tmp_path)
     row = trainer.train_dataset[0]
     learnt = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
@@ -31,7 +33,7 @@ def test_the_loss_is_on_the_reply_and_its_end_alone(tiny_model: Path, tmp_path: 
 
 
 def test_a_thought_that_the_template_opens_is_not_opened_again(tiny_model: Path, tmp_path: Path):
-    tokenizer = loading.load_tokenizer(recipe(tiny_model, tmp_path))
+    tokenizer = load_tokenizer(recipe(tiny_model, tmp_path))
     tokenizer.chat_template = str(tokenizer.chat_template).replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     lesson = chains(1)[0].model_copy(update={"reply": "<think>\nhm</think><answer>[[A]]</answer>"})
     row = sft_trainer.encode(tokenizer, lesson, 100)
@@ -67,12 +69,12 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(tiny_m
     settings = {"steps": 6, "save_steps": 2, "packing": packing, "micro_batch": 4, "precision": "bf16"}
     given = recipe(tiny_model, tmp_path, distill=settings)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    sft_trainer.train(given, chains(16), whole, callbacks=[Report(whole)])
+    sft_trainer.train(given, chains(16), whole, callbacks=[MetricsWriter(whole)])
     shutil.copytree(whole, broken)  # as a kill leaves it in step 5: the next checkpoint half written, no result
     shutil.rmtree(broken / "model")
-    (broken / "checkpoints" / "checkpoint-6" / loading.COMPLETE).unlink()
-    sft_trainer.train(given, chains(16), broken, callbacks=[Report(broken)])
-    assert loading.weights_digest(broken / "model") == loading.weights_digest(whole / "model")
+    (broken / "checkpoints" / "checkpoint-6" / COMPLETE).unlink()
+    sft_trainer.train(given, chains(16), broken, callbacks=[MetricsWriter(broken)])
+    assert weights_digest(broken / "model") == weights_digest(whole / "model")
     assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -84,15 +86,15 @@ def test_adapters_are_trained_and_merge_into_a_model_of_the_same_shape(tiny_mode
     folder = sft_trainer.train(given, chains(8), tmp_path / "run")
     assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}
     assert not list(folder.glob("*.bin"))
-    merged = loading.load_policy(given, folder, trained=False)
-    plain = loading.load_policy(given, None, trained=False)
+    merged = load_policy(given, folder, trained=False)
+    plain = load_policy(given, None, trained=False)
     changed = [n for n, p in merged.named_parameters() if not torch.equal(p, plain.get_parameter(n))]
     assert changed
     assert all("_proj" in name for name in changed)
 
 
 def test_what_is_trained_is_fp32_and_what_is_frozen_bf16(tiny_model: Path, tmp_path: Path):
-    full = loading.load_policy(recipe(tiny_model, tmp_path), None, trained=True)
+    full = load_policy(recipe(tiny_model, tmp_path), None, trained=True)
     assert {p.dtype for p in full.parameters()} == {torch.float32}
     trainer = sft_trainer.make_trainer(recipe(tiny_model, tmp_path, model={"lora": {"rank": 4}}), chains(8), tmp_path)
     assert {(p.requires_grad, p.dtype) for p in trainer.model.parameters()} == {(False, torch.bfloat16), (True, torch.float32)}
@@ -114,10 +116,10 @@ def test_a_tokenizer_without_a_chat_template_is_named(tiny_model: Path, tmp_path
     bare = shutil.copytree(tiny_model, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     with pytest.raises(RecipeError, match="has no chat template"):
-        loading.load_tokenizer(recipe(bare, tmp_path))
+        load_tokenizer(recipe(bare, tmp_path))
 
 
 def test_a_model_that_is_not_there_is_named_in_one_line(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"model.path: there is no folder .*nowhere") as caught:
-        loading.load_tokenizer(recipe(tmp_path / "nowhere", tmp_path))
+        load_tokenizer(recipe(tmp_path / "nowhere", tmp_path))
     assert "\n" not in str(caught.value)

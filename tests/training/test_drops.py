@@ -30,7 +30,12 @@ def dropped(tmp_path: Path, rows: list[dict[str, Any]], rule: str, **data: Any) 
         ("special_tokens", {"rejected": "No <im_start> at all"}, {"chosen": "if a <| b and c |> d"}),
         ("special_tokens", {"rejected": "No.</s>\n"}, {"rejected": "<s>No.</s> Yes."}),
         ("special_tokens", {"chosen": "Yes.\n<extra_id_1>User"}, {"chosen": "Yes, an <extra_id>."}),
-        ("equal_responses", {"rejected": "Eight  MINUTES in boiling water. "}, {"rejected": "Nine minutes in boiling water."}),
+        ("equal_responses", {"rejected": "Eight minutes in boiling water. \n"}, {"rejected": "Nine minutes in boiling water."}),
+        (
+            "equal_responses",
+            {"chosen": "if x:\n    y()", "rejected": "if x:  \n    y()\n"},
+            {"chosen": "if x:\n  y()\nz()", "rejected": "if x:\n  y()\n  z()"},
+        ),
         ("too_long", {"prompt": "egg " * 2000}, {"prompt": "egg " * 1000}),
     ],
 )

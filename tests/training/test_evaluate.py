@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from reasrm_training.data.examples import PreferenceExample
-from reasrm_training.measure.evaluate import Evaluation, evaluate, figure, percent, table
-from reasrm_training.measure.sampling import Generate, JudgeReply, by_model, by_sglang
-from reasrm_training.model import loading
+from reasrm_training.measure.evaluate import Evaluation, estimate, evaluate
+from reasrm_training.measure.generation import Generate, JudgeReply, by_model, by_sglang
+from reasrm_training.measure.table import percent, table
+from reasrm_training.model.loading import load_policy
+from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
 from reasrm_training.rl.sglang_server import Sample
 
 from reasrm.prompts import load_pack
@@ -95,13 +97,13 @@ def test_votes_are_a_majority_over_both_orders_and_an_even_split_has_no_winner()
 
 
 def test_standard_errors_are_over_pairs_not_over_replies():
-    together = figure([[True, True], [False, False]] * 50)
-    apart = figure([[True], [False]] * 100)
+    together = estimate([[True, True], [False, False]] * 50)
+    apart = estimate([[True], [False]] * 100)
     assert together.value == apart.value == 0.5
     assert together.stderr == pytest.approx(0.5 / math.sqrt(99))
     assert apart.stderr == pytest.approx(0.5 / math.sqrt(199))
-    assert figure([]).value is None
-    assert figure([[True]]).stderr is None
+    assert estimate([]).value is None
+    assert estimate([[True]]).stderr is None
 
 
 def test_the_table_is_in_percent_and_a_measurement_survives_its_file():
@@ -127,9 +129,9 @@ def test_replies_are_kept_to_be_read(tmp_path: Path):
 
 def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn_before(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path)
-    tokenizer = loading.load_tokenizer(given)
+    tokenizer = load_tokenizer(given)
     told: list[tuple[int, int]] = []
-    model = loading.load_policy(given, None, trained=False)
+    model = load_policy(given, None, trained=False)
     generate = by_model(model, tokenizer, max_tokens=8, batch=4, progress=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
     prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
     first = generate(prompts, 1.0, 7)
@@ -143,12 +145,12 @@ def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn
 
 @pytest.fixture
 def model(tiny_model: Path, tmp_path: Path) -> Any:
-    return loading.load_policy(recipe(tiny_model, tmp_path), None, trained=False)
+    return load_policy(recipe(tiny_model, tmp_path), None, trained=False)
 
 
 @pytest.fixture
 def tokenizer(tiny_model: Path, tmp_path: Path) -> Any:
-    return loading.load_tokenizer(recipe(tiny_model, tmp_path))
+    return load_tokenizer(recipe(tiny_model, tmp_path))
 
 
 PROMPTS = [PACK.render(one.pair, KEY) for one in EXAMPLES[:3]]
@@ -169,7 +171,7 @@ def test_what_a_model_would_rather_sample_by_changes_no_measurement(model: Any, 
 
 
 def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: Any):
-    asked = loading.prompt_ids(tokenizer, PROMPTS[0])
+    asked = prompt_ids(tokenizer, PROMPTS[0])
     whole = model.generate(torch.tensor([asked]), max_new_tokens=12)[0, len(asked) :].tolist()
     second = whole[4]
     upto = whole.index(second) + 1

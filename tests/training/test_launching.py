@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reasrm_training.data.examples import locked
+from reasrm_training.data.files import locked
 
 from reasrm.errors import Refused
 from tests.training.mini import environment
@@ -18,8 +18,8 @@ from tests.training.mini import environment
 PARENT = """
 import subprocess, sys
 from pathlib import Path
-from reasrm_training.data.examples import locked
-from reasrm_training.run.launching import end_with_parent
+from reasrm_training.data.files import locked
+from reasrm_training.model.processes import end_with_parent
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
 with locked(Path(sys.argv[1])) as lock:
     child = subprocess.Popen(sleeper, preexec_fn=end_with_parent, pass_fds=[lock])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from reasrm_training.config.recipes import load_recipe
-from reasrm_training.plan.plan import plan
-from reasrm_training.plan.requirements import PACKAGES, check_needs
+from reasrm_training.plan.estimate import plan
+from reasrm_training.plan.requirements import PACKAGES, check_installed
 from reasrm_training.run.pipeline import run
 from reasrm_training.run.progress import Display
 
@@ -61,7 +61,7 @@ def test_each_thing_that_is_missing_has_a_line(tmp_path: Path) -> None:
     if find_spec("bitsandbytes") or find_spec("vllm"):
         pytest.skip("it is installed here")
     with pytest.raises(RecipeError) as refused:
-        check_needs(recipe, recipe.stages)
+        check_installed(recipe, recipe.stages)
     sampler, four_bit, gpus = str(refused.value).splitlines()
     assert gpus == "cluster.gpus = 1, but this machine shows 0"
     assert four_bit == "model.lora.four_bit = true needs bitsandbytes: pip install bitsandbytes"
@@ -70,10 +70,10 @@ def test_each_thing_that_is_missing_has_a_line(tmp_path: Path) -> None:
 
 def test_only_what_the_wanted_stages_use_is_asked_for() -> None:
     changes = ["cluster.sharding=zero3", SGLANG, "rollouts.server=no-such-program", 'track.to=["wandb"]']
-    check_needs(load_recipe("tiny", changes), ("data", "chains"))
-    check_needs(load_recipe("tiny", changes[1:3]), ("data", "chains", "distill"))
-    check_needs(load_recipe("tiny", [*changes[1:3], 'rollouts.url="http://127.0.0.1:9"']), ("rlvr", "evaluate"))
-    check_needs(load_recipe("tiny", [SGLANG, f'rollouts.server="{sys.executable} -m json.tool"']), ("rlvr", "evaluate"))
+    check_installed(load_recipe("tiny", changes), ("data", "chains"))
+    check_installed(load_recipe("tiny", changes[1:3]), ("data", "chains", "distill"))
+    check_installed(load_recipe("tiny", [*changes[1:3], 'rollouts.url="http://127.0.0.1:9"']), ("rlvr", "evaluate"))
+    check_installed(load_recipe("tiny", [SGLANG, f'rollouts.server="{sys.executable} -m json.tool"']), ("rlvr", "evaluate"))
 
 
 def test_a_plan_needs_none_of_it() -> None:

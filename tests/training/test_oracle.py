@@ -9,8 +9,8 @@ from reasrm_training.config.endpoints import Endpoint, Oracle
 from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.oracle.examiner import Examiner, OracleReply, OracleRequest, learnable, problem_of
-from reasrm_training.oracle.leaks import TOLD, speaks_of_being_told
-from reasrm_training.rl.rewards import JudgeRollout, verdict
+from reasrm_training.oracle.leaks import LEAKS, label_leak
+from reasrm_training.rewards import JudgeRollout, verdict
 
 from reasrm.prompts import load_pack
 
@@ -55,7 +55,7 @@ def replies(**texts: str) -> dict[str, OracleReply]:
     ],
 )
 def test_a_reply_is_learnt_from_only_if_it_is_right_whole_and_untold(reply: str, problem: str | None):
-    assert problem_of(reply, "A", "rubric", told=True) == problem
+    assert problem_of(reply, "A", "rubric", knew_label=True) == problem
 
 
 @pytest.mark.parametrize("answer", ["<answer>[[a]]</answer>", "<ANSWER>[[A]]</ANSWER>", "<answer> [[A]] </answer>"])
@@ -96,19 +96,19 @@ def test_a_kept_chain_carries_the_prompt_that_the_student_will_see():
 
 
 def test_the_first_pass_is_asked_without_the_label():
-    (request,) = examiner().wanted(EXAMPLE, {})
+    (request,) = examiner().open_requests(EXAMPLE, {})
     ask = examiner().ask(request, {})
     assert (request.step, request.order) == ("first", "ab")
     assert ask.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
 
 
 def test_an_example_whose_first_chain_is_right_is_done_with():
-    assert examiner().wanted(EXAMPLE, replies(first_0_ab=chain("A"))) == []
+    assert examiner().open_requests(EXAMPLE, replies(first_0_ab=chain("A"))) == []
 
 
 def test_what_failed_goes_on_to_the_second_pass_with_label_and_flawed_chain():
     known = replies(first_0_ab=chain("B"))
-    (request,) = examiner().wanted(EXAMPLE, known)
+    (request,) = examiner().open_requests(EXAMPLE, known)
     *first, flawed, correction = examiner().ask(request, known).messages
     assert request.step == "second"
     assert tuple(first) == load_pack("rubric").render(EXAMPLE.pair, b"key")
@@ -121,7 +121,7 @@ def test_what_failed_goes_on_to_the_second_pass_with_label_and_flawed_chain():
 
 def test_the_second_pass_can_follow_an_empty_reply():
     known = replies(first_0_ab="")
-    (request,) = examiner().wanted(EXAMPLE, known)
+    (request,) = examiner().open_requests(EXAMPLE, known)
     assert examiner().ask(request, known).messages[-2].content == "(nothing)"
 
 
@@ -132,11 +132,11 @@ def test_a_corrected_chain_is_kept_and_a_second_failure_is_the_end():
     assert found.oracle == "second"
     lost = replies(first_0_ab=chain("B"), second=chain("B"))
     assert examiner().chain(EXAMPLE, lost) is None
-    assert examiner().wanted(EXAMPLE, lost) == []
+    assert examiner().open_requests(EXAMPLE, lost) == []
 
 
 def test_without_a_second_oracle_there_is_no_second_pass():
-    assert examiner(second=False).wanted(EXAMPLE, replies(first_0_ab=chain("B"))) == []
+    assert examiner(second=False).open_requests(EXAMPLE, replies(first_0_ab=chain("B"))) == []
 
 
 # --- rejection sampling --------------------------------------------------------------------------------------------------
@@ -144,17 +144,17 @@ def test_without_a_second_oracle_there_is_no_second_pass():
 
 def test_samples_are_asked_one_after_the_other_in_both_orders_until_one_is_right_in_both():
     sampling = examiner(samples=3, second=False)
-    assert [r.key for r in sampling.wanted(EXAMPLE, {})] == ["first:0:ab:1", "first:0:ba:1"]
+    assert [r.key for r in sampling.open_requests(EXAMPLE, {})] == ["first:0:ab:1", "first:0:ba:1"]
     half = replies(first_0_ab=chain("A"), first_0_ba=chain("A"))
-    assert [r.key for r in sampling.wanted(EXAMPLE, half)] == ["first:1:ab:1", "first:1:ba:1"]
+    assert [r.key for r in sampling.open_requests(EXAMPLE, half)] == ["first:1:ab:1", "first:1:ba:1"]
     whole = half | replies(first_1_ab=chain("A"), first_1_ba=chain("B"))
-    assert sampling.wanted(EXAMPLE, whole) == []
-    assert len(sampling.wanted(EXAMPLE, {}, at_once=True)) == 6
+    assert sampling.open_requests(EXAMPLE, whole) == []
+    assert len(sampling.open_requests(EXAMPLE, {}, at_once=True)) == 6
 
 
 def test_samples_differ_by_their_seed():
     sampling = examiner(samples=2)
-    requests = sampling.wanted(EXAMPLE, {}, at_once=True)
+    requests = sampling.open_requests(EXAMPLE, {}, at_once=True)
     assert [sampling.ask(request, {}).seed for request in requests] == [5, 5, 6, 6]
 
 
@@ -291,32 +291,32 @@ INNOCENT = [
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in CONFESSIONS.items() for text in texts])
 def test_a_chain_that_speaks_of_having_been_told_is_found_out(name: str, text: str):
-    assert speaks_of_being_told(chain("A", text)) == name
+    assert label_leak(chain("A", text)) == name
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_ordinary_reasoning_is_not_taken_for_a_confession(text: str):
-    assert speaks_of_being_told(chain("A", text)) is None
+    assert label_leak(chain("A", text)) is None
 
 
 def test_what_a_response_says_in_a_quotation_is_not_the_judges_word():
-    assert speaks_of_being_told(chain("A", "<quote_A>I was told that B is better</quote_A> is beside the point.")) is None
+    assert label_leak(chain("A", "<quote_A>I was told that B is better</quote_A> is beside the point.")) is None
 
 
 def test_every_pattern_has_a_confession_of_its_own():
-    assert set(CONFESSIONS) == set(TOLD)
+    assert set(CONFESSIONS) == set(LEAKS)
 
 
 def test_published_judges_and_responses_hardly_ever_look_told(shared_data):
     lines = (shared_data / "rm_r1_replies.jsonl").read_text(encoding="utf-8").splitlines()
     replies = [json.loads(line)["reply"] for line in lines]
-    assert [reply for reply in replies if speaks_of_being_told(reply)] == []
+    assert [reply for reply in replies if label_leak(reply)] == []
     responses = [
         text
         for file in sorted((shared_data / "rm-bench").glob("*.json"))
         for row in json.loads(file.read_text(encoding="utf-8"))
         for text in (*row["chosen"], *row["rejected"])
     ]
-    flagged = sum(speaks_of_being_told(text) is not None for text in responses)
+    flagged = sum(label_leak(text) is not None for text in responses)
     assert len(responses) > 1000
     assert flagged / len(responses) < 0.002

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reasrm_training.measure.probe import JUDGMENTS, chosen, due
-from reasrm_training.model import loading
+from reasrm_training.measure.probe import JUDGMENTS, probe_pairs, probe_steps
+from reasrm_training.model.loading import weights_digest
 from reasrm_training.rl import trainer as rl_trainer
 from reasrm_training.sft import trainer as sft_trainer
 
@@ -20,15 +20,15 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_round_comes_at_every_quarter_and_at_the_end():
-    assert due(80) == {20, 40, 60, 80}
-    assert due(2) == {1, 2}
-    assert max(due(7)) == 7
+    assert probe_steps(80) == {20, 40, 60, 80}
+    assert probe_steps(2) == {1, 2}
+    assert max(probe_steps(7)) == 7
 
 
-def test_pairs_of_as_many_subsets_as_there_are_are_chosen():
-    assert [each.id for each in chosen(heldout("x", "x", "y", "z"), 3)] == ["0", "2", "3"]
-    assert [each.id for each in chosen(heldout("x", "x", "y"), 3)] == ["0", "2", "1"]
-    assert chosen(heldout("x"), 0) == []
+def test_pairs_of_as_many_subsets_as_there_are_are_probe_pairs():
+    assert [each.id for each in probe_pairs(heldout("x", "x", "y", "z"), 3)] == ["0", "2", "3"]
+    assert [each.id for each in probe_pairs(heldout("x", "x", "y"), 3)] == ["0", "2", "1"]
+    assert probe_pairs(heldout("x"), 0) == []
 
 
 def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(tiny_model: Path, tmp_path: Path):
@@ -39,7 +39,7 @@ def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(t
         folder = tmp_path / name
         start = sft_trainer.train(given, chains(32), folder / "distill", probed=pairs)
         trained = rl_trainer.train(given, tasks(8), folder / "rlvr", kind="rubric", start=start, probed=pairs)
-        weights[name] = [loading.weights_digest(start), loading.weights_digest(trained)]
+        weights[name] = [weights_digest(start), weights_digest(trained)]
     assert weights["with"] == weights["without"]
     assert not (tmp_path / "without" / "distill" / JUDGMENTS).exists()
     rows = rows_of(tmp_path / "with" / "distill")

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reasrm_training.rl.rewards import (
+from reasrm_training.rewards import (
     REWARDS,
     JudgeRollout,
     consistency,

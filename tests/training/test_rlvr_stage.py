@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from reasrm_training.config.recipe import Guard, Rlvr
-from reasrm_training.model import loading
+from reasrm_training.config.training import Guard, Rlvr
+from reasrm_training.data.step_log import StepLog
+from reasrm_training.loop.checkpoints import last_checkpoint
+from reasrm_training.loop.fit import MetricsWriter
+from reasrm_training.model.loading import weights_digest
 from reasrm_training.rl import trainer as rl_trainer
-from reasrm_training.run.monitor import StepLog, Report, breaches
+from reasrm_training.rl.brake import breaches
+from reasrm_training.rl.prompts import schedule
 from reasrm_training.sft import trainer as sft_trainer
 
 from reasrm.errors import InputError, Refused
@@ -37,7 +41,7 @@ def timeless(folder: Path) -> list[dict[str, Any]]:
 
 def test_every_step_says_how_the_judge_is_doing(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"kl": 1e-3, "reward": {"verdict": 1.0, "consistency": 0.5, "length": 0.1}})
-    rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[MetricsWriter(tmp_path)])
     first, second = rows_of(tmp_path / "metrics.jsonl")
     assert (first["step"], second["step"]) == (1, 2)
     shares = ("verdict_accuracy", "order_consistency", "p_a", "format", "no_verdict", "frac_reward_zero_std")
@@ -61,7 +65,7 @@ def test_replies_that_are_rewarded_become_likelier(distilled: Path, tmp_path: Pa
     one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
     guard = LENIENT | {"probability_a": [0.0, 1.0]}
     given = recipe(distilled, tmp_path, rlvr={"steps": 12, "learning_rate": 3e-3, "generations": 8, "guard": guard})
-    rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[Report(tmp_path)])
+    rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[MetricsWriter(tmp_path)])
     rows = rows_of(tmp_path / "metrics.jsonl")
     assert sum(row["verdict_accuracy"] for row in rows[-3:]) / 3 > 0.9 > rows[0]["verdict_accuracy"]
 
@@ -71,7 +75,7 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distil
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
     def train(folder: Path) -> None:
-        callbacks = [Report(folder, stride=2)]
+        callbacks = [MetricsWriter(folder, stride=2)]
         rl_trainer.train(given, tasks(10), folder, kind="rubric", start=distilled, callbacks=callbacks)
 
     train(whole)
@@ -79,8 +83,8 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distil
     shutil.rmtree(broken / "model")
     shutil.rmtree(broken / "checkpoints" / "checkpoint-8")
     train(broken)
-    assert loading.weights_digest(whole / "model") != loading.weights_digest(distilled)
-    assert loading.weights_digest(broken / "model") == loading.weights_digest(whole / "model")
+    assert weights_digest(whole / "model") != weights_digest(distilled)
+    assert weights_digest(broken / "model") == weights_digest(whole / "model")
     assert timeless(broken) == timeless(whole)
     assert (broken / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
 
@@ -95,7 +99,7 @@ def test_a_run_that_collapses_stops_itself_and_says_why(distilled: Path, tmp_pat
     with pytest.raises(Refused, match=r"RL stopped itself at step \d+, it collapsed: \d+% of the verdicts name A \(allowed: 15%"):
         rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled)
     assert not (tmp_path / "model").exists()
-    checkpoint = loading.last_checkpoint(tmp_path)
+    checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert int(checkpoint.rpartition("-")[2]) < 40
 
@@ -118,11 +122,11 @@ def test_each_bound_of_the_guard_is_watched(row: dict[str, float], name: str):
 
 def test_the_schedule_keeps_a_pairs_orders_together_and_shows_every_pair_before_any_again():
     stage = Rlvr(steps=5, prompts=8, mini_batch=4, learning_rate=1e-6)
-    order = rl_trainer.schedule(tasks(10), stage, seed=7)
+    order = schedule(tasks(10), stage, seed=7)
     assert len(order) == 40
     assert all(a.pair == b.pair and a.order != b.order for a, b in zip(order[::2], order[1::2], strict=True))
     assert len({task.pair for task in order[:20]}) == 10
-    assert order == rl_trainer.schedule(tasks(10), stage, seed=7) != rl_trainer.schedule(tasks(10), stage, seed=8)
+    assert order == schedule(tasks(10), stage, seed=7) != schedule(tasks(10), stage, seed=8)
 
 
 def test_prompts_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(distilled: Path, tmp_path: Path):

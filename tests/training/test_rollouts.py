@@ -15,12 +15,15 @@ import psutil
 import pytest
 import torch
 from reasrm_training.config.recipes import FOLDER, load_recipe
-from reasrm_training.measure.probe import JUDGMENTS, due
-from reasrm_training.model import loading
+from reasrm_training.loop.checkpoints import COMPLETE
+from reasrm_training.loop.fit import MetricsWriter
+from reasrm_training.measure.probe import JUDGMENTS, probe_steps
+from reasrm_training.model.loading import load_policy
+from reasrm_training.model.sglang_process import started
+from reasrm_training.model.sglang_server import Sample, SglangServer, free_port
 from reasrm_training.rl import trainer as rl_trainer
-from reasrm_training.rl.sampler import SglangTrainer, full_weights, serving
-from reasrm_training.rl.sglang_server import Sample, SglangServer, free_port, started
-from reasrm_training.run.monitor import Report
+from reasrm_training.rl.sampler import serving
+from reasrm_training.rl.sglang_trainer import SglangTrainer, full_weights
 from safetensors.torch import load_file
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
@@ -64,7 +67,7 @@ def test_new_weights_reach_the_server_and_change_its_replies(server: SglangServe
     trainer.sync_weights()
     after = server.sample(PROMPTS, SAMPLING, [1, 2], trainer.weight_version)
     server.leave()
-    old = loading.load_policy(given, None, trained=False)
+    old = load_policy(given, None, trained=False)
     for prompt, first, second in zip(PROMPTS, before, after, strict=True):
         assert mean_difference(old, prompt, first) < 0.06 > mean_difference(trainer.model, prompt, second)
         assert mean_difference(old, prompt, second) > 0.3
@@ -75,9 +78,9 @@ def test_a_run_measures_how_far_the_sampler_is_off_and_corrects_within_the_cap(
 ):
     rollouts = {"backend": "sglang", "url": server.url, "importance_cap": 1.05}
     given = recipe(tiny_model, tmp_path, rollouts=rollouts, rlvr={"steps": 3, "learning_rate": 1e-2, "reward": {"length": 1.0}})
-    rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", callbacks=[Report(tmp_path)], probed=heldout("x"))
+    rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", callbacks=[MetricsWriter(tmp_path)], probed=heldout("x"))
     judged = [json.loads(line) for line in (tmp_path / JUDGMENTS).read_text().splitlines()]
-    assert [row["step"] for row in judged] == [step for step in [0, *sorted(due(3))] for _ in "ab"]
+    assert [row["step"] for row in judged] == [step for step in [0, *sorted(probe_steps(3))] for _ in "ab"]
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for row in rows:  # a server with stale weights would be further off with every step
         assert 0.0 < row["sampling/sampling_logp_difference/mean"] < 0.1
@@ -140,7 +143,7 @@ def test_adapters_are_added_to_the_weights_that_are_sent(tiny_model: Path, tmp_p
     merged = trainer.model.merge_and_unload().state_dict()
     assert sent.keys() == {name for name in merged if name != "lm_head.weight"}  # tied
     assert all(torch.allclose(sent[name], merged[name].float(), atol=2e-2) for name in sent)
-    plain = loading.load_policy(given, None, trained=False).state_dict()
+    plain = load_policy(given, None, trained=False).state_dict()
     assert not torch.allclose(sent["model.layers.0.mlp.up_proj.weight"], plain["model.layers.0.mlp.up_proj.weight"], atol=1e-2)
 
 
@@ -176,7 +179,7 @@ def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_
     sharded = tmp_path / "sharded"
     checkpoint = sharded / "distill" / "checkpoints" / "checkpoint-4"
     with subprocess.Popen(launch, stdout=subprocess.DEVNULL, env=environment(), cwd=ROOT) as broken:
-        while not (checkpoint / loading.COMPLETE).exists():
+        while not (checkpoint / COMPLETE).exists():
             assert broken.poll() is None, f"the run ended before {checkpoint} was there"
             time.sleep(0.01)
         for process in (*psutil.Process(broken.pid).children(recursive=True), broken):
@@ -197,11 +200,11 @@ def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_
 SERVED = """
 import sys
 from pathlib import Path
-from reasrm_training.model import loading
+from reasrm_training.model.processes import processes
 from reasrm_training.config.recipes import load_recipe
 from reasrm_training.rl.sampler import serving
 recipe, folder = load_recipe(sys.argv[1]), Path(sys.argv[1]).parent
-state = loading.processes(recipe)
+state = processes(recipe)
 assert state.num_processes == 4
 with serving(recipe, None, folder) as server:
     print("together", state.process_index, server.url)

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import torch
 from reasrm_training.config.recipes import load_recipe
-from reasrm_training.model import loading
-from reasrm_training.run.pipeline import key_of, run
+from reasrm_training.loop.checkpoints import COMPLETE
+from reasrm_training.model import libraries
+from reasrm_training.model.loading import weights_digest
+from reasrm_training.run.pipeline import run
 from reasrm_training.run.progress import Display
+from reasrm_training.run.stage_keys import key_of
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -51,9 +54,9 @@ def results(folder: Path) -> dict[str, str]:
 def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_path: Path):
     whole = do(load_recipe(mini("whole")))
     broken, file = tmp_path / "broken", mini("broken")
-    kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / loading.COMPLETE)
+    kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / COMPLETE)
     assert results(broken)["distill"] == ""
-    kill_when(file, broken / "rlvr" / "checkpoints" / "checkpoint-2" / loading.COMPLETE)
+    kill_when(file, broken / "rlvr" / "checkpoints" / "checkpoint-2" / COMPLETE)
     assert results(broken)["distill"] == results(whole)["distill"]
     assert results(broken)["rlvr"] == ""
     kill_when(file, broken / "evaluate" / "distill.json")
@@ -70,7 +73,7 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_pa
         "rlvr/samples.jsonl",
     ):
         assert (broken / name).read_text() == (whole / name).read_text(), name
-    assert loading.weights_digest(broken / "export") == loading.weights_digest(whole / "export")
+    assert weights_digest(broken / "export") == weights_digest(whole / "export")
     report = (broken / "report.html").read_text()
     assert "SFT, step 8" in report
     assert "RL, step 4" in report
@@ -126,7 +129,7 @@ def test_results_of_other_settings_are_not_mixed_in(mini: Mini):
     file = mini("short", short=True)
     do(load_recipe(file, ["distill.steps=2"]))
     changed = load_recipe(file, ["distill.steps=3"])
-    with pytest.raises(Refused, match=r"short/distill was made by other settings; --restart distill makes it anew"):
+    with pytest.raises(Refused, match=r"short/distill was made with other settings; --restart distill makes it again"):
         do(changed)
     do(changed, restart="distill")
 
@@ -162,7 +165,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_step(mini: Mini, tmp_
 
 def test_without_a_terminal_each_stage_is_a_line(mini: Mini):
     console = Console(record=True, width=200, force_terminal=False)
-    loading.quiet()
+    libraries.quiet()
     with Display(console) as display:
         run(load_recipe(mini("lines", short=True), ["distill.steps=2"]), display)
     lines = console.export_text().splitlines()

@@ -14,7 +14,7 @@ import yaml
 from reasrm_training.config.recipes import load_recipe
 from reasrm_training.data.from_world import generated_examples
 from reasrm_training.measure.evaluate import Evaluation, evaluate
-from reasrm_training.measure.sampling import by_model
+from reasrm_training.measure.generation import by_model
 from reasrm_training.world import FAMILIES
 from reasrm_training.world.domain import domain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reasrm_training.config.recipe import Shape
+from reasrm_training.config.model import Shape
 from reasrm_training.model.from_scratch import LOOK_BACK, TAGS, make_model, make_tokenizer
 from reasrm_training.world import generate
 

@@ -1,1 +1,1 @@
-"""Data of a run: sources are read (`sources`), cleaned (`drops`, `near`) and mixed (`mix`) into folders of `examples`."""
+"""Data of a run: sources are read (`sources`), cleaned (`drops`) and mixed (`mix`) into folders of `examples`."""

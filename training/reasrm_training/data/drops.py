@@ -1,4 +1,4 @@
-"""The named rules by which rows are dropped, from the cheapest to the dearest. A recipe names those that hold for a source."""
+"""The named rules that drop rows, from the cheapest to the most expensive. A recipe names those that apply to a source."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from reasrm.prompts import Pack
 from reasrm.quality.near import Near
 from reasrm.types import Message
-from reasrm_training.config.recipe import Data, DropRule
+from reasrm_training.config.data import Data, DropRule
 from reasrm_training.data.examples import PreferenceExample, folded, text_of
 from reasrm_training.data.sources import read_questions
 
-#: Tokens of a prompt, as the model's chat template writes it.
+#: Counts the tokens of a prompt as the model's chat template writes it.
 TokenCounter = Callable[[Sequence[Message]], int]
 
 #: Control tokens of chat templates that were left in a text: <|im_start|>, <im_start>, [INST], <<SYS>>, <start_of_turn>, <eos>,
@@ -25,7 +25,7 @@ _SPECIAL = re.compile(
 
 
 def magpie_ultra(example: PreferenceExample) -> bool:
-    """Skywork's part of that name: its rejected responses hold `<im_start>`, by which they are told without reading."""
+    """Skywork's part of that name. Its rejected responses hold `<im_start>`, so that they can be told without being read."""
     return example.subset.startswith("magpie_ultra")
 
 
@@ -35,12 +35,16 @@ def special_tokens(example: PreferenceExample) -> bool:
 
 
 def equal_responses(example: PreferenceExample) -> bool:
-    """The responses differ in white space and case at most."""
-    return folded(text_of(example.a)) == folded(text_of(example.b))
+    """The responses differ at most in white space at the ends of their lines. Indentation is part of a program."""
+    return _trimmed(text_of(example.a)) == _trimmed(text_of(example.b))
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
 
 
 class DropRules:
-    """The rules, with what they remember: rows seen so far, over all sources, and the benchmarks' questions."""
+    """The rules and their memory: the rows kept so far, over all sources, and the benchmarks' questions."""
 
     def __init__(self, data: Data, pack: Pack, key: bytes, count_tokens: TokenCounter | None) -> None:
         self._pack = pack
@@ -63,12 +67,12 @@ class DropRules:
         }
 
     def rule_against(self, example: PreferenceExample, rules: Collection[DropRule]) -> DropRule | None:
-        """The first of `rules` that drops `example`; None keeps it, and remembers it."""
+        """The first of `rules` that drops `example`. None keeps the example, and remembers it."""
         for rule, drops in self._rules.items():
             if rule in rules and drops(example):
                 return rule
-        # Last, as it remembers: a row that another rule drops must not drop its like. One that its source keeps all the same must.
-        if self._like_another(example) and "near_duplicate" in rules:
+        # Last, as it remembers rows. A row that another rule dropped must not drop its duplicates, and one that is kept must.
+        if self._near_duplicate(example) and "near_duplicate" in rules:
             return "near_duplicate"
         self._seen.add(_fingerprint(example))
         return None
@@ -76,12 +80,12 @@ class DropRules:
     def _duplicate(self, example: PreferenceExample) -> bool:
         return _fingerprint(example) in self._seen
 
-    def _like_another(self, example: PreferenceExample) -> bool:
-        """Question and both responses together are much like an earlier row's; remembered if not."""
+    def _near_duplicate(self, example: PreferenceExample) -> bool:
+        """Question and both responses together are nearly those of an earlier row. If not, the row is remembered."""
         return self._near is not None and self._near.seen(example.id, "\n".join(_texts(example))) is not None
 
     def _in_benchmark(self, example: PreferenceExample) -> bool:
-        """Its question, or one much like it, stands in a benchmark."""
+        """Its question, or nearly the same one, stands in a benchmark."""
         question = folded(text_of(example.question))
         return question in self._benchmark or (bool(self._benchmark) and self._near_benchmark.like(question) is not None)
 
@@ -92,7 +96,7 @@ class DropRules:
 
 
 def _texts(example: PreferenceExample) -> tuple[str, str, str]:
-    """Question and responses, the same for both orders."""
+    """Question and responses, equal for both orders of the responses."""
     first, second = sorted((folded(text_of(example.a)), folded(text_of(example.b))))
     return folded(text_of(example.question)), first, second
 

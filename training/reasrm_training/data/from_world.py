@@ -1,68 +1,17 @@
-"""Data and chains out of the generated world, in the form that mixes and oracles have."""
+"""Examples out of the generated world, in the form that a mix of preference data has."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from reasrm.errors import RecipeError
-from reasrm.prompts import load_pack
 from reasrm.types import Order
-from reasrm_training.config.recipe import Recipe, World
-from reasrm_training.data.examples import PreferenceExample, Part
-from reasrm_training.oracle.examiner import Chain, Pass, chain_of, problem_of
+from reasrm_training.config.data import World
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.data.examples import Part, PreferenceExample
 from reasrm_training.world import FAMILIES, LEVELS, WorldTask, generate
-from reasrm_training.world.oracle import careful_chain, careless_chain
 
 
-def generated_tasks(recipe: Recipe, part: Part) -> list[WorldTask]:
-    """The tasks behind a part's examples, in their order. The held-out ones are the same for every seed."""
-    world = _world(recipe)
-    families = world.families or None
-    if part == "heldout":
-        return generate(0, world.heldout, "heldout", families, world.heldout_levels)
-    if part == "distill":
-        return generate(2 * recipe.seed, world.chains, "train", families, world.chain_levels)
-    return generate(2 * recipe.seed + 1, world.labels, "train", families, world.label_levels)
-
-
-def generated_examples(recipe: Recipe, part: Part) -> list[PreferenceExample]:
-    """A part's tasks as examples."""
-    return [_example(task, order_of(recipe, i)) for i, task in enumerate(generated_tasks(recipe, part))]
-
-
-def _example(task: WorldTask, order: Order) -> PreferenceExample:
-    a, b = task.responses(order)
-    fields = {"question": task.question, "a": a, "b": b, "winner": task.winner(order)}
-    return PreferenceExample.model_validate(fields | {"id": task.id, "source": "world", "subset": f"{task.family}/{task.level}"})
-
-
-def order_of(recipe: Recipe, index: int) -> Order:
-    """In which order the task at `index` is shown: families come in turn, and the orders alternate within each and over all."""
-    turn, family = divmod(index, len(_world(recipe).families or FAMILIES))
-    return "ab" if (turn + family) % 2 == 0 else "ba"
-
-
-def generated_chains(recipe: Recipe, key: bytes) -> tuple[list[Chain], dict[str, int]]:
-    """Chains of the world's own two oracles, and how many of the first one's failed: careless first, careful second."""
-    world, pack = _world(recipe), load_pack(recipe.prompts)
-    chains: list[Chain] = []
-    failed: Counter[str] = Counter()
-    for index, task in enumerate(generated_tasks(recipe, "distill")):
-        order = order_of(recipe, index)
-        step: Pass = "first"
-        example, reply = _example(task, order), careless_chain(task, order, world.slip)
-        if world.passes == 0:
-            reply = f"<answer>[[{example.winner}]]</answer>"
-        elif problem := problem_of(reply, example.winner, pack.kind):
-            failed[problem] += 1
-            if world.passes == 1:
-                continue
-            step, reply = "second", careful_chain(task, order)
-        chains.append(chain_of(example, pack.render(example.pair, key), reply, step))
-    return chains, dict(failed)
-
-
-def _world(recipe: Recipe) -> World:
+def world_of(recipe: Recipe) -> World:
+    """The recipe's world. Raises RecipeError where it has none, or names a family or a level that does not exist."""
     world = recipe.world
     if world is None:
         raise RecipeError(f"{recipe.name}: has no [world]")
@@ -72,3 +21,32 @@ def _world(recipe: Recipe) -> World:
         if unknown := sorted(set(getattr(world, key)) - set(LEVELS)):
             raise RecipeError(f"world.{key}: no level {unknown[0]}; there are {', '.join(map(str, LEVELS))}")
     return world
+
+
+def generated_tasks(recipe: Recipe, part: Part) -> list[WorldTask]:
+    """The tasks behind a part's examples, in their order. The held-out tasks are the same for every seed."""
+    world = world_of(recipe)
+    families = world.families or None
+    if part == "heldout":
+        return generate(0, world.heldout, "heldout", families, world.heldout_levels)
+    if part == "distill":
+        return generate(2 * recipe.seed, world.chains, "train", families, world.chain_levels)
+    return generate(2 * recipe.seed + 1, world.labels, "train", families, world.label_levels)
+
+
+def generated_examples(recipe: Recipe, part: Part) -> list[PreferenceExample]:
+    """The examples of a part."""
+    return [example_of(task, order_of(recipe, index)) for index, task in enumerate(generated_tasks(recipe, part))]
+
+
+def example_of(task: WorldTask, order: Order) -> PreferenceExample:
+    """`task` as an example, with its responses in `order`."""
+    a, b = task.responses(order)
+    fields = {"question": task.question, "a": a, "b": b, "winner": task.winner(order)}
+    return PreferenceExample.model_validate(fields | {"id": task.id, "source": "world", "subset": f"{task.family}/{task.level}"})
+
+
+def order_of(recipe: Recipe, index: int) -> Order:
+    """The order in which the task at `index` is shown. Families come in turn, and orders alternate within each and overall."""
+    turn, family = divmod(index, len(world_of(recipe).families or FAMILIES))
+    return "ab" if (turn + family) % 2 == 0 else "ba"

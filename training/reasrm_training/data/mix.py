@@ -1,12 +1,12 @@
-"""The data of a run: sources read, sampled, cleaned and mixed, or tasks generated; either way the same folder.
+"""The data of a run: sources that are read, sampled, cleaned and mixed, or tasks that are generated. Both give the same folder:
 
-    distill.jsonl   examples that are to get a chain
+    distill.jsonl   examples that get a chain
     rlvr.jsonl      examples with a label only
-    heldout.jsonl   examples to measure by; no question of theirs stands in the other two
-    manifest.json   where the rows come from, how many each rule dropped, digests, seed
+    heldout.jsonl   examples to measure on; none of their questions stands in the other two files
+    manifest.json   where the rows come from, how many each rule dropped, digests, the seed
 
-The same recipe over the same sources gives the same bytes. Whatever is random is the order of a hash of the seed, so it
-depends on no library's generator.
+The same recipe over the same sources gives the same bytes. Random orders are those of a hash of the seed, so that they depend
+on no library's generator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,20 @@ from pydantic import Field, ValidationError
 from reasrm.errors import RecipeError
 from reasrm.prompts import load_pack
 from reasrm.types import Frozen
-from reasrm_training.config.recipe import Recipe, Source
+from reasrm_training.config.data import Source
+from reasrm_training.config.recipe import Recipe
 from reasrm_training.data.drops import DropRules, TokenCounter
-from reasrm_training.data.examples import PARTS, PreferenceExample, Part, folded, text_of, write_examples, write_whole
+from reasrm_training.data.examples import PARTS, Part, PreferenceExample, folded, text_of, write_examples
+from reasrm_training.data.files import write_whole
 from reasrm_training.data.from_world import generated_examples
-from reasrm_training.data.sources import Progress, read_source
+from reasrm_training.data.sources import OnRows, read_source
 
 
 class SourceReport(Frozen):
-    """What became of a source's rows. `dropped` counts by rule or by the reason why a row could not be used.
+    """What became of a source's rows. `dropped` counts them by the rule, or by the reason why a row could not be used.
 
-    `kept` of them are in the folder, in `winner_a` of which the better response is on side A. `first_error` is the file, the row
-    and the fault of the first that could not be read; empty where all could.
+    `kept` rows are in the folder; `winner_a` of these have the better response on side A. `first_error` names the file, the row
+    and the fault of the first row that could not be read; empty where all could.
     """
 
     name: str
@@ -58,34 +60,38 @@ class PartReport(Frozen):
 
 
 class DataManifest(Frozen):
-    """How a data folder came to be. `made_from` names everything that decided it, the rows of hub sources excepted."""
+    """How a data folder was made. `made_from` names everything that decided it, except the rows of hub sources."""
 
     made_from: str
     seed: int
     prompts: str
-    question_in_heldout: int = 0  # rows left out of training because one that is measured asks the same
+    question_in_heldout: int = 0  # rows left out of training because a held-out row asks the same
     sources: tuple[SourceReport, ...]
     parts: dict[Part, PartReport]
 
 
-def make_data(
-    recipe: Recipe, folder: Path, *, count_tokens: TokenCounter | None = None, progress: Progress | None = None
-) -> DataManifest:
-    """Write the data folder of `recipe`, or find it there, made and whole.
+#: Gives a function that counts tokens with a recipe's tokenizer. It is called only where a rule counts tokens.
+Counting = Callable[[Recipe], TokenCounter]
 
-    `count_tokens` is by default the recipe's own tokenizer. Raises RecipeError (a source, a column or a part is wrong or
-    empty, the disk is too small) and SchemaError before anything is written.
+
+def make_data(recipe: Recipe, folder: Path, counting: Counting, *, on_rows: OnRows | None = None) -> DataManifest:
+    """Write the data folder of `recipe`, or find it there, made from the same and whole.
+
+    Raises RecipeError (a source, a column or a part is wrong or empty, the disk is too small) and SchemaError, before anything
+    is written.
     """
     if manifest := finished(recipe, folder):
         return manifest
     if recipe.world:
         return _write(recipe, folder, {part: generated_examples(recipe, part) for part in PARTS}, [])
-    return _write(recipe, folder, *_mixed(recipe, count_tokens, progress or (lambda *_: None)))
+    return _write(recipe, folder, *_mixed(recipe, counting, on_rows or (lambda *_: None)))
 
 
 def made_from(recipe: Recipe) -> str:
-    """Sixteen hex digits that name what decides the data, local files' contents included; the learning rate does not."""
+    """Sixteen hex digits that name what decides the data: local files' contents are part of it, the learning rate is not."""
     model = recipe.model.model_dump(mode="json", include={"path", "revision"})
+    if recipe.model.scratch and recipe.data:  # its tokenizer counts the tokens of prompts
+        model["vocab_size"] = recipe.model.scratch.vocab_size
     source = (recipe.data or recipe.world or recipe).model_dump(mode="json", by_alias=True)
     paths = [source.path for source in recipe.data.sources] + list(recipe.data.benchmarks) if recipe.data else []
     files = {path: _contents(Path(path)) for path in paths}
@@ -94,17 +100,17 @@ def made_from(recipe: Recipe) -> str:
 
 
 def _contents(path: Path) -> list[str]:
-    """The digests of a file or of a folder's files; nothing for a hub id."""
+    """The digests of a file, or of all files in a folder. A hub id has none."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path] if path.is_file() else []
     digests: list[str] = []
-    for name in files:
-        with name.open("rb") as file:
+    for file_path in files:
+        with file_path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests
 
 
 def finished(recipe: Recipe, folder: Path) -> DataManifest | None:
-    """The manifest of `folder` if it is this recipe's and every file is as it was written."""
+    """The manifest of `folder` if it was made from this recipe and no file has changed since."""
     try:
         manifest = DataManifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
         whole = all(
@@ -117,7 +123,7 @@ def finished(recipe: Recipe, folder: Path) -> DataManifest | None:
 
 
 def seeded(seed: int, name: str, items: Sequence[Any]) -> list[Any]:
-    """`items` in the order of a hash of seed, name and position: a shuffle that is the same everywhere."""
+    """`items` in the order of a hash of seed, name and position: a shuffle that is the same on every machine."""
 
     def rank(index: int) -> bytes:
         return hashlib.blake2b(f"{seed}\0{name}\0{index}".encode(), digest_size=16).digest()
@@ -129,7 +135,7 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[PreferenceExampl
     for part, examples in parts.items():
         if not examples and wants(recipe, part):
             raise RecipeError(f"data: nothing is left for the {part} part; sample more rows or drop fewer")
-    (folder / "manifest.json").unlink(missing_ok=True)  # it comes last and says that the rest is whole
+    (folder / "manifest.json").unlink(missing_ok=True)  # it is written last, as a sign that the rest is whole
     written: dict[Part, PartReport] = {}
     for part, examples in parts.items():
         sha256 = write_examples(folder / f"{part}.jsonl", examples)
@@ -149,7 +155,7 @@ def _write(recipe: Recipe, folder: Path, parts: dict[Part, list[PreferenceExampl
 
 
 def _counted(report: SourceReport, kept: Sequence[PreferenceExample]) -> SourceReport:
-    """`report` with those of its rows that are in the folder: what shares a question with a held-out row is out by now."""
+    """`report` with the counts of its rows in the folder. Rows that share a question with a held-out row are no longer there."""
     return report.model_copy(update={"kept": len(kept), "winner_a": _on_a(kept)})
 
 
@@ -163,34 +169,31 @@ def wants(recipe: Recipe, part: Part) -> bool:
     return stages[part] is not None
 
 
-def _mixed(
-    recipe: Recipe, count_tokens: TokenCounter | None, progress: Progress
-) -> tuple[dict[Part, list[PreferenceExample]], list[SourceReport]]:
+def _mixed(recipe: Recipe, counting: Counting, on_rows: OnRows) -> tuple[dict[Part, list[PreferenceExample]], list[SourceReport]]:
     data = recipe.data
     if data is None:
         raise RecipeError(f"{recipe.name}: has no [data]")
-    if count_tokens is None and any("too_long" in source.drop for source in data.sources):
-        count_tokens = tokenizer_of(recipe)
+    count_tokens = counting(recipe) if any("too_long" in source.drop for source in data.sources) else None
     drops = DropRules(data, load_pack(recipe.prompts), recipe.fence_key, count_tokens)
     kept: list[PreferenceExample] = []
     reports: list[SourceReport] = []
     for source in data.sources:
-        examples, report = _from_source(source, recipe.seed, drops, progress)
+        examples, report = _from_source(source, recipe.seed, drops, on_rows)
         kept.extend(examples)
         reports.append(report)
     parts = _parted(seeded(recipe.seed, "mix", kept), data.heldout, data.distill)
     return _balanced(parts), reports
 
 
-def _from_source(source: Source, seed: int, drops: DropRules, progress: Progress) -> tuple[list[PreferenceExample], SourceReport]:
-    """The first `sample` rows, in seeded order, that no rule of the source drops."""
-    rows = read_source(source, progress)
+def _from_source(source: Source, seed: int, drops: DropRules, on_rows: OnRows) -> tuple[list[PreferenceExample], SourceReport]:
+    """The first `sample` rows, in a seeded order, that no rule of the source drops."""
+    rows = read_source(source, on_rows)
     dropped: Counter[str] = Counter(rows.unusable)
     kept: list[PreferenceExample] = []
     looked_at = 0
-    wanted = source.sample or len(rows.examples)
+    limit = source.sample or len(rows.examples)
     for example in seeded(seed, source.label, rows.examples):
-        if len(kept) == wanted:
+        if len(kept) == limit:
             break
         looked_at += 1
         rule = drops.rule_against(example, source.drop)
@@ -199,7 +202,7 @@ def _from_source(source: Source, seed: int, drops: DropRules, progress: Progress
         else:
             dropped[rule] += 1
         if looked_at % 200 == 0:
-            progress(f"{source.label}: cleaning", looked_at, len(rows.examples))
+            on_rows(f"{source.label}: cleaning", looked_at, len(rows.examples))
     if not kept:
         example = f" ({rows.first_error})" if rows.first_error else ""
         raise RecipeError(f"{source.path}: no row is left of {rows.count}; dropped: {_counts(dropped)}{example}")
@@ -223,22 +226,22 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def _parted(examples: list[PreferenceExample], heldout: int, distill: int) -> dict[Part, list[PreferenceExample]]:
-    """Held-out rows first; the rest shares no question with them."""
+    """Held-out rows first. The other rows share no question with them."""
     if len(examples) < heldout + distill:
         raise RecipeError(f"data: {len(examples)} rows are left, fewer than heldout ({heldout}) and distill ({distill}) ask for")
-    measured, rest = examples[:heldout], examples[heldout:]
-    questions = {question_key(example) for example in measured}
+    heldout_rows, rest = examples[:heldout], examples[heldout:]
+    questions = {question_key(example) for example in heldout_rows}
     rest = [example for example in rest if question_key(example) not in questions]
-    return {"distill": rest[:distill], "rlvr": rest[distill:], "heldout": measured}
+    return {"distill": rest[:distill], "rlvr": rest[distill:], "heldout": heldout_rows}
 
 
 def question_key(example: PreferenceExample) -> str:
-    """What makes two examples ask the same."""
+    """A text that is equal for examples that ask the same."""
     return folded(text_of(example.question))
 
 
 def _balanced(parts: dict[Part, list[PreferenceExample]]) -> dict[Part, list[PreferenceExample]]:
-    """The better response stands alternately on side A and B, source by source: exact in the whole and in each part."""
+    """The better response stands on side A and B in turn, source by source, both overall and within each part."""
     seen: Counter[str] = Counter()
     out: dict[Part, list[PreferenceExample]] = {}
     for part in PARTS:
@@ -247,11 +250,3 @@ def _balanced(parts: dict[Part, list[PreferenceExample]]) -> dict[Part, list[Pre
             out[part].append(example.with_winner("A" if seen[example.source] % 2 == 0 else "B"))
             seen[example.source] += 1
     return out
-
-
-def tokenizer_of(recipe: Recipe) -> TokenCounter:
-    """Count tokens with the recipe's own tokenizer. Raises RecipeError where it has no chat template or cannot be had."""
-    from reasrm_training.model import loading
-
-    tokenizer = loading.load_tokenizer(recipe)
-    return lambda messages: len(loading.prompt_ids(tokenizer, messages))

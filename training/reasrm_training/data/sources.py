@@ -1,4 +1,4 @@
-"""Rows of a source as labelled pairs, read by the schema that its columns fit; what cannot be used is counted by reason."""
+"""The rows of a source as preference examples, read by the schema that its columns fit. Unusable rows are counted by reason."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasrm.datasets import DataSet, DataRow, read_examples
+from reasrm.datasets import DataRow, DataSet, read_examples
 from reasrm.errors import InputError, RecipeError, SchemaError
-from reasrm_training.config.recipe import Source
+from reasrm_training.config.data import Source
 from reasrm_training.data.examples import PreferenceExample, text_of
 
-#: Told what is being done, how many of it are done, and of how many, where that is known.
-Progress = Callable[[str, int, int | None], None]
+#: Called with what is being done, how many rows are done, and of how many, where that is known.
+OnRows = Callable[[str, int, int | None], None]
 
 LABEL_COLUMNS = ("winner", "label")
-#: How the reader says, in the command line's words, that columns may be mapped.
+#: How the reader says that columns may be mapped, in the words of the command line.
 NAME_COLUMNS = (
     "Name yours with --map, for instance --map question=prompt,a=good,b=bad or --map prompt=text,chosen=good,rejected=bad"
 )
@@ -26,9 +26,9 @@ NAME_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class SourceRows:
-    """A source's usable rows, in its order; `unusable` counts the others by reason. `sha256` is over all rows as read.
+    """A source's usable rows, in its order. `unusable` counts the others by reason. `sha256` is over all rows as read.
 
-    `first_error` names file and row of the first one that could not be read, and what is wrong with it; empty where all could.
+    `first_error` names the file, the row and the fault of the first row that could not be read; empty where all could.
     """
 
     schema: str
@@ -39,10 +39,10 @@ class SourceRows:
     sha256: str
 
 
-def read_source(source: Source, progress: Progress) -> SourceRows:
+def read_source(source: Source, on_rows: OnRows) -> SourceRows:
     """Read every row of `source`.
 
-    Raises InputError, which names the source: it cannot be opened, is empty, lacks a column, or a label is no side.
+    Raises InputError, which names the source, where it cannot be opened, is empty or lacks a column, or a label names no side.
     """
     _check_choice(source)
     mapping = {column: known for known, column in source.columns.items()}
@@ -58,27 +58,27 @@ def read_source(source: Source, progress: Progress) -> SourceRows:
             hasher.update(json.dumps(entry.row, sort_keys=True, default=str).encode() + b"\n")
             usable = _usable(entry, source.label)
             if isinstance(usable, PreferenceExample):
-                twice = usable.id in ids
-                examples.append(usable.model_copy(update={"id": f"{usable.id}#{entry.index}"}) if twice else usable)
+                known = usable.id in ids
+                examples.append(usable.model_copy(update={"id": f"{usable.id}#{entry.index}"}) if known else usable)
                 ids.add(examples[-1].id)
             else:
                 _check_label(entry, table)
                 unusable[usable] += 1
                 first_error = first_error or (f"{entry.where}: {entry.error}" if entry.error else "")
             if count % 1000 == 0:
-                progress(f"{source.label}: reading", count, None)
+                on_rows(f"{source.label}: reading", count, None)
     except InputError as error:
-        said = _in_recipe_words(str(error))
-        told = said if said.startswith(source.path) else f"{source.path}: {said}"
-        raise type(error)(told, field="data.sources") from None
+        message = _in_recipe_words(str(error))
+        named = message if message.startswith(source.path) else f"{source.path}: {message}"
+        raise type(error)(named, field="data.sources") from None
     if unusable["no_winner"] == count:
-        named = ', in a column winner or one that columns = { winner = "NAME" } names' if table.name == "pair" else ""
-        raise RecipeError(f"{source.path}: none of {count} rows says which response is better{named}", field="data.sources")
+        advice = ', in a column winner or one that columns = { winner = "NAME" } names' if table.name == "pair" else ""
+        raise RecipeError(f"{source.path}: none of {count} rows says which response is better{advice}", field="data.sources")
     return SourceRows(table.name, count, _scaled(examples), unusable, first_error, hasher.hexdigest())
 
 
 def _check_choice(source: Source) -> None:
-    """Refuse a choice among parts that the source has not."""
+    """Raises RecipeError where `source` chooses among parts that it does not have."""
     path = Path(source.path)
     if not path.exists():
         return
@@ -93,34 +93,34 @@ def read_questions(path: str) -> Iterator[str]:
     try:
         yield from (text_of(example.question) for example in read_examples(path))
     except InputError as error:
-        said = str(error).replace(NAME_COLUMNS, "Call them question, a and b")
-        raise type(error)(f"data.benchmarks: {said}", field="data.benchmarks") from None
+        message = str(error).replace(NAME_COLUMNS, "Call them question, a and b")
+        raise type(error)(f"data.benchmarks: {message}", field="data.benchmarks") from None
 
 
 def _usable(entry: DataRow, source: str) -> PreferenceExample | str:
-    """The labelled pair in a row, or why there is none."""
-    found = entry.example
-    if found is None:
+    """The preference example in a row, or why there is none."""
+    example = entry.example
+    if example is None:
         return "unreadable"
-    if not found.is_pair:
+    if not example.is_pair:
         return "not_a_pair"
-    if found.winner is None:
+    if example.winner is None:
         return "no_winner"
-    a, b = found.responses
+    a, b = example.responses
     return PreferenceExample(
-        id=f"{source}/{found.id or entry.index}",
+        id=f"{source}/{example.id or entry.index}",
         source=source,
-        question=found.question,
+        question=example.question,
         a=a,
         b=b,
-        winner=found.winner,
-        subset=found.subset,
-        strength=found.strength,
+        winner=example.winner,
+        subset=example.subset,
+        strength=example.strength,
     )
 
 
 def _check_label(entry: DataRow, table: DataSet) -> None:
-    """A row that cannot be read is dropped and counted; a label that names no side means that the column is not what it seems."""
+    """Raises SchemaError where the label of a row names no side: the column is then not what it seems."""
     if entry.example is not None or table.recognised is None:
         return
     try:
@@ -130,8 +130,8 @@ def _check_label(entry: DataRow, table: DataSet) -> None:
             raise SchemaError(f"row {entry.number}: {error}") from None
 
 
-def _in_recipe_words(said: str) -> str:
-    """What is a flag on the command line is a key of the source here."""
+def _in_recipe_words(message: str) -> str:
+    """`message` with the keys of a source in place of the command line's flags."""
     words = {
         NAME_COLUMNS: 'Name yours, for instance by columns = { prompt = "text", chosen = "good", rejected = "bad" }',
         "choose with --schema NAME": 'choose by schema = "NAME"',
@@ -139,12 +139,12 @@ def _in_recipe_words(said: str) -> str:
         "choose one with --split": 'choose one by split = "NAME"',
     }
     for flag, key in words.items():
-        said = said.replace(flag, key)
-    return said
+        message = message.replace(flag, key)
+    return message
 
 
 def _scaled(examples: list[PreferenceExample]) -> list[PreferenceExample]:
-    """Strengths as shares of the source's greatest: sources use scales of their own."""
+    """`examples` with their strengths as shares of the source's greatest one, as each source has its own scale."""
     most = max((example.strength for example in examples if example.strength), default=None)
     if most is None:
         return examples

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from reasrm_training.config.recipe import Shape
+from reasrm_training.config.model import Shape
 from reasrm_training.world import generate
 from reasrm_training.world.oracle import careless_chain
 

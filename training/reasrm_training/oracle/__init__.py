@@ -1,4 +1,4 @@
-"""Chains from oracles: what is asked and kept (`examiner`, `told`), asking (`asking`, `batch`), and what comes of it (`chains`)."""
+"""Chains from oracles: prompts and acceptance (`examiner`, `leaks`), requests (`client`, `batch`), and the files (`chains`)."""
 
 from reasrm_training.oracle.examiner import Chain
 

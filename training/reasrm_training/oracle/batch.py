@@ -1,7 +1,7 @@
-"""The oracles by OpenAI's batch API: requests go into files, results come back as files, and both meet in the journal.
+"""The oracles by OpenAI's batch API: requests go out as files, results come back as files, and the journal joins them.
 
-A batch knows no waves: all samples are asked for at once, and the second pass is a second round of files, written after the
-first round's results were read. File format: platform.openai.com/docs/guides/batch.
+A file holds all samples at once. The second pass is a second round of files, written after the results of the first round
+were read. File format: platform.openai.com/docs/guides/batch.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from reasrm.engine import EngineInfo, completion_of, overlaid
 from reasrm.errors import EngineError, InputError
 from reasrm.types import Ask
 from reasrm_training.config.endpoints import Endpoint
-from reasrm_training.data.examples import PreferenceExample, write_whole
+from reasrm_training.data.examples import PreferenceExample
+from reasrm_training.data.files import write_whole
 from reasrm_training.oracle.budget import OracleBudget
-from reasrm_training.oracle.examiner import Examiner, Pass, OracleRequest
+from reasrm_training.oracle.examiner import Examiner, OracleRequest, Pass
 from reasrm_training.oracle.journal import OracleJournal
 
-#: The API's limits for one file.
-MOST_REQUESTS = 50_000
-MOST_BYTES = 190_000_000
+#: Limits of the API for one file.
+MAX_REQUESTS = 50_000
+MAX_BYTES = 190_000_000
 
 
 class BatchFiles(NamedTuple):
-    """Files of requests, and how many requests are in none, as the budget might not do for them."""
+    """Files of requests, and the number of requests that were left out because the budget may be too small for them."""
 
     paths: list[Path]
     left_out: int
 
 
 def write_batches(examiner: Examiner, examples: Iterable[PreferenceExample], journal: OracleJournal, folder: Path) -> BatchFiles:
-    """Write what is still to be asked into `folder`, a file a pass and limit, in place of earlier files."""
+    """Write the requests that are still open into `folder`, split by pass and by size, in place of earlier files."""
     lines: dict[Pass, list[bytes]] = {"first": [], "second": []}
     endpoints = {"first": examiner.oracle.first, "second": examiner.oracle.second or examiner.oracle.first}
     budget, left_out = OracleBudget(examiner.oracle, journal), 0
     for example in examples:
-        for request in examiner.wanted(example, journal.replies, at_once=True):
+        for request in examiner.open_requests(example, journal.replies, at_once=True):
             ask = examiner.ask(request, journal.replies)
             if not budget.take(request.step, ask):
                 left_out += 1
@@ -48,8 +49,8 @@ def write_batches(examiner: Examiner, examples: Iterable[PreferenceExample], jou
             body = _body(ask, endpoints[request.step])
             line = {"custom_id": _id(request, journal), "method": "POST", "url": "/v1/chat/completions", "body": body}
             lines[request.step].append(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    for old in folder.glob("requests-*.jsonl"):
-        old.unlink()
+    for earlier in folder.glob("requests-*.jsonl"):
+        earlier.unlink()
     paths: list[Path] = []
     for step, requests in lines.items():
         for number, chunk in enumerate(_files(requests)):
@@ -59,9 +60,9 @@ def write_batches(examiner: Examiner, examples: Iterable[PreferenceExample], jou
 
 
 def read_batch(path: Path, examiner: Examiner, examples: Iterable[PreferenceExample], journal: OracleJournal) -> Counter[str]:
-    """Take a file of results into `journal`; count what came by kind. A request that failed there is asked again by the next file.
+    """Take a file of results into `journal` and count the results by kind. The next file asks again for those that failed.
 
-    Results of other data, prompts or models are left alone. Raises InputError for a file that is none.
+    Results of other data, prompts or models are left alone. Raises InputError where the file is not one of batch results.
     """
     requests = {_id(request, journal): request for example in examples for request in examiner.every_request(example)}
     counts: Counter[str] = Counter()
@@ -89,14 +90,14 @@ def _take(line: str, requests: Mapping[str, OracleRequest], examiner: Examiner, 
     try:
         ask = examiner.ask(request, journal.replies)
         completion = completion_of(response["body"], EngineInfo("", "", 0, sglang=False), ask)
-    except (KeyError, EngineError):  # no body, no completion in it, or the correction of a chain that is not there
+    except (KeyError, EngineError):  # no body, no completion in it, or a correction of a chain that is not there
         return "nonsense"
     journal.add(request, ask, completion)
     return "answered"
 
 
 def _id(request: OracleRequest, journal: OracleJournal) -> str:
-    """A name that no request of another journal has. The key itself would be too long for some servers."""
+    """A name that differs from every request of another journal. The key itself would be too long for some servers."""
     return hashlib.sha256(f"{journal.belongs_to} {request.key}".encode()).hexdigest()[:32]
 
 
@@ -114,7 +115,7 @@ def _files(lines: list[bytes]) -> Iterator[list[bytes]]:
     chunk: list[bytes] = []
     size = 0
     for line in lines:
-        if chunk and (len(chunk) == MOST_REQUESTS or size + len(line) > MOST_BYTES):
+        if chunk and (len(chunk) == MAX_REQUESTS or size + len(line) > MAX_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(line)

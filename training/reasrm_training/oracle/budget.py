@@ -1,4 +1,4 @@
-"""What may still be spent on the oracles. A request starts only where the most that it can cost fits in."""
+"""The money and tokens that may still be spent on the oracles. A request starts only if its greatest possible cost fits in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reasrm_training.oracle.journal import OracleJournal, Spend, price, tokens_i
 
 
 class OracleBudget:
-    """The recipe's caps, less what the journal says was spent and what the requests under way can cost at most."""
+    """The recipe's caps, less the journal's spending and the greatest possible cost of the requests under way."""
 
     def __init__(self, oracle: Oracle, journal: OracleJournal) -> None:
         self._oracle, self._journal = oracle, journal
@@ -21,7 +21,7 @@ class OracleBudget:
         self._settled = asyncio.Condition()
 
     def take(self, step: Pass, ask: Ask) -> bool:
-        """Set aside what `ask` can cost at most, where there is so much."""
+        """Reserve the greatest possible cost of `ask`. False where the budget does not cover it."""
         at_most = self._at_most(step, ask)
         if fits := self._fits(at_most):
             self._under_way += at_most
@@ -29,7 +29,10 @@ class OracleBudget:
 
     @asynccontextmanager
     async def room(self, step: Pass, ask: Ask) -> AsyncGenerator[bool]:
-        """Hold what `ask` can cost at most. Replies under way are waited for, as most cost less; False where none would help."""
+        """Reserve the greatest possible cost of `ask` for the length of the `with`; False where the budget does not cover it.
+
+        It waits for replies under way, as most cost less than was reserved for them.
+        """
         at_most = self._at_most(step, ask)
         async with self._settled:
             await self._settled.wait_for(lambda: self._fits(at_most) or not self._under_way.requests)

@@ -1,8 +1,8 @@
-"""Getting the chains: examples go to the oracles, many at once, within a budget; every reply is journaled as it comes.
+"""Making the chains: examples go to the oracles, many at once, within a budget, and every reply is journaled as it arrives.
 
-journal.jsonl    every reply, durable one by one: what a run goes on from
+journal.jsonl    every reply, durable one by one; a run resumes from it
 chains.jsonl     the kept chains, in the order of the examples
-manifest.json    how many were kept, by which oracle, why the rest was not, and what it cost
+manifest.json    how many were kept, by which oracle, why the others were not, and the cost
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from reasrm.prompts import load_pack
 from reasrm.types import Completer, Frozen
 from reasrm_training.config.endpoints import Endpoint, Oracle
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import PreferenceExample, read_examples, write_whole
-from reasrm_training.data.from_world import generated_chains
+from reasrm_training.data.examples import PreferenceExample, read_examples
+from reasrm_training.data.files import write_whole
 from reasrm_training.oracle.client import OracleClient, OracleProgress, Watch, pause
 from reasrm_training.oracle.examiner import CORRECTION, Chain, Examiner, Pass
+from reasrm_training.oracle.from_world import generated_chains
 from reasrm_training.oracle.journal import OracleJournal, Spend
 
 
 class ChainReport(Frozen):
-    """What became of the examples. `problems` counts the replies that cannot be learnt from, by pass and reason.
+    """What became of the examples. `problems` counts the replies that may not be learned from, by pass and reason.
 
-    `unanswered` examples still want a reply; `failures` are the last run's attempts to get one that failed, by kind.
+    `unanswered` counts the examples that still lack a reply; `failures` the last run's failed attempts, by kind.
     """
 
     made_from: str
@@ -57,11 +58,11 @@ def make_chains(
     watch: Watch | None = None,
     restart: bool = False,
 ) -> ChainReport:
-    """Write the chains of the examples in `data` into `folder`, going on from what its journal holds.
+    """Write the chains of the examples in `data` into `folder`, going on from the replies in its journal.
 
     `environ` holds the keys of the endpoints under the names that the recipe gives. Raises RecipeError; Refused where the
-    budget is spent or the journal is another recipe's; EngineUnreachable where an oracle is gone, or more examples got no
-    answer than may lack one. What was answered stays.
+    budget is spent or the journal is another recipe's; EngineUnreachable where an oracle is gone, or more examples than
+    `may_lack` got no answer. All replies stay in the journal.
     """
     if recipe.world:
         chains, failed = generated_chains(recipe, recipe.fence_key)
@@ -73,15 +74,17 @@ def make_chains(
     with open_journal(recipe, data, folder, restart=restart) as journal:
         tally = asyncio.run(_ask_oracles(oracle, examiner, examples, journal, environ, watch or (lambda _: None)))
         report = finish(recipe, data, folder, journal, tally.failures)
-    lacking = f"{report.unanswered:,} of {report.examples:,} examples got no answer"
+    unanswered = f"{report.unanswered:,} of {report.examples:,} examples got no answer"
     if tally.capped:
         raise Refused(
             f"oracle: {report.spend.tokens:,} tokens and ${report.spend.usd:,.2f} are spent, and what is left of the budget may be "
-            f"less than one more request costs; {lacking}. Raise oracle.max_usd or max_tokens_total and run again"
+            f"less than one more request costs; {unanswered}. Raise oracle.max_usd or max_tokens_total and run again"
         )
     if report.unanswered > oracle.may_lack * report.examples:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in tally.failures.most_common())
-        raise EngineUnreachable(f"oracle: {lacking} ({kinds}); run again to ask for them, or raise oracle.may_lack to go without")
+        raise EngineUnreachable(
+            f"oracle: {unanswered} ({kinds}); run again to ask for them, or raise oracle.may_lack to do without them"
+        )
     return report
 
 
@@ -92,12 +95,12 @@ def _oracle(recipe: Recipe) -> Oracle:
 
 
 def examiner_of(recipe: Recipe) -> Examiner:
-    """What asks and examines for `recipe`."""
+    """The examiner of `recipe`'s oracles."""
     return Examiner(_oracle(recipe), load_pack(recipe.prompts), recipe.fence_key, recipe.seed)
 
 
 def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = False) -> OracleJournal:
-    """The journal of `recipe`'s oracles in `folder`; `restart` throws away what it holds. Raises Refused."""
+    """The journal of `recipe`'s oracles in `folder`. With `restart` it starts empty. Raises Refused."""
     path = folder / "journal.jsonl"
     if restart:
         path.unlink(missing_ok=True)
@@ -105,9 +108,9 @@ def open_journal(recipe: Recipe, data: Path, folder: Path, *, restart: bool = Fa
 
 
 def made_from(recipe: Recipe, data: Path) -> str:
-    """Names what the replies depend on: examples, prompts, the first model and sampling.
+    """A name for what the replies depend on: examples, prompts, the first model and sampling.
 
-    Prices, budgets and addresses may change. So may the second model, which the keys of its replies name.
+    Prices, budgets and addresses may change. So may the second model, as the keys of its replies contain it.
     """
     oracle = _oracle(recipe)
     try:
@@ -119,28 +122,30 @@ def made_from(recipe: Recipe, data: Path) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def finish(recipe: Recipe, data: Path, folder: Path, journal: OracleJournal, failures: Mapping[str, int] | None = None) -> ChainReport:
-    """Write what can be learnt from the journal's replies, and the report, with the `failures` on the way to them."""
+def finish(
+    recipe: Recipe, data: Path, folder: Path, journal: OracleJournal, failures: Mapping[str, int] | None = None
+) -> ChainReport:
+    """Write the chains of the journal's replies, and the report, which includes the `failures` on the way to them."""
     examiner = examiner_of(recipe)
     chains: list[Chain] = []
     problems: dict[str, Counter[str]] = {"first": Counter(), "second": Counter()}
     count = unanswered = 0
     for example in read_examples(data / "distill.jsonl"):
         count += 1
-        unanswered += bool(examiner.wanted(example, journal.replies))
+        unanswered += bool(examiner.open_requests(example, journal.replies))
         if chain := examiner.chain(example, journal.replies):
             chains.append(chain)
         for request in examiner.every_request(example):
             reply = journal.replies.get(request.key)
             if reply and (problem := examiner.problem(request, reply)):
                 problems[request.step][problem] += 1
-    told = {step: dict(sorted(counts.items())) for step, counts in problems.items() if counts}
+    by_pass = {step: dict(sorted(counts.items())) for step, counts in problems.items() if counts}
     return _write(
         folder,
         chains,
         made_from=journal.belongs_to,
         examples=count,
-        problems=told,
+        problems=by_pass,
         unanswered=unanswered,
         failures=dict(failures or {}),
         spend=journal.spend,
@@ -148,7 +153,7 @@ def finish(recipe: Recipe, data: Path, folder: Path, journal: OracleJournal, fai
 
 
 def _write(folder: Path, chains: Sequence[Chain], **facts: Any) -> ChainReport:
-    """Write `chains` and their report, of which `facts` are the fields that do not follow from them."""
+    """Write `chains` and their report. `facts` are the fields of the report that do not follow from the chains."""
     lines = "".join(chain.model_dump_json(exclude_defaults=True) + "\n" for chain in chains)
     rated = [chain.both_orders for chain in chains if chain.both_orders is not None]
     report = ChainReport(
@@ -180,19 +185,19 @@ async def _ask_oracles(
 ) -> OracleProgress:
     from reasrm.engine import EngineInfo, HttpEngine
 
-    stamina.instrumentation.set_on_retry_hooks([])  # a bare line each: retries are counted, and told in sum
+    stamina.instrumentation.set_on_retry_hooks([])  # they print a line per retry; the report counts retries instead
     async with AsyncExitStack() as stack:
         engines: dict[Pass, Completer] = {}
         passes: tuple[tuple[Pass, Endpoint | None], ...] = (("first", oracle.first), ("second", oracle.second))
         for step, endpoint in passes:
-            if endpoint is None or not any(examiner.wanted(example, journal.replies) for example in examples):
+            if endpoint is None or not any(examiner.open_requests(example, journal.replies) for example in examples):
                 continue
             engine = HttpEngine(
                 endpoint.url,
                 model=endpoint.model,
                 api_key=_api_key(endpoint, environ),
                 timeout_s=endpoint.timeout_s,
-                retries=0,  # they are made, counted and bounded here
+                retries=0,  # OracleClient makes, counts and bounds them
                 logprobs=False,
                 connections=endpoint.concurrency,
                 body=endpoint.overlay,
@@ -200,10 +205,10 @@ async def _ask_oracles(
             )
             await stack.enter_async_context(engine)
             patient = stamina.AsyncRetryingCaller(attempts=oracle.attempts, timeout=None, wait_initial=0.5, wait_max=30.0)
-            # A wrong address, key or model is told before the first example, and at once.
+            # So that a wrong address, key or model is reported at once, before the first example.
             await patient.on(lambda error: isinstance(error, EngineBusy) and pause(error))(engine.info)
             engines[step] = engine
-        return await OracleClient(examiner, journal, engines, watch).all_of(examples)
+        return await OracleClient(examiner, journal, engines, watch).run(examples)
 
 
 def _api_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Putting requests to the oracles: many at once within a limit, retried within bounds, counted, and never beyond the budget."""
+"""Requests to the oracles: many at once within a limit, retried within bounds, counted, and never beyond the budget."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from reasrm.types import Ask, Completer, Completion
 from reasrm_training.config.endpoints import Endpoint
 from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.oracle.budget import OracleBudget
-from reasrm_training.oracle.examiner import Examiner, Pass, OracleRequest
+from reasrm_training.oracle.examiner import Examiner, OracleRequest, Pass
 from reasrm_training.oracle.journal import OracleJournal, Spend
 
-#: Requests to an oracle that fail one after the other, each after all of its attempts, before it counts as gone.
+#: An oracle counts as gone after this many requests in a row have failed, each after all of its attempts.
 GIVE_UP_AFTER = 20
-LONGEST_PAUSE_S = 60.0
-#: Faults of the request itself: no other attempt will do better.
+MAX_PAUSE_S = 60.0
+#: Faults of the request itself, for which another attempt cannot help.
 _FINAL = (EngineRefused, TooLong)
 
 
 @dataclass(slots=True)
 class OracleProgress:
-    """How a run of the oracles goes, for whoever watches. `failures` counts attempts without a completion, by kind."""
+    """How far a run of the oracles is. `failures` counts the attempts without a completion, by the name of their error."""
 
     examples: int
     done: int = 0
@@ -40,7 +40,7 @@ Watch = Callable[[OracleProgress], None]
 
 
 class OracleClient:
-    """One run over the examples. Completers, by pass, may be any: it keeps to the endpoints' concurrency and to the budget."""
+    """One run over the examples, with any completer for each pass. It keeps to the endpoints' concurrency and to the budget."""
 
     def __init__(self, examiner: Examiner, journal: OracleJournal, engines: Mapping[Pass, Completer], watch: Watch) -> None:
         oracle = examiner.oracle
@@ -52,8 +52,8 @@ class OracleClient:
         self._failed_in_a_row: Counter[Pass] = Counter()
         self._tally = OracleProgress(examples=0)
 
-    async def all_of(self, examples: Sequence[PreferenceExample]) -> OracleProgress:
-        """Ask until every example is done with or the budget is spent. Raises EngineUnreachable where an oracle is gone."""
+    async def run(self, examples: Sequence[PreferenceExample]) -> OracleProgress:
+        """Send requests until all examples are finished or the budget is spent. Raises EngineUnreachable if an oracle is gone."""
         self._tally = OracleProgress(examples=len(examples), spend=self._journal.spend)
         queue = iter(examples)
         try:
@@ -66,19 +66,19 @@ class OracleClient:
 
     async def _work(self, queue: Iterator[PreferenceExample]) -> None:
         for example in queue:
-            await self._one(example)
+            await self._finish(example)
             self._tally.done += 1
             self._tally.kept += self._examiner.chain(example, self._journal.replies) is not None
             self._watch(self._tally)
 
-    async def _one(self, example: PreferenceExample) -> None:
-        """Ask what `example` still wants, until it wants nothing more or something gets no answer."""
-        while wanted := self._examiner.wanted(example, self._journal.replies):
-            if not all(await asyncio.gather(*(self._answer(request) for request in wanted))):
+    async def _finish(self, example: PreferenceExample) -> None:
+        """Send the open requests of `example`, until there are none or one gets no answer."""
+        while requests := self._examiner.open_requests(example, self._journal.replies):
+            if not all(await asyncio.gather(*(self._answer(request) for request in requests))):
                 return
 
     async def _answer(self, request: OracleRequest) -> bool:
-        """Whether `request` got an answer."""
+        """Send `request` and keep its reply. False where it got none."""
         ask = self._examiner.ask(request, self._journal.replies)
         async with self._slots[request.step], self._budget.room(request.step, ask) as room:
             completion = await self._complete(request.step, ask) if room else None
@@ -99,7 +99,7 @@ class OracleClient:
                     self._failed_in_a_row[step] = 0
                     return completion
         except _FINAL as error:
-            # It says nothing about an oracle that answered others; one that answers none does not fit the recipe.
+            # This tells nothing about an oracle that has answered other requests. One that answers none does not fit the recipe.
             if step not in self._journal.answered:
                 self._failed(step, error)
         except EngineError as error:
@@ -110,8 +110,8 @@ class OracleClient:
         self._failed_in_a_row[step] += 1
         if self._failed_in_a_row[step] >= GIVE_UP_AFTER:
             raise EngineUnreachable(
-                f"oracle.{step}: {self._failed_in_a_row[step]} requests in a row failed, the last one so: {error}; "
-                "what was answered is kept, run again to go on"
+                f"oracle.{step}: {self._failed_in_a_row[step]} requests in a row failed, the last one with: {error}; "
+                "the replies so far are kept, run again to go on"
             ) from error
 
     def _pause(self, error: Exception) -> bool | float:
@@ -121,9 +121,9 @@ class OracleClient:
 
 
 def pause(error: Exception) -> bool | float:
-    """Whether another attempt may help, and after how many seconds where the server said so."""
+    """Whether another attempt may help. Where the server named a time to wait, the seconds until then, up to a limit."""
     if not isinstance(error, EngineError) or isinstance(error, EngineRefused):
         return False
     if isinstance(error, EngineBusy) and error.retry_after_s is not None:
-        return min(error.retry_after_s, LONGEST_PAUSE_S)
+        return min(error.retry_after_s, MAX_PAUSE_S)
     return True

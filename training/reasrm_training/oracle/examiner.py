@@ -1,8 +1,8 @@
-"""Oracle chains: what is asked, what is kept. Two passes as in RM-R1 (arXiv 2505.02387, section 3.2), or rejection sampling.
+"""Oracle chains: the prompts, and which replies are kept. Two passes as in RM-R1 (arXiv 2505.02387, 3.2), or rejection sampling.
 
-The first oracle judges a pair without its label. What fails goes to the second one, with the label and the failed chain. A
-chain is kept only if it decides for the label, has the whole form, and does not speak of having been told.
-Everything here is a pure function of examples and replies, so that a journal of replies is all there is to resume from.
+The first oracle judges a pair without its label. A pair on which it fails goes to the second oracle, with the label and the
+failed chain. A chain is kept only if it decides for the label, has the whole form, and does not reveal that its writer knew
+the label. Everything here is a pure function of examples and replies, so that a run resumes from a journal of replies alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reasrm.prompts import Pack
 from reasrm.types import Ask, Frozen, Message, Order, Side
 from reasrm_training.config.endpoints import Oracle
 from reasrm_training.data.examples import PreferenceExample
-from reasrm_training.oracle.leaks import speaks_of_being_told
-from reasrm_training.rl.rewards import JudgeRollout, verdict, well_formed
+from reasrm_training.oracle.leaks import label_leak
+from reasrm_training.rewards import JudgeRollout, verdict, well_formed
 
 Pass = Literal["first", "second"]
 
@@ -26,14 +26,17 @@ CORRECTION = (Path(__file__).parent / "correct.txt").read_text(encoding="utf-8")
 
 
 class OracleReply(Frozen):
-    """What an oracle wrote for one request; `truncated` where it hit its token limit."""
+    """An oracle's reply to one request. `truncated` says that it reached its token limit."""
 
     text: str
     truncated: bool = False
 
 
 class Chain(Frozen):
-    """A kept chain: the prompt that the student will see, and the reply to learn. `both_orders`: also right the other way round."""
+    """A kept chain: the prompt that the student will see, and the reply to learn.
+
+    `both_orders` says whether the oracle was also right in the other order; None where it was not asked.
+    """
 
     id: str
     source: str
@@ -47,9 +50,9 @@ class Chain(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class OracleRequest:
-    """One reply that is wanted. `order` "ba" shows the example the other way round.
+    """A request for one reply. With `order` "ba" the oracle sees the responses in the other order.
 
-    `writer` names who is to correct, so that another second oracle is asked anew and the first pass stays as it is.
+    `writer` names the second oracle. So another second oracle gets requests of its own, and those of the first pass stay.
     """
 
     example: PreferenceExample
@@ -72,17 +75,19 @@ class OracleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """Asks and examines for one recipe. `key` is the secret behind the prompt's fences."""
+    """Writes the requests of one recipe and examines the replies. `key` is the secret behind the prompt's fences."""
 
     oracle: Oracle
     pack: Pack
     key: bytes
     seed: int = 0
 
-    def wanted(self, example: PreferenceExample, replies: Mapping[str, OracleReply], *, at_once: bool = False) -> list[OracleRequest]:
-        """What is to be asked next, given the replies so far; nothing when the example is done with.
+    def open_requests(
+        self, example: PreferenceExample, replies: Mapping[str, OracleReply], *, at_once: bool = False
+    ) -> list[OracleRequest]:
+        """The requests to send next, given the replies so far. None are left when the example is finished.
 
-        Samples come one after the other and end with the first that is right in both orders; `at_once` asks for all of them.
+        Samples are requested one after the other, up to the first that is right in both orders; with `at_once`, all of them.
         """
         orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
         missing: list[OracleRequest] = []
@@ -99,19 +104,19 @@ class Examiner:
         return [] if second.key in replies else [second]
 
     def every_request(self, example: PreferenceExample) -> list[OracleRequest]:
-        """All that may ever be asked about `example`."""
+        """Every request that `example` may ever need."""
         orders: Sequence[Order] = ("ab", "ba") if self.oracle.samples > 1 else ("ab",)
         firsts = [OracleRequest(example, "first", sample, order) for sample in range(self.oracle.samples) for order in orders]
         return [*firsts, self._second(example)]
 
     def ask(self, request: OracleRequest, replies: Mapping[str, OracleReply]) -> Ask:
-        """The prompt of `request`; that of a second pass goes on from the failed chain."""
+        """The prompt of `request`. That of a second pass continues from the failed chain, which must be among `replies`."""
         messages = self.pack.render(request.shown.pair, self.key)
         if request.step == "second":
             failed = learnable(replies[OracleRequest(request.example, "first").key].text, self.pack.kind)
-            told = CORRECTION.replace("{{winner}}", request.example.winner)
+            correction = CORRECTION.replace("{{winner}}", request.example.winner)
             messages += (Message(role="assistant", content=failed or "(nothing)"),)
-            messages += (Message(role="user", content=told),)
+            messages += (Message(role="user", content=correction),)
         return Ask(
             messages=messages,
             temperature=self.oracle.temperature,
@@ -120,13 +125,13 @@ class Examiner:
         )
 
     def problem(self, request: OracleRequest, reply: OracleReply) -> str | None:
-        """Why a reply cannot be learnt from, None where it can."""
+        """Why a reply may not be learned from; None where it may."""
         text = learnable(reply.text, self.pack.kind)
-        told = request.step == "second"
-        return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated, told=told)
+        knew_label = request.step == "second"
+        return problem_of(text, request.shown.winner, self.pack.kind, truncated=reply.truncated, knew_label=knew_label)
 
     def chain(self, example: PreferenceExample, replies: Mapping[str, OracleReply]) -> Chain | None:
-        """The chain to learn, if there is one: right in both orders before right in one, an early sample before a late one."""
+        """The chain to learn, if there is one: rather one that is right in both orders, and rather an early sample."""
         good: list[tuple[bool, OracleRequest]] = []
         for sample in range(self.oracle.samples):
             requests = [OracleRequest(example, "first", sample, order) for order in ("ab", "ba")]
@@ -153,8 +158,10 @@ class Examiner:
         return all(self._right(request, replies) for request in requests)
 
 
-def chain_of(example: PreferenceExample, messages: Sequence[Message], reply: str, oracle: Pass, both_orders: bool | None = None) -> Chain:
-    """The chain `reply` to `example` as it is shown in `messages`."""
+def chain_of(
+    example: PreferenceExample, messages: Sequence[Message], reply: str, oracle: Pass, both_orders: bool | None = None
+) -> Chain:
+    """`reply` as the chain of `example`, whose prompt is `messages`."""
     return Chain(
         id=example.id,
         source=example.source,
@@ -168,14 +175,14 @@ def chain_of(example: PreferenceExample, messages: Sequence[Message], reply: str
 
 
 def learnable(text: str, kind: ReplyKind) -> str:
-    """What of an oracle's text the student is to write: all of it, but a reasoning oracle's thoughts only in packs that think."""
+    """The part of an oracle's text that the student learns: all of it, without the thoughts in packs that do not think."""
     return (text if kind == "free" else text.rpartition("</think>")[2]).strip()
 
 
-def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False, told: bool = False) -> str | None:
-    """Why `reply` may not be learnt from: a reason for no verdict, "wrong", "malformed", "told:NAME"; None where it may.
+def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False, knew_label: bool = False) -> str | None:
+    """Why `reply` may not be learned from: a reason for no verdict, "wrong", "malformed", or "told:PATTERN". None where it may.
 
-    Only who was `told` the label can speak of it. A form that RL's rule would punish is malformed, too.
+    Only a writer who `knew_label` can reveal it. A form that RL's verdict rule would punish is malformed, too.
     """
     reading = parse(reply, kind=kind, truncated=truncated)
     if reading.no_verdict:
@@ -184,5 +191,5 @@ def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = Fa
         return "wrong"
     if not well_formed(reply.strip(), kind) or verdict(JudgeRollout(reply.strip(), label)) < 0:
         return "malformed"
-    spoken = speaks_of_being_told(reply) if told else None
-    return f"told:{spoken}" if spoken else None
+    leak = label_leak(reply) if knew_label else None
+    return f"told:{leak}" if leak else None

@@ -1,4 +1,4 @@
-"""What the oracles have answered so far: an append-only file, durable reply by reply, and the cost of it."""
+"""The oracles' replies so far, in an append-only file that is durable reply by reply, and their cost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reasrm.errors import Refused
 from reasrm.parsing import mended
 from reasrm.types import Ask, Completion, Frozen
 from reasrm_training.config.endpoints import Endpoint, Oracle
-from reasrm_training.oracle.examiner import Pass, OracleReply, OracleRequest
+from reasrm_training.oracle.examiner import OracleReply, OracleRequest, Pass
 
 
 class ReplyRecord(Frozen):
-    """One reply: `key` names its request. Tokens are as the server counts them, or estimated where it does not."""
+    """One line of the file: a reply to the request `key`. Tokens are the server's count, or an estimate where it gives none."""
 
     key: str
     text: str
@@ -26,12 +26,12 @@ class ReplyRecord(Frozen):
 
     @property
     def step(self) -> Pass:
-        """The pass that it belongs to."""
+        """The pass of its request."""
         return "second" if self.key.startswith("second:") else "first"
 
 
 class Spend(Frozen):
-    """Requests answered, tokens, and their price in US dollars by the recipe's prices."""
+    """Requests that were answered, their tokens, and their cost in US dollars by the recipe's prices."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -40,7 +40,7 @@ class Spend(Frozen):
 
     @property
     def tokens(self) -> int:
-        """Prompt and completion."""
+        """Tokens of prompts and completions together."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, more: Spend) -> Spend:
@@ -67,12 +67,15 @@ def price(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> Spe
 
 
 def tokens_in(*texts: str) -> int:
-    """About how many tokens `texts` have, rather too many: a token rarely has less than three bytes."""
+    """An estimate of the tokens in `texts`, rather too high than too low: a token rarely has fewer than three bytes."""
     return sum(len(text.encode()) for text in texts) // 3
 
 
 class OracleJournal:
-    """The replies in the file at `path`. `belongs_to` names what they answer: another run's journal is refused."""
+    """The replies in the file at `path`. `belongs_to` names the data and prompts that they answer.
+
+    Raises Refused where the file belongs to others, or is no journal.
+    """
 
     def __init__(self, path: Path, belongs_to: str, oracle: Oracle) -> None:
         self._path = path
@@ -84,12 +87,12 @@ class OracleJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = self._load(belongs_to) if path.exists() else 0
         self._file = path.open("ab")
-        self._file.truncate(whole)  # a line that a crash cut short is asked for again
+        self._file.truncate(whole)  # the request of a line that a crash cut short is sent again
         if not whole:
             self._append({"belongs_to": belongs_to})
 
     def add(self, request: OracleRequest, ask: Ask, completion: Completion) -> None:
-        """Keep the reply to `request`, that was put as `ask`, for good. A second one is ignored."""
+        """Keep the reply to `request`, which was sent as `ask`. A second reply is ignored."""
         if request.key in self.replies:
             return
         text, usage = mended(completion.text), completion.usage
@@ -125,7 +128,7 @@ class OracleJournal:
         self.spend += price(endpoint, entry.prompt_tokens, entry.completion_tokens)
 
     def _load(self, belongs_to: str) -> int:
-        """Read the file; return how many of its bytes are whole lines."""
+        """Read the file and return the number of its bytes that are whole lines."""
         whole = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -145,5 +148,5 @@ class OracleJournal:
         if header.get("belongs_to") != belongs_to:
             raise Refused(
                 f"{self._path} holds replies to other data, prompts or oracles than this recipe's; "
-                "--restart begins anew (the old replies are lost), or choose another output"
+                "--restart starts over and loses these replies; or choose another output"
             )

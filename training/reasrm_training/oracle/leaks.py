@@ -1,7 +1,9 @@
-"""Whether a chain speaks of a verdict that was known beforehand: named patterns, each about this judging.
+"""Whether a chain reveals that its writer knew the label: named patterns, each for one way of saying so.
 
-They are for chains whose writer was told the label, so they are strict: a chain that is lost costs less than one that teaches
-to speak of a label. Even so, "we are told that x > 0" and "the evaluation above" are innocent.
+They are applied to chains whose writer knew the label, so they are strict: a chain that is lost costs less than one that
+teaches to speak of a label. Even so, "we are told that x > 0" and "the evaluation above" are innocent.
+
+Every pattern takes time linear in the text: a run of white space or quotation marks is matched by one quantifier only.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Mapping
 
 from reasrm.parsing import unquoted
 
-_SIDE = r"(?:(?:the )?(?:response|answer|chatbot|assistant|option|side) )?[\"'`*\[(]*(?-i:[AB])\b[\"'`*\])]*"
+_LETTER = r"(?:(?:the )?(?:response|answer|chatbot|assistant|option|side) )?[\"'`*\[(]*(?-i:[AB])\b"
+_SIDE = rf"{_LETTER}[\"'`*\])]*"
+_THEN = r"\W*+(?<= )"  # anything but a word, and a space at its end
 _BETTER = r"(?:the )?(?:better|best|correct|right|preferred|favou?red|chosen|winn(?:er|ing))\b"
 _TOLD = r"(?:told|informed|instructed|advised|given|notified|reminded|asked|required|supposed|meant|expected)"
 _SAID = r"(?:said|stated|established|known|determined|confirmed|specified|declared|indicated|given|decided|pointed out)"
@@ -22,7 +26,7 @@ _TELLER = r"(?:labels?|hint|annotators?|annotation|correction|feedback|message|i
 _BEFORE = r"(?:previous|earlier|prior|flawed|original|initial|last|first|preceding)"
 _AGAIN = r"re-?(?:evaluat|consider|assess|examin|judg|think)\w+"
 
-TOLD: Mapping[str, re.Pattern[str]] = {
+LEAKS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.IGNORECASE)
     for name, pattern in {
         "was_told": rf"\b(?:i|we)\b(?:['’]\w+)?(?: \w+){{0,2}} {_TOLD} (?:(?:that|by|to|in|which|the)\b[^.,;\n]{{0,40}})?"
@@ -39,8 +43,8 @@ TOLD: Mapping[str, re.Pattern[str]] = {
         "teller_says": rf"\bthe {_TELLER} {_SAYS} (?:\w+ )?(?:that )?{_SIDE}(?: (?:is|was|wins|here)\b|(?! \w))",
         "according_to": r"\b(?:according to|based on|per|consistent with|in line with|match(?:es|ing)?|agrees? with) the "
         r"(?:labels?|hint|annotation|correction|feedback)\b(?! (?:on|of|in|from|for))",
-        "known_winner": rf"\b(?:we|i) (?:already |now )?know (?:that )?(?:the )?{_SIDE}\W* (?:is|was|to be) {_BETTER}"
-        rf"|\b{_SIDE}\W* (?:is|was) (?:already )?(?:known|said|stated|declared|confirmed|given) (?:to be|as|that)\b"
+        "known_winner": rf"\b(?:we|i) (?:already |now )?know (?:that )?(?:the )?{_LETTER}{_THEN}(?:is|was|to be) {_BETTER}"
+        rf"|\b{_LETTER}{_THEN}(?:is|was) (?:already )?(?:known|said|stated|declared|confirmed|given) (?:to be|as|that)\b"
         rf"|\b(?:knowing|knowledge|aware|the fact) that {_SIDE} (?:is|was) {_BETTER}"
         rf"|\bit (?:is|was|has been|had been) (?:already )?{_SAID} (?:that )?{_SIDE} (?:is|was|wins)\b"
         rf"|\b{_WORK} (?:must|should|has to|needs to) (?:end|favou?r|arrive|lead|support)\b",
@@ -57,7 +61,7 @@ TOLD: Mapping[str, re.Pattern[str]] = {
 }
 
 
-def speaks_of_being_told(reply: str) -> str | None:
-    """The name of the first pattern of `TOLD` that `reply` matches outside of its quotations, or None."""
+def label_leak(reply: str) -> str | None:
+    """The name of the first pattern of `LEAKS` that `reply` matches outside of its quotations, or None."""
     text = unquoted(reply)
-    return next((name for name, pattern in TOLD.items() if pattern.search(text)), None)
+    return next((name for name, pattern in LEAKS.items() if pattern.search(text)), None)

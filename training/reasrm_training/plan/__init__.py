@@ -1,1 +1,1 @@
-"""What a recipe will need: parameters, memory, packages and programs."""
+"""What a recipe will need, before anything is spent: parameters, memory, hours, disk, money, packages and programs."""

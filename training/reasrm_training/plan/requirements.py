@@ -1,6 +1,7 @@
-"""What only some recipes need and the `train` extra does not bring: packages, GPUs, and a program that starts an SGLang.
+"""What some recipes need beyond the `train` extra: packages, GPUs, and a program that starts an SGLang.
 
-Looked for before anything is spent; no package is imported. `reasrm train plan` only plans, and asks for none of it.
+It is checked before anything is spent, and no package is imported for it but torch, to count GPUs. `reasrm train plan` only
+plans, and needs none of it.
 """
 
 from __future__ import annotations
@@ -14,44 +15,46 @@ from importlib.util import find_spec
 from typing import Any
 
 from reasrm.errors import RecipeError
-from reasrm_training.config.recipe import Recipe, Stage
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.config.values import Stage
 
-#: Key, value, the modules of which one will do, and how to have it.
+#: Key, value, the modules of which one is enough, and the command that installs one.
 PACKAGES: tuple[tuple[str, Any, tuple[str, ...], str], ...] = (
     ("track.to", "wandb", ("wandb",), "pip install wandb"),
     ("track.to", "trackio", ("trackio",), "pip install trackio"),
     ("rollouts.backend", "vllm", ("vllm",), "pip install 'trl[vllm]'"),
     ("model.lora.four_bit", True, ("bitsandbytes",), "pip install bitsandbytes"),
-    # transformers takes the kernel of the hub where `kernels` is there and flash-attn is not
+    # without flash-attn, transformers takes the hub's kernel if `kernels` is installed
     ("model.attention", "flash_attention_2", ("flash_attn", "kernels"), "pip install flash-attn"),
     ("cluster.sharding", "zero3", ("deepspeed",), "pip install deepspeed"),
 )
 SAMPLING: frozenset[Stage] = frozenset({"rlvr", "evaluate"})
-_LOOK = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+_FIND = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 
 
-def check_needs(recipe: Recipe, stages: Collection[Stage]) -> None:
-    """Raises RecipeError with one line for each thing that `stages` need and that is not installed."""
-    if missing := [*_packages(recipe, stages), *_gpus(recipe, stages), *_server(recipe, stages)]:
+def check_installed(recipe: Recipe, stages: Collection[Stage]) -> None:
+    """Raises RecipeError with one line for each package or program that `stages` need and that is not installed. Imports none."""
+    if missing := [*_packages(recipe, stages), *_server(recipe, stages)]:
         raise RecipeError("\n".join(missing))
+
+
+def check_gpus(recipe: Recipe, stages: Collection[Stage]) -> None:
+    """Raises RecipeError where this machine has fewer GPUs than the training stages among `stages` need. Imports torch."""
+    import torch
+
+    needed, present = recipe.cluster.gpus, torch.cuda.device_count()
+    if needed > present and {"distill", "rlvr"}.intersection(stages):
+        raise RecipeError(f"cluster.gpus = {needed}, but this machine has {present}")
 
 
 def _packages(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
     for key, value, modules, install in PACKAGES:
-        given = reduce(lambda part, name: getattr(part, name, None), key.split("."), recipe)
-        asked = value in given if isinstance(given, tuple) else value == given
+        setting = reduce(lambda part, name: getattr(part, name, None), key.split("."), recipe)
+        is_set = value in setting if isinstance(setting, tuple) else value == setting
         used = SAMPLING.intersection(stages) if key.startswith("rollouts.") else set(stages) - {"data", "chains", "export"}
-        if asked and used and not any(find_spec(module) for module in modules):
+        if is_set and used and not any(find_spec(module) for module in modules):
             shown = str(value).lower() if value is True else f'"{value}"'
             yield f"{key} = {shown} needs {' or '.join(modules)}: {install}"
-
-
-def _gpus(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
-    import torch
-
-    wanted, there = recipe.cluster.gpus, torch.cuda.device_count()
-    if wanted > there and {"distill", "rlvr"}.intersection(stages):
-        yield f"cluster.gpus = {wanted}, but this machine shows {there}"
 
 
 def _server(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
@@ -68,5 +71,5 @@ def _server(recipe: Recipe, stages: Collection[Stage]) -> Iterator[str]:
         yield f"rollouts.server: there is no program {program}; {advice}"
     elif rest[:1] == ["-m"] and len(rest) > 1:
         module = rest[1].partition(".")[0]
-        if subprocess.run([program, "-c", _LOOK, module], check=False, capture_output=True).returncode:
+        if subprocess.run([program, "-c", _FIND, module], check=False, capture_output=True).returncode:
             yield f"rollouts.server: {program} has no {module}; {advice}"

@@ -1,24 +1,24 @@
-"""Models and GPUs by their numbers, so that a plan needs no download and no GPU.
-
-Shapes are those of the models' config.json on the hub; GPU figures are the makers' data sheets (dense bf16, no sparsity).
-"""
+"""Models by the numbers of their config.json, and their parameters. The built-in recipes' models need no download."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from reasrm.errors import RecipeError
-from reasrm_training.config.recipe import Lora, Model, Shape
+from reasrm_training.config.model import Lora, Model, Shape
+
+
+class NoPlan(RecipeError):
+    """A model whose parameters do not follow from its shape, though it can be trained."""
 
 
 class Decoder(Shape):
-    """A shape with what a family adds to it: Qwen3's norms of queries and keys, Llama's bias after attention."""
+    """A shape, and what its family adds to it: Qwen3's norms of queries and keys, Llama's bias after attention."""
 
     qk_norm: bool = False
     output_bias: bool = False
@@ -54,34 +54,11 @@ SHAPES: Mapping[str, Decoder] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """Memory in bytes, bf16 operations a second, memory traffic in bytes a second."""
-
-    memory: float
-    flops: float
-    bandwidth: float
-
-
-GPUS: Mapping[str, Gpu] = {
-    "A100-40GB": Gpu(40e9, 312e12, 1.56e12),
-    "A100": Gpu(80e9, 312e12, 2.04e12),
-    "L40S": Gpu(48e9, 362e12, 0.86e12),
-    "H100": Gpu(80e9, 989e12, 3.35e12),
-    "H200": Gpu(141e9, 989e12, 4.8e12),
-    "B200": Gpu(180e9, 2250e12, 8.0e12),
-}
-
-
-def gpu_named(name: str) -> Gpu:
-    """Raises RecipeError, which lists the names."""
-    if name not in GPUS:
-        raise RecipeError(f"cluster.gpu: no figures for {name!r}; there are {', '.join(GPUS)}")
-    return GPUS[name]
-
-
 def shape_of(model: Model) -> Decoder:
-    """The shape of a recipe's model: from scratch, in the table, in its folder, or on the hub. Raises RecipeError."""
+    """The shape of a recipe's model: its `scratch`, or from the table here, its folder or the hub.
+
+    Raises NoPlan for a mixture of experts, and RecipeError where there is no config of a decoder.
+    """
     if model.scratch:
         return Decoder(**model.scratch.model_dump(), output_bias=model.scratch.attention_bias)
     if model.path in SHAPES:
@@ -94,7 +71,7 @@ def shape_of(model: Model) -> Decoder:
 
 
 def _published(model: Model) -> dict[str, Any]:
-    """The config of a model on the hub, or of one that was fetched from there before."""
+    """The config of a model on the hub, or in the hub's cache on this machine."""
     from transformers import AutoConfig
 
     try:
@@ -105,28 +82,28 @@ def _published(model: Model) -> dict[str, Any]:
 
 
 def shape_in(config: Mapping[str, Any]) -> Decoder:
-    """The shape that a `config.json` says. Raises ValueError, of which pydantic's is one."""
+    """The shape in a `config.json`. Raises NoPlan, or a ValueError (pydantic's is one)."""
     if experts := next((name for name in ("num_experts", "num_local_experts", "n_routed_experts") if config.get(name)), None):
-        raise ValueError(f"{experts} = {config[experts]}: a mixture of experts cannot be planned")
+        raise NoPlan(f"model.path: {experts} = {config[experts]}: a mixture of experts cannot be planned")
     known = {name: config[name] for name in Shape.model_fields if config.get(name) is not None}
     family = str(config.get("model_type", ""))
-    # Qwen2 has biases and Qwen3 norms that their configs do not speak of.
-    adds = {"qk_norm": family == "qwen3", "output_bias": family == "llama" and bool(config.get("attention_bias"))}
-    return Decoder.model_validate({"attention_bias": family == "qwen2"} | known | adds)
+    # Qwen2 has biases and Qwen3 has norms that their configs do not mention.
+    family_adds = {"qk_norm": family == "qwen3", "output_bias": family == "llama" and bool(config.get("attention_bias"))}
+    return Decoder.model_validate({"attention_bias": family == "qwen2"} | known | family_adds)
 
 
 def head_dim(shape: Decoder) -> int:
-    """Numbers of one attention head."""
+    """The width of one attention head."""
     return shape.head_dim or shape.hidden_size // shape.num_attention_heads
 
 
 def kv_width(shape: Decoder) -> int:
-    """Numbers of a token's key in one layer; its value has as many."""
+    """The width of a token's keys in one layer; its values have the same."""
     return (shape.num_key_value_heads or shape.num_attention_heads) * head_dim(shape)
 
 
 def linears(shape: Decoder) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of the linear layers of one block."""
+    """The (inputs, outputs) of the linear layers of one block, by name."""
     hidden, queries, keys = shape.hidden_size, shape.num_attention_heads * head_dim(shape), kv_width(shape)
     wide = shape.intermediate_size
     return {
@@ -141,7 +118,7 @@ def linears(shape: Decoder) -> dict[str, tuple[int, int]]:
 
 
 def block_parameters(shape: Decoder) -> int:
-    """Parameters of one block: linear layers, their biases, norms."""
+    """The parameters of one block: linear layers, their biases, norms."""
     queries, keys = shape.num_attention_heads * head_dim(shape), kv_width(shape)
     weights = sum(inputs * outputs for inputs, outputs in linears(shape).values())
     biases = (queries + 2 * keys if shape.attention_bias else 0) + (shape.hidden_size if shape.output_bias else 0)
@@ -150,7 +127,7 @@ def block_parameters(shape: Decoder) -> int:
 
 
 def embedding_parameters(shape: Decoder) -> int:
-    """Parameters of the embedding and, where it is its own, the output head."""
+    """The parameters of the embedding and, where it is not tied, the output head."""
     return shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
 
 
@@ -160,7 +137,12 @@ def parameters(shape: Decoder) -> int:
 
 
 def adapter_parameters(shape: Decoder, lora: Lora) -> int:
-    """Parameters of the adapters: rank x (inputs + outputs) for each layer that has one."""
+    """The parameters of the adapters: rank x (inputs + outputs) for each layer that has one."""
     return shape.num_hidden_layers * sum(
         lora.rank * (inputs + outputs) for name, (inputs, outputs) in linears(shape).items() if name in lora.targets
     )
+
+
+def trained_parameters(shape: Decoder, lora: Lora | None) -> int:
+    """The parameters that are trained: the adapters' with `lora`, else all."""
+    return adapter_parameters(shape, lora) if lora else parameters(shape)

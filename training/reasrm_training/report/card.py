@@ -1,4 +1,4 @@
-"""The card of a trained judge: README.md with what it is, how it was made and how well it does, and its curves as a picture."""
+"""The card of a trained judge: a README.md that says what it is, how it was made and how well it judges, with its curves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from reasrm.prompts import load_pack
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.data.examples import write_whole
-from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, table
-from reasrm_training.report.history import RunFolder, recipe_text
+from reasrm_training.data.files import write_whole
+from reasrm_training.measure.evaluate import Evaluation
+from reasrm_training.measure.table import MEASURED_BY, table
+from reasrm_training.report.run_folder import RunFolder, recipe_text
 
 CURVES = "curves.png"
 
-#: What is drawn of each stage, where it was logged: name in metrics.jsonl -> title.
+#: The numbers that are drawn for each stage, where they were logged: name in metrics.jsonl -> title.
 DRAWN: Mapping[str, str] = {
     "loss": "loss",
     "reward": "reward",
@@ -24,20 +25,20 @@ DRAWN: Mapping[str, str] = {
     "format": "format",
     "p_a": "P(A)",
     "completions/mean_length": "reply length (tokens)",
-    "entropy": "entropy (nats a token)",
+    "entropy": "entropy (nats per token)",
     "kl": "KL to the start",
 }
 STAGE_NAMES = {"distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
 
 
 def write_card(recipe: Recipe, folder: Path) -> Path:
-    """Write README.md and its picture into `folder`, out of what the run of `recipe` left; return the card's path."""
-    left = RunFolder.of(recipe)
-    curves = left.curves
+    """Write README.md and its picture into `folder` from the files of `recipe`'s run, and return the card's path."""
+    run = RunFolder.of(recipe)
+    curves = run.curves
     if curves:
         draw_curves(curves, folder / CURVES)
     weights = hashlib.sha256(file.read_bytes()).hexdigest() if (file := folder / "model.safetensors").is_file() else ""
-    text = card(recipe, left.evaluations, curves=bool(curves), data=list(left.data_lines), weights_sha256=weights)
+    text = card(recipe, run.evaluations, curves=bool(curves), data=list(run.data_lines), weights_sha256=weights)
     write_whole(folder / "README.md", text.encode())
     return folder / "README.md"
 
@@ -45,17 +46,17 @@ def write_card(recipe: Recipe, folder: Path) -> Path:
 def card(
     recipe: Recipe, evaluations: Mapping[str, Evaluation], *, curves: bool, data: Sequence[str] = (), weights_sha256: str = ""
 ) -> str:
-    """The card's Markdown, with the front matter that model hubs read, and what was measured of the last stage in it."""
+    """The card's Markdown. Its front matter, which model hubs read, holds the measurement of the last stage."""
     pack = load_pack(recipe.prompts)
     start = recipe.model.path or "random weights"
     parts = [
         _front(recipe, list(evaluations.values())[-1:], weights_sha256),
-        f"# {recipe.name}\n\nA reasoning reward model: it is shown a question and two responses, reasons in writing and then names "
+        f"# {recipe.name}\n\nA reasoning reward model: it reads a question and two responses, reasons in writing and then names "
         f"the better one. Trained from {start} by reasrm, after RM-R1 (arXiv 2505.02387).",
     ]
     if recipe.world:
         parts.append(
-            "**It is a judge of generated tasks and of nothing else.** What it was trained and measured on is made by a program "
+            "**It is a judge of generated tasks and of nothing else.** It was trained and measured on tasks made by a program "
             "that knows the right answer. Input outside of that world gets no verdict."
         )
     parts.append("## How well it judges\n\n" + _measured(evaluations))
@@ -68,7 +69,7 @@ def card(
         'reasrm judge "the question" "response A" "response B"\n```'
     )
     parts.append(
-        f"## Recipe\n\nDigest `{recipe.digest}`, seed {recipe.seed}; every value that is no default:\n\n"
+        f"## Recipe\n\nDigest `{recipe.digest}`, seed {recipe.seed}; every value that differs from its default:\n\n"
         f"```json\n{recipe_text(recipe)}\n```"
     )
     return "\n\n".join(parts) + "\n"
@@ -88,7 +89,7 @@ def _front(recipe: Recipe, measured: Sequence[Evaluation], weights_sha256: str) 
 
 
 def weak_subsets(evaluation: Evaluation) -> list[str]:
-    """The subsets in which a judge may be no better than chance: within two standard errors of one half."""
+    """The subsets on which a judge may be no better than chance: within two standard errors of one half."""
     shares = {name: part.accuracy for name, part in evaluation.subsets.items()}
     return [name for name, share in shares.items() if (share.value or 0.0) - 2 * (share.stderr or 0.0) <= 0.5]
 
@@ -100,7 +101,7 @@ def _measured(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
-    """Draw the curves of each stage, one panel a number, as a PNG at `file`."""
+    """Draw the curves of each stage, one panel per number, as a PNG at `file`."""
     from matplotlib.figure import Figure
 
     panels = [(stage, name) for stage, rows in curves.items() for name in DRAWN if any(name in row for row in rows)]

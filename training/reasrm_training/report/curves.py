@@ -1,4 +1,4 @@
-"""The curves of a training stage: which numbers are drawn, how each is to be read, and the drawing."""
+"""The curves of a training stage: which numbers are drawn, how to read each of them, and the drawing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from reasrm.report.drawing import AMBER, BLUE, GREEN, INK, RED, axes_of, svg
 from reasrm_training.config.recipe import Recipe
-from reasrm_training.measure.evaluate import Evaluation, Estimate
+from reasrm_training.measure.evaluate import Estimate, Evaluation
 
 REACH = 0.04  # share of the steps, on either side, that the thick line averages over
 MOST_SUBSETS = 30
 COLOURS = (BLUE, AMBER, GREEN, RED)
 
-WIDE_RANGE = ("loss", "entropy", "kl", "grad_norm")  # drawn on a logarithmic scale where they span orders of magnitude
+WIDE_RANGE = ("loss", "entropy", "kl", "grad_norm")  # drawn on a logarithmic scale if they span orders of magnitude
 
 SourceRows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One number over the steps: its name in metrics.jsonl, its title, and how to read it. `share`: it is one, drawn as percent."""
+    """One number over the steps: its name in metrics.jsonl, its title, and how to read it. A `share` is drawn as percent."""
 
     name: str
     title: str
@@ -29,59 +29,69 @@ class Panel:
     share: bool = False
 
 
-#: In the order in which they are shown; a stage shows those that it logged.
+#: In the order in which they are shown. A stage shows those that it logged.
 PANELS = (
-    Panel("reward", "Reward", "The mean over replies; what is learnt from is the difference within a prompt's replies."),
-    Panel("verdict_accuracy", "Verdict accuracy", "Replies that name the better response; without a verdict is not right.", True),
+    Panel("reward", "Reward", "The mean over replies. The policy learns from the differences between the replies to one prompt."),
+    Panel(
+        "verdict_accuracy",
+        "Verdict accuracy",
+        "Replies that name the better response. One without a verdict counts as wrong.",
+        True,
+    ),
     Panel("order_consistency", "Order consistency", "Pairs of replies, one to each order, that name the same response.", True),
-    Panel("loss", "Loss", "What the optimizer lowers. Of chains: nats a token; of RL its sign and size say little."),
-    Panel("mean_token_accuracy", "Token accuracy", "Tokens of a chain that were its likeliest continuation.", True),
+    Panel("loss", "Loss", "The optimizer lowers it. In distillation in nats per token; in RL its sign and size say little."),
+    Panel("mean_token_accuracy", "Token accuracy", "Tokens of a chain that the model thought most likely.", True),
     Panel("completions/mean_length", "Reply length", "Tokens, the mean over replies."),
     Panel("rubric_tokens", "Rubric length", "Tokens of a reply's rubric or solution."),
-    Panel("entropy", "Entropy", "Nats a token; near 0 there is nothing left to explore."),
-    Panel("kl", "KL", "How far the policy has moved from where RL began, in nats a token."),
-    Panel("format", "Format", "Replies of exactly the parts that were asked for.", True),
+    Panel("entropy", "Entropy", "Nats per token; near 0 there is nothing left to explore."),
+    Panel("kl", "KL", "How far the policy has moved from the start of RL, in nats per token."),
+    Panel("format", "Format", "Replies that consist of exactly the required parts.", True),
     Panel("p_a", "P(A)", "Verdicts that name the response shown first: 50 % is fair.", True),
     Panel("no_verdict", "No verdict", "Replies that name no response, or both.", True),
-    Panel("frac_reward_zero_std", "All-equal groups", "Prompts whose replies all got one reward: they teach nothing.", True),
-    Panel("sampling/sampling_logp_difference/mean", "Sampler and trainer", "Mean difference of their log-probabilities."),
-    Panel("seconds/sampling", "Sampling time", "Seconds of a step in which replies are sampled."),
-    Panel("seconds/training", "Training time", "Seconds of a step without sampling, handing over weights, and rewards."),
-    Panel("grad_norm", "Gradient norm", "Before it is clipped."),
-    Panel("learning_rate", "Learning rate", "As the schedule has it."),
+    Panel(
+        "frac_reward_zero_std",
+        "All-equal groups",
+        "Prompts whose replies all got the same reward; the policy learns nothing from them.",
+        True,
+    ),
+    Panel("sampling/sampling_logp_difference/mean", "Sampler and trainer", "The mean difference of their log-probabilities."),
+    Panel("seconds/sampling", "Sampling time", "Seconds per step in which replies are sampled."),
+    Panel("seconds/training", "Training time", "Seconds per step, without sampling, weight transfer and rewards."),
+    Panel("grad_norm", "Gradient norm", "Before clipping."),
+    Panel("learning_rate", "Learning rate", "As the schedule sets it."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A panel of a stage: its title, how to read it, and its markup."""
+    """A drawn panel of a stage: its title, how to read it, and its markup."""
 
     title: str
     why: str
     svg: Any
 
 
-def drawn(stage: str, rows: SourceRows, recipe: Recipe) -> list[Curve]:
-    """The panels of `stage` that there are numbers for."""
+def curves_of(stage: str, rows: SourceRows, recipe: Recipe) -> list[Curve]:
+    """The panels of `stage` for which there are numbers."""
     bounds = _bounds(recipe) if stage == "rlvr" else {}
-    found: list[Curve] = []
+    curves: list[Curve] = []
     for panel in PANELS:
         points = [(row["step"], row[panel.name]) for row in rows if panel.name in row]
-        lines, says = bounds.get(panel.name, ((), ""))
+        lines, legend = bounds.get(panel.name, ((), ""))
         if points:
-            found.append(Curve(panel.title, f"{panel.why} {says}".strip(), _curve(panel, points, lines)))
-    return found
+            curves.append(Curve(panel.title, f"{panel.why} {legend}".strip(), _curve(panel, points, lines)))
+    return curves
 
 
 def _bounds(recipe: Recipe) -> dict[str, tuple[tuple[float, ...], str]]:
-    """What is drawn as dotted lines, and what they say."""
+    """The dotted lines of a panel, and their legend, by the panel's name."""
     if recipe.rlvr is None:
         return {}
     guard, stops = recipe.rlvr.guard, "Dotted: where RL stops itself."
     named = {
         "p_a": (guard.probability_a, stops),
         "format": ((guard.min_format,), stops),
-        "completions/mean_length": ((float(recipe.rlvr.max_completion_tokens),), "Dotted: the most that a reply may have."),
+        "completions/mean_length": ((float(recipe.rlvr.max_completion_tokens),), "Dotted: the token limit of a reply."),
     }
     return named | ({"entropy": ((guard.min_entropy,), stops)} if guard.min_entropy else {})
 
@@ -107,7 +117,7 @@ def _curve(panel: Panel, points: Sequence[tuple[int, float]], bounds: Sequence[f
 
 
 def smoothed(values: Sequence[float], reach: int) -> list[float]:
-    """The mean of each value and of as many on either side of it, up to `reach`, fewer near the ends."""
+    """The mean of each value and its neighbours: up to `reach` of them on either side, fewer near the ends."""
     means: list[float] = []
     for place in range(len(values)):
         near = min(reach, place, len(values) - 1 - place)
@@ -116,7 +126,7 @@ def smoothed(values: Sequence[float], reach: int) -> list[float]:
 
 
 def by_subset(evaluations: Mapping[str, Evaluation]) -> Any | None:
-    """Accuracy by subset, a dot a judge; of many subsets those where the last judge is worst. None where there are none."""
+    """Accuracy by subset, one dot per judge. Of many subsets, those where the last judge is worst. None where there are none."""
     last = list(evaluations.values())[-1] if evaluations else None
     if last is None or not last.subsets:
         return None

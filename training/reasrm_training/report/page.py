@@ -1,4 +1,4 @@
-"""The page of a run: the measured table, the curves, judgments of the same pairs side by side, and how it was made."""
+"""The page of a run: the table of measurements, the curves, judgments of the same pairs side by side, and how it was made."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from reasrm.report.drawing import as_text, render
-from reasrm_training.data.examples import write_whole
-from reasrm_training.measure.evaluate import MEASURED_BY, Evaluation, Estimate, cells, figure
-from reasrm_training.report.curves import by_subset, drawn
-from reasrm_training.report.history import RunFolder, recipe_text
+from reasrm_training.data.files import write_whole
+from reasrm_training.measure.evaluate import Estimate, Evaluation, estimate
+from reasrm_training.measure.table import MEASURED_BY, cells
+from reasrm_training.report.curves import by_subset, curves_of
+from reasrm_training.report.run_folder import RunFolder, recipe_text
 
 REPORT = "report.html"
-NAMES = {"model": "as it came", "distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
-SHORT = {"model": "as it came", "distill": "SFT", "rlvr": "RL"}
-MOST_PAIRS = 4
+NAMES = {"model": "untrained", "distill": "distillation (SFT)", "rlvr": "RL (GRPO)"}
+SHORT = {"model": "untrained", "distill": "SFT", "rlvr": "RL"}
+MAX_PAIRS = 4
 
 
-def write_report(left: RunFolder, *, against: Mapping[str, Evaluation] | None = None, to: Path | None = None) -> Path:
-    """Write the page of what a run has left, to its folder unless `to` says where; `against`: other runs' measurements.
+def write_report(run: RunFolder, *, against: Mapping[str, Evaluation] | None = None, to: Path | None = None) -> Path:
+    """Write the page of `run` into its folder, or to `to`. `against` holds other runs' measurements, by name.
 
-    Raises InputError where a package that draws is missing.
+    Raises InputError where a package for drawing is missing.
     """
-    path = to or left.folder / REPORT
-    own = left.evaluations
+    path = to or run.folder / REPORT
+    own = run.evaluations
     judged = {NAMES[name]: evaluation for name, evaluation in own.items()}
     page = render(
         "reasrm_training.report",
         "run.html",
-        title=f"{left.recipe.name}, trained",
+        title=f"{run.recipe.name}, trained",
         headline=_headline(list(own.values())[-1]) if own else [],
         table=_table({**(against or {}), **judged}, judged),
         measured=_measured(own),
-        gains=_gains(left, list(own)),
+        gains=_gains(run, list(own)),
         subsets=by_subset(judged),
-        stages=_stages(left),
-        curves=[(NAMES[stage], drawn(stage, rows, left.recipe)) for stage, rows in left.curves.items()],
-        pairs=_pairs(left),
-        rollouts=_rollouts(left),
-        data=list(left.data_lines),
-        recipe=recipe_text(left.recipe),
-        digest=left.recipe.digest,
-        environments=_environments(left),
+        stages=_stages(run),
+        curves=[(NAMES[stage], curves_of(stage, rows, run.recipe)) for stage, rows in run.curves.items()],
+        pairs=_pairs(run),
+        rollouts=_rollouts(run),
+        data=list(run.data_lines),
+        recipe=recipe_text(run.recipe),
+        digest=run.recipe.digest,
+        environments=_environments(run),
     )
     write_whole(path, page.encode())
     return path
@@ -52,9 +53,9 @@ def write_report(left: RunFolder, *, against: Mapping[str, Evaluation] | None = 
 def _headline(last: Evaluation) -> list[tuple[str, str, str]]:
     greedy = last.greedy
     named = (
-        ("right", greedy.accuracy, "no verdict is not right"),
-        ("both orders agree", greedy.order_consistency, "where each names a response"),
-        ("in the form asked for", greedy.format, f"{greedy.tokens:,.0f} tokens a reply"),
+        ("right", greedy.accuracy, "no verdict counts as wrong"),
+        ("both orders agree", greedy.order_consistency, "where both name a response"),
+        ("in the required form", greedy.format, f"{greedy.tokens:,.0f} tokens per reply"),
     )
     known = [(name, share.value, share.stderr, why) for name, share, why in named if share.value is not None]
     return [
@@ -69,56 +70,56 @@ def _measured(own: Mapping[str, Evaluation]) -> str:
 
 
 def _table(evaluations: Mapping[str, Evaluation], own: Container[str]) -> dict[str, Any] | None:
-    """The table: head, and rows of (name, cells, whether it is this run's); `others`: whether some are not."""
+    """The table: its head, rows of (name, cells, whether it is this run's), and whether there are `others`."""
     head, *rows = cells(evaluations)
     marked = [(name, rest, name in own) for name, *rest in rows]
     return {"head": head, "rows": marked, "others": not all(mine for *_, mine in marked)} if rows else None
 
 
-def _gains(left: RunFolder, names: Sequence[str]) -> list[str]:
-    """How much each training stage added to the one before it, over the same pairs."""
-    said: list[str] = []
+def _gains(run: RunFolder, names: Sequence[str]) -> list[str]:
+    """The gain of each training stage over the one before it, over the same pairs."""
+    lines: list[str] = []
     for before, after in pairwise(names):
-        one, two = (_right_by_pair(left, name) for name in (before, after))
+        one, two = (_right_by_pair(run, name) for name in (before, after))
         gain = paired(one, two)
         if gain.value is not None:
             error = f" ± {100 * gain.stderr:.1f}" if gain.stderr is not None else ""
             points = f"{100 * gain.value:+.1f}{error} points"
-            said.append(f"{NAMES[after]} over {NAMES[before]}: {points}, over the same {gain.n:,} pairs")
-    return said
+            lines.append(f"{NAMES[after]} over {NAMES[before]}: {points}, over the same {gain.n:,} pairs")
+    return lines
 
 
-def _right_by_pair(left: RunFolder, name: str) -> dict[str, list[bool]]:
-    found: dict[str, list[bool]] = {}
-    for row in left.replies(name):
-        found.setdefault(row["id"], []).append(row["winner"] == row["gold"])
-    return found
+def _right_by_pair(run: RunFolder, name: str) -> dict[str, list[bool]]:
+    right: dict[str, list[bool]] = {}
+    for row in run.replies(name):
+        right.setdefault(row["id"], []).append(row["winner"] == row["gold"])
+    return right
 
 
 def paired(one: Mapping[str, Sequence[bool]], two: Mapping[str, Sequence[bool]]) -> Estimate:
-    """The mean of `two` less that of `one` over the pairs that both hold, with its standard error over pairs."""
+    """The mean of `two` less that of `one`, over the pairs in both, with its standard error over pairs."""
     shared = [name for name in one if name in two and len(one[name]) == len(two[name])]
-    return figure([float(b) - float(a) for a, b in zip(one[name], two[name], strict=True)] for name in shared)
+    return estimate([float(b) - float(a) for a, b in zip(one[name], two[name], strict=True)] for name in shared)
 
 
-def _stages(left: RunFolder) -> list[tuple[str, str, str]]:
-    """(stage, its result or why there is none, how long it took)."""
-    state = left.state
-    told: list[tuple[str, str, str]] = []
-    for stage in left.recipe.stages:
+def _stages(run: RunFolder) -> list[tuple[str, str, str]]:
+    """For each stage its name, its result or why there is none, and how long it took."""
+    state = run.state
+    lines: list[tuple[str, str, str]] = []
+    for stage in run.recipe.stages:
         entry = state.get(stage, {})
-        result = entry.get("result", "").replace(f"{left.folder}/", "")
+        result = entry.get("result", "").replace(f"{run.folder}/", "")
         why = f"stopped: {entry['stopped']}" if "stopped" in entry else "begun, not ended" if entry else "not begun"
         seconds = f"{entry['seconds']:,.0f} s" if "seconds" in entry else ""
-        told.append((stage, result or why, seconds))
-    return told
+        lines.append((stage, result or why, seconds))
+    return lines
 
 
-def _pairs(left: RunFolder) -> list[dict[str, Any]]:
-    """The same held-out pairs as each round of judging saw them, in the order of the rounds."""
-    rounds = left.judged
-    ids = _chosen([[row for row in rows if row["order"] == "ab"] for rows in rounds.values()])
-    examples = left.heldout(ids)
+def _pairs(run: RunFolder) -> list[dict[str, Any]]:
+    """The same held-out pairs with the judgments of every round, in the order of the rounds."""
+    rounds = run.judged
+    ids = _ids_to_show([[row for row in rows if row["order"] == "ab"] for rows in rounds.values()])
+    examples = run.heldout(ids)
     return [
         {
             "id": name,
@@ -137,14 +138,14 @@ def _pairs(left: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _chosen(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Up to `MOST_PAIRS` ids that are in every round, those first that some rounds got right and others wrong."""
+def _ids_to_show(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Up to `MAX_PAIRS` ids that are in every round. Those that some rounds got right and others wrong come first."""
     right: dict[str, list[bool]] = {}
     for rows in rounds:
         for row in rows:
             right.setdefault(row["id"], []).append(row["winner"] == row["gold"])
-    whole = [name for name, each in right.items() if len(each) == len(rounds)]
-    return sorted(whole, key=lambda name: len(set(right[name])) < 2)[:MOST_PAIRS]
+    complete = [name for name, judgments in right.items() if len(judgments) == len(rounds)]
+    return sorted(complete, key=lambda name: len(set(right[name])) < 2)[:MAX_PAIRS]
 
 
 def _when(stage: str, step: int | None) -> str:
@@ -152,7 +153,7 @@ def _when(stage: str, step: int | None) -> str:
 
 
 def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A pair's replies of one round, the order as given first."""
+    """The replies of one round to a pair. The one to the order as given comes first."""
     ordered = sorted(rows, key=lambda row: row["order"])
     return {
         "right": [row["winner"] == row["gold"] for row in ordered],
@@ -169,18 +170,18 @@ def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rollouts(left: RunFolder) -> list[tuple[int, list[dict[str, Any]]]]:
-    """Sampled replies by step."""
+def _rollouts(run: RunFolder) -> list[tuple[int, list[dict[str, Any]]]]:
+    """The sampled replies by step."""
     steps: dict[int, list[dict[str, Any]]] = {}
-    for row in left.rollouts:
+    for row in run.rollouts:
         steps.setdefault(row["step"], []).append(row)
     return list(steps.items())
 
 
-def _environments(left: RunFolder) -> list[tuple[str, dict[str, str]]]:
-    """(stages, what they ran on), stages that ran on the same together."""
-    found: dict[str, tuple[list[str], dict[str, str]]] = {}
-    for stage, entry in left.state.items():
-        if known := entry.get("environment"):
-            found.setdefault(str(known), ([], known))[0].append(stage)
-    return [(", ".join(stages), known) for stages, known in found.values()]
+def _environments(run: RunFolder) -> list[tuple[str, dict[str, str]]]:
+    """Names of stages and what they ran on. Stages that ran on the same are listed together."""
+    by_facts: dict[str, tuple[list[str], dict[str, str]]] = {}
+    for stage, entry in run.state.items():
+        if facts := entry.get("environment"):
+            by_facts.setdefault(str(facts), ([], facts))[0].append(stage)
+    return [(", ".join(stages), facts) for stages, facts in by_facts.values()]

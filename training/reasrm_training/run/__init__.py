@@ -1,1 +1,1 @@
-"""A training run: its stages, processes, environment and progress."""
+"""A whole run: its stages in order, what decides each of them, and what a person sees of it."""

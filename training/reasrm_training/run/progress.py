@@ -1,4 +1,4 @@
-"""What a person sees of a run: the list of its stages, a bar for the one at work, and a plain line where there is no terminal."""
+"""What a person sees of a run: the list of its stages with a progress bar, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from reasrm_training.config.recipe import Recipe, Stage
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.config.values import Stage
 
 LINE_EVERY_S = 60.0  # without a terminal
-WORK: dict[Stage, str] = {
+NAMES: dict[Stage, str] = {
     "data": "data",
     "chains": "oracle chains",
     "distill": "distillation (SFT)",
@@ -37,7 +38,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live = console.is_terminal
-        self._said = 0.0
+        self._last_line = 0.0
         self._tasks: dict[Stage, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/green]"),
@@ -65,31 +66,31 @@ class Display:
 
     def begin(self, recipe: Recipe, stages: Sequence[Stage]) -> None:
         """Name the run and list its stages."""
-        self._say(f"{recipe.name}: {recipe.folder('data').parent}")
-        self._tasks = {stage: self._progress.add_task(WORK[stage], total=None, start=False, note="") for stage in stages}
+        self._print(f"{recipe.name}: {recipe.run_folder}")
+        self._tasks = {stage: self._progress.add_task(NAMES[stage], total=None, start=False, note="") for stage in stages}
 
     def start(self, stage: Stage) -> None:
         """`stage` begins."""
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         if stage in self._tasks:
             self._progress.start_task(self._tasks[stage])
         if not self._live:
-            self._say(f"{WORK[stage]} ...")
+            self._print(f"{NAMES[stage]} ...")
 
-    def tell(self, stage: Stage, done: int, total: int | None, note: str) -> None:
-        """How far `stage` is."""
+    def show(self, stage: Stage, done: int, total: int | None, note: str) -> None:
+        """Show how far `stage` is."""
         if stage in self._tasks:
             self._progress.update(self._tasks[stage], completed=done, total=total, note=note)
-        if not self._live and time.monotonic() - self._said >= LINE_EVERY_S:
-            self._said = time.monotonic()
-            self._say(f"{WORK[stage]}: {done:,}" + (f" of {total:,}" if total else "") + (f", {note}" if note else ""))
+        if not self._live and time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self._print(f"{NAMES[stage]}: {done:,}" + (f" of {total:,}" if total else "") + (f", {note}" if note else ""))
 
     def done(self, stage: Stage, result: str, seconds: float) -> None:
         """`stage` has ended with `result`."""
         if stage in self._tasks:
             self._progress.update(self._tasks[stage], completed=1, total=1, note=result)
         if not self._live:
-            self._say(f"{WORK[stage]}: {result} ({seconds:,.0f} s)")
+            self._print(f"{NAMES[stage]}: {result} ({seconds:,.0f} s)")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)

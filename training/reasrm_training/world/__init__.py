@@ -2,4 +2,4 @@
 
 from reasrm_training.world.tasks import FAMILIES, LEVELS, WorldTask, generate, split_of
 
-__all__ = ["FAMILIES", "LEVELS", "Task", "generate", "split_of"]
+__all__ = ["FAMILIES", "LEVELS", "WorldTask", "generate", "split_of"]

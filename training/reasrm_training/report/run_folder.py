@@ -1,4 +1,4 @@
-"""What a run leaves on disk, read back: the recipe, its stages, their numbers, the measurements, and judgments to be read."""
+"""The folder of a run, read back: the recipe, its stages, their numbers, the measurements, and judgments for people."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from typing import Any
 from pydantic import ValidationError
 
 from reasrm.errors import InputError
-from reasrm_training.config.recipe import Recipe, Stage
+from reasrm_training.config.recipe import Recipe
+from reasrm_training.config.values import Stage
 from reasrm_training.data.examples import PreferenceExample, read_examples
+from reasrm_training.data.step_log import StepLog
 from reasrm_training.measure.evaluate import Evaluation
 
 TRAINED: tuple[Stage, ...] = ("distill", "rlvr")
-MEASURED = ("model", *TRAINED)  # what an evaluation may be of, in the order of their training
+MEASURED = ("model", *TRAINED)  # the models that an evaluation may be of, in the order of their training
 RECIPE = "recipe.json"
 JUDGMENTS = "judgments.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What the run of `recipe` has left in `folder` by now; any part may be missing."""
+    """The files that the run of `recipe` has written into `folder` so far. Any of them may be missing."""
 
     folder: Path
     recipe: Recipe
 
     @classmethod
     def of(cls, recipe: Recipe) -> RunFolder:
-        """What the run of `recipe` leaves where the recipe says."""
-        return cls(recipe.folder("data").parent, recipe)
+        """The folder in which the run of `recipe` writes."""
+        return cls(recipe.run_folder, recipe)
 
     @classmethod
     def at(cls, folder: Path) -> RunFolder:
-        """What a run left in `folder`, which may have been moved. Raises InputError where there was none."""
+        """The run in `folder`, which may have been moved since. Raises InputError where there is none."""
         file = next((file for file in (folder / RECIPE, folder / "export" / RECIPE) if file.is_file()), None)
         if file is None:
             raise InputError(f"{folder}: no {RECIPE} there; give the folder of a run of reasrm train", field="folder")
@@ -55,12 +57,12 @@ class RunFolder:
 
     @property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows that each training stage logged, where it logged any; each holds its `step`."""
-        return {stage: rows for stage in TRAINED if (rows := rows_of(self.folder / stage / "metrics.jsonl"))}
+        """The rows that each training stage logged, where it logged any. Every row holds its `step`."""
+        return {stage: rows for stage in TRAINED if (rows := StepLog(self.folder / stage / "metrics.jsonl").read())}
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
-        """What was measured, in the order in which it was trained."""
+        """The measurements, in the order in which their models were trained."""
         files = {name: self.folder / "evaluate" / f"{name}.json" for name in MEASURED}
         return {
             name: Evaluation.model_validate_json(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()
@@ -68,37 +70,37 @@ class RunFolder:
 
     @property
     def judged(self) -> dict[tuple[str, int | None], list[dict[str, Any]]]:
-        """Judgments of held-out pairs by (stage, step): those made along the way; of a stage without any, those at its end
-        (step None). What a stage's first round would repeat of the stage before it is left out.
+        """Judgments of held-out pairs by (stage, step): those made along the way, or for a stage without any those at its end
+        (step None). The first round of a stage is left out where it repeats the end of the stage before it.
         """
-        found: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+        rounds: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
         for stage in MEASURED:
-            first = not found
-            for row in rows_of(self.folder / stage / JUDGMENTS):
+            first = not rounds
+            for row in StepLog(self.folder / stage / JUDGMENTS).read():
                 if row["step"] or first:
-                    found.setdefault((stage, row["step"]), []).append(row)
+                    rounds.setdefault((stage, row["step"]), []).append(row)
             replies = self.replies(stage)
-            if replies and not any(name == stage for name, _ in found):
-                found[stage, None] = replies
-        return found
+            if replies and not any(name == stage for name, _ in rounds):
+                rounds[stage, None] = replies
+        return rounds
 
     def replies(self, name: str) -> list[dict[str, Any]]:
-        """The greedy replies by which the model of a stage was measured."""
-        return rows_of(self.folder / "evaluate" / f"{name}-replies.jsonl")
+        """The greedy replies with which the model of a stage was measured."""
+        return StepLog(self.folder / "evaluate" / f"{name}-replies.jsonl").read()
 
     @property
     def rollouts(self) -> list[dict[str, Any]]:
         """Some of the replies that RL sampled, with their rewards."""
-        return rows_of(self.folder / "rlvr" / "samples.jsonl")
+        return StepLog(self.folder / "rlvr" / "samples.jsonl").read()
 
-    def heldout(self, wanted: Iterable[str]) -> dict[str, PreferenceExample]:
-        """The held-out examples of these ids."""
-        file, ids = self.folder / "data" / "heldout.jsonl", set(wanted)
-        return {example.id: example for example in read_examples(file) if example.id in ids} if file.is_file() else {}
+    def heldout(self, ids: Iterable[str]) -> dict[str, PreferenceExample]:
+        """The held-out examples of these ids, by id."""
+        file, names = self.folder / "data" / "heldout.jsonl", set(ids)
+        return {example.id: example for example in read_examples(file) if example.id in names} if file.is_file() else {}
 
     @property
     def data_lines(self) -> Iterator[str]:
-        """One line a source and part of the data, as the manifests say."""
+        """One line per source and per part of the data, from the manifests."""
         manifest = _json(self.folder / "data" / "manifest.json")
         if manifest:
             yield from (f"{source['name']}: {source['kept']:,} of {source['rows']:,} rows" for source in manifest["sources"])
@@ -110,30 +112,23 @@ class RunFolder:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Every value that is no default, but not where the run was written."""
+    """Every value of `recipe` that differs from its default, except for the output folder."""
     return json.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"output"}), indent=2)
 
 
-def rows_of(file: Path) -> list[dict[str, Any]]:
-    """Rows of JSON lines; one that a kill cut short is none."""
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-
-
 def baselines(paths: Iterable[Path]) -> dict[str, Evaluation]:
-    """Measurements of other runs by their names: each path is one as JSON, or a folder that holds some.
+    """Measurements of other runs by their names. Each path is a measurement as JSON, or a folder that holds some.
 
     Raises InputError where a path holds none.
     """
-    found: dict[str, Evaluation] = {}
+    evaluations: dict[str, Evaluation] = {}
     for path in paths:
         files = [path] if path.is_file() else sorted([*path.glob("*.json"), *path.glob("*/*.json")])
         named = {_name(file, path): read for file in files if (read := _evaluation(file)) is not None}
         if not named:
             raise InputError(f"{path}: no measurement of reasrm train there", field="baseline")
-        found |= named
-    return found
+        evaluations |= named
+    return evaluations
 
 
 def _name(file: Path, path: Path) -> str:

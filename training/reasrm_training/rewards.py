@@ -1,7 +1,7 @@
-"""Verifiable rewards: what one sampled reply of the judge is worth, given the gold side. Pure, and without torch.
+"""Verifiable rewards: the value of one sampled reply of the judge, given the better side. Pure, and without torch.
 
-Each reward is a small function of a `JudgeRollout`; a recipe composes them by name and weight (`rlvr.reward`). None means that a
-reward does not apply to a rollout; it then leaves that rollout's sum, and is never taken for a zero.
+Each reward is a small function of a `JudgeRollout`. A recipe composes them by name and weight (`rlvr.reward`). None means that
+a reward does not apply to a rollout: it is left out of that rollout's sum, and is never taken for a zero.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reasrm.types import Order, Side, other
-from reasrm_training.config.recipe import RewardName
+from reasrm_training.config.training import RewardName
 
-VERDICT_WINDOW = 80  # characters at a reply's end in which RM-R1's rule looks for the answer
-PRICE_STARTS_AT = 0.5  # share of the token limit below which length costs nothing
+VERDICT_WINDOW = 80  # characters at the end of a reply in which RM-R1's rule looks for the answer
+FREE_LENGTH = 0.5  # share of the token limit up to which length costs nothing
 
-# Each is matched in time that is linear in the reply, where no tag opens twice.
+# Each is matched in time that is linear in the reply, if no tag opens twice. `well_formed` checks that first.
 _PARTS = {
     "rubric": re.compile(
         r"\s*<type>\s*(?:Chat\s*</type>\s*<rubric>.+</rubric>|Reasoning\s*</type>\s*<solution>.+</solution>)"
@@ -31,10 +31,10 @@ _PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class JudgeRollout:
-    """One sampled reply. `gold` is the right side as the prompt shows the pair; `twin` a reply to the same pair in the other order.
+    """One sampled reply. `gold` is the better side as the prompt shows the pair; `twin` a reply to the pair in the other order.
 
-    `tokens` counts the reply with its end token, `limit` is the most it could have been; `strength` in (0, 1] says how
-    strongly the label prefers its side, None where the data does not say.
+    `tokens` counts the reply with its end token, `limit` the most that it could have had. `strength` in (0, 1] says how clearly
+    the label prefers its side; None where the data does not say.
     """
 
     reply: str
@@ -47,17 +47,17 @@ class JudgeRollout:
 
 
 def verdict(rollout: JudgeRollout) -> float:
-    """RM-R1's rule (arXiv 2505.02387): +1 if the gold side's answer ends the reply and the other's does not, else -1."""
+    """RM-R1's rule (arXiv 2505.02387): +1 if the gold side's answer ends the reply and the other side's does not, else -1."""
     return 1.0 if _right(rollout.reply, rollout.gold) else -1.0
 
 
 def format_(rollout: JudgeRollout) -> float:
-    """+1 if the reply is made of exactly the parts that its kind asks for, in their order, else -1."""
+    """+1 if the reply consists of exactly the parts that its kind requires, in their order, else -1."""
     return 1.0 if well_formed(rollout.reply, rollout.kind) else -1.0
 
 
 def consistency(rollout: JudgeRollout) -> float | None:
-    """+1 only if this reply and its twin in the other order are both right, else -1 (J1, arXiv 2505.10320); None without a twin."""
+    """+1 if this reply and its twin in the other order are both right, else -1 (J1, arXiv 2505.10320). None without a twin."""
     if rollout.twin is None:
         return None
     right = _right(rollout.reply, rollout.gold) and _right(rollout.twin, other(rollout.gold))
@@ -67,18 +67,18 @@ def consistency(rollout: JudgeRollout) -> float | None:
 def margin(rollout: JudgeRollout) -> float | None:
     """The verdict's reward times the label's strength, so that a clear preference weighs more than a slight one.
 
-    It says nothing where rewards are scaled by their group's deviation (`scale_rewards = "group"`): use "batch" or "none".
+    It has no effect where rewards are divided by their group's deviation (`scale_rewards = "group"`): use "batch" or "none".
     The idea is the margin loss of arXiv 2307.09288, section 3.2.2. None where the strength is unknown.
     """
     return None if rollout.strength is None else verdict(rollout) * rollout.strength
 
 
 def length(rollout: JudgeRollout) -> float:
-    """From 0 up to half of the token limit linearly down to -1 at the limit (soft overlong punishment, arXiv 2503.14476)."""
+    """0 up to half of the token limit, then linearly down to -1 at the limit (soft overlong punishment, arXiv 2503.14476)."""
     if rollout.limit <= 0:
         return 0.0
     share = min(1.0, rollout.tokens / rollout.limit)
-    return -max(0.0, share - PRICE_STARTS_AT) / (1.0 - PRICE_STARTS_AT)
+    return -max(0.0, share - FREE_LENGTH) / (1.0 - FREE_LENGTH)
 
 
 #: The rewards by their names in a recipe.
@@ -91,9 +91,9 @@ REWARDS: Mapping[RewardName, Callable[[JudgeRollout], float | None]] = {
 }
 
 
-def total(parts: Mapping[RewardName, float | None], weights: Mapping[RewardName, float]) -> float | None:
-    """The weighted sum of the parts that apply; None if none does."""
-    terms = [weights[name] * value for name, value in parts.items() if value is not None]
+def total(values: Mapping[RewardName, float | None], weights: Mapping[RewardName, float]) -> float | None:
+    """The weighted sum of the rewards that apply; None if none does."""
+    terms = [weights[name] * value for name, value in values.items() if value is not None]
     return sum(terms) if terms else None
 
 
@@ -103,15 +103,15 @@ def score(rollout: JudgeRollout, weights: Mapping[RewardName, float]) -> dict[Re
 
 
 def well_formed(reply: str, kind: Literal["rubric", "free"]) -> bool:
-    """Whether the whole reply is of the form that prompts of this kind ask for: its parts in order, once each, and nothing else."""
-    once, shown = ("type", "rubric", "solution", "eval", "answer") if kind == "rubric" else ("answer",), reply.lower()
-    return all(shown.count(f"<{tag}>") <= 1 for tag in once) and bool(_PARTS[kind].fullmatch(reply))
+    """Whether the whole reply has the form that prompts of this kind require: its parts in order, once each, and nothing else."""
+    once, text = ("type", "rubric", "solution", "eval", "answer") if kind == "rubric" else ("answer",), reply.lower()
+    return all(text.count(f"<{tag}>") <= 1 for tag in once) and bool(_PARTS[kind].fullmatch(reply))
 
 
 def twins(keys: Sequence[tuple[str, Order]]) -> list[int | None]:
-    """For each rollout the index of its twin: the k-th rollout of a pair in one order and the k-th in the other.
+    """For each rollout the index of its twin: the k-th rollout of a pair in one order is the twin of the k-th in the other.
 
-    `keys` are (pair id, order) in the batch's order. A rollout whose counterpart is not in the batch has none.
+    `keys` are (pair id, order), in the order of the batch. A rollout whose counterpart is not in the batch has None.
     """
     seen: Counter[tuple[str, Order]] = Counter()
     places: dict[tuple[str, Order, int], int] = {}

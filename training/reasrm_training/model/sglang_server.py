@@ -1,19 +1,13 @@
-"""An SGLang server as RL uses it: sampling by token ids, and new weights from disk or over a process group."""
+"""An SGLang server as RL uses it: it samples by token ids, and takes new weights from disk or over a process group."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shlex
-import signal
 import socket
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,10 +19,9 @@ import torch
 import torch.distributed as dist
 
 from reasrm.errors import EngineBusy, EngineError, EngineNonsense, EngineUnreachable
-from reasrm_training.run.launching import end_with_parent
 
-CONNECTIONS = 768  # of a process, which usually may open 1,024 files
-#: A reply may wait for hours in the server's queue; a machine that is gone is noticed after two minutes all the same.
+CONNECTIONS = 768  # per process, which usually may open 1,024 files
+#: A reply may wait for hours in the server's queue. These let a process notice within two minutes that the machine is gone.
 KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
@@ -36,9 +29,8 @@ KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6),
 ]
 UPDATE_TIMEOUT_S = 3600.0
-START_TIMEOUT_S = 1800.0
 ATTEMPTS = 5
-BUCKET_BYTES = 2**29  # of weights that are announced and sent at a time
+BUCKET_BYTES = 2**29  # of weights are announced and sent at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class Sample:
 
 
 class SglangServer:
-    """A running server at `url`. Raises `EngineError` where it does not do what it is asked."""
+    """A running server at `url`. Its methods raise `EngineError` where a request fails."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -60,9 +52,9 @@ class SglangServer:
     def sample(
         self, prompts: Sequence[Sequence[int]], params: Mapping[str, Any], seeds: Sequence[int], version: str
     ) -> list[Sample]:
-        """One reply to each prompt, drawn with the weights called `version`; anything drawn with others is an error.
+        """One reply to each prompt (token ids), drawn with the weights called `version`. A reply drawn with others is an error.
 
-        The seeds count only where the server runs with `--enable-deterministic-inference`; without distinct ones such a
+        The seeds count only where the server runs with `--enable-deterministic-inference`. Without distinct seeds such a
         server would give every reply to a prompt the same text.
         """
         return asyncio.run(self._sample_all(prompts, params, seeds, version))
@@ -75,7 +67,7 @@ class SglangServer:
         async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(None, connect=30.0), trust_env=False) as http:
 
             @stamina.retry(on=(EngineUnreachable, EngineBusy), attempts=ATTEMPTS, wait_max=30.0, timeout=None)
-            async def one(prompt: Sequence[int], seed: int) -> Sample:
+            async def draw(prompt: Sequence[int], seed: int) -> Sample:
                 body = {
                     "input_ids": list(prompt),
                     "sampling_params": {**params, "sampling_seed": seed},
@@ -87,20 +79,20 @@ class SglangServer:
                     raise EngineUnreachable(f"{self.url}: {error or type(error).__name__}") from None
                 return _sample(_checked(response), version)
 
-            return list(await asyncio.gather(*(one(p, s) for p, s in zip(prompts, seeds, strict=True))))
+            return list(await asyncio.gather(*(draw(p, s) for p, s in zip(prompts, seeds, strict=True))))
 
     def load_folder(self, folder: Path, version: str) -> None:
-        """Take the weights of a model folder, which the server must see under the same path, and call them `version`."""
+        """Load the weights of a model folder, which the server must see under the same path, and call them `version`."""
         self._post("/update_weights_from_disk", {"model_path": str(folder.resolve()), "weight_version": version})
 
     def load_tensors(self, weights: Mapping[str, torch.Tensor], version: str) -> None:
-        """Take `weights`, broadcast from this process over a group of this process and the server's."""
+        """Send `weights` from this process over a process group that it shares with the server's processes."""
         if self._group is None:
             self._group = self._join(next(iter(weights.values())).device)
         buckets = list(_buckets(weights))
         with ThreadPoolExecutor(1) as thread:
             for index, bucket in enumerate(buckets):
-                announced = {
+                announcement = {
                     "names": [name for name, _ in bucket],
                     "dtypes": [str(tensor.dtype).removeprefix("torch.") for _, tensor in bucket],
                     "shapes": [list(tensor.shape) for _, tensor in bucket],
@@ -108,25 +100,25 @@ class SglangServer:
                     "weight_version": version,
                     "flush_cache": index == len(buckets) - 1,
                 }
-                answer = thread.submit(self._post, "/update_weights_from_distributed", announced)
+                answer = thread.submit(self._post, "/update_weights_from_distributed", announcement)
                 for _, tensor in bucket:
                     self._group.broadcast([tensor.contiguous()]).wait()
                 answer.result()
 
     def leave(self) -> None:
-        """Close the group over which weights were sent, if there is one."""
+        """Close the process group over which weights were sent, if there is one."""
         if self._group is not None:
             self._group = None
             with contextlib.suppress(EngineError):
                 self._post("/destroy_weights_update_group", {"group_name": self._group_name})
 
     def _join(self, device: torch.device) -> Any:
-        """Open a process group that holds this process and those of the server, apart from the trainer's own."""
+        """Open a process group of this process and those of the server, apart from the trainer's own group."""
         info = self._get("/get_server_info")
         size = 1 + int(info.get("tp_size") or 1) * int(info.get("pp_size") or 1)
         backend = "nccl" if device.type == "cuda" else "gloo"
         host, port = _own_address(self.url), free_port()
-        ask = {
+        request = {
             "master_address": host,
             "master_port": port,
             "rank_offset": 1,
@@ -135,9 +127,9 @@ class SglangServer:
             "backend": backend,
         }
         with ThreadPoolExecutor(1) as thread:
-            answer = thread.submit(self._post, "/init_weights_update_group", ask)
+            answer = thread.submit(self._post, "/init_weights_update_group", request)
             store = dist.TCPStore(host, port, size, is_master=True, timeout=timedelta(seconds=300), wait_for_workers=False)
-            # The nesting of prefixes is that of torch.distributed's own groups, by which the server joins.
+            # The prefixes are nested as in torch.distributed's own groups, since the server joins by those.
             nested: Any = store
             for prefix in (self._group_name, f"{self._group_name}/", f"{device.type}/"):
                 nested = dist.PrefixStore(prefix, nested)
@@ -147,82 +139,19 @@ class SglangServer:
         return group
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            response = httpx.post(self.url + path, json=dict(body), timeout=UPDATE_TIMEOUT_S, trust_env=False)
-        except httpx.TransportError as error:
-            raise EngineUnreachable(f"{self.url}{path}: {error or type(error).__name__}") from None
-        answer = _checked(response)
+        answer = self._request("POST", path, UPDATE_TIMEOUT_S, json=dict(body))
         if answer.get("success") is False:
             raise EngineError(f"{self.url}{path}: {answer.get('message')}")
         return answer
 
     def _get(self, path: str) -> dict[str, Any]:
-        return _checked(httpx.get(self.url + path, timeout=30.0, trust_env=False))
+        return self._request("GET", path, timeout_s=30.0)
 
-
-@contextmanager
-def started(command: str, model: str, log: Path, *flags: str) -> Iterator[SglangServer]:
-    """Run an SGLang of our own for the length of a `with`: `command` with the model, a free port and `flags` added.
-
-    Raises EngineUnreachable with the end of its log where it does not come up.
-    """
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    argv = [*shlex.split(command), "--model-path", model, "--host", "127.0.0.1", "--port", str(port), *flags]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    def _request(self, method: str, path: str, timeout_s: float, **content: Any) -> dict[str, Any]:
         try:
-            process = subprocess.Popen(
-                argv,
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=_own_environment(),
-                preexec_fn=end_with_parent,
-            )
-        except OSError as error:
-            raise EngineUnreachable(f"rollouts.server: cannot start {argv[0]}: {error}") from None
-    try:
-        _await_ready(process, url, log)
-        yield SglangServer(url)
-    finally:
-        _end(process)
-
-
-def _own_environment() -> dict[str, str]:
-    """This process's environment without what a launcher told it about its place among the trainers."""
-    places = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
-    theirs = ("TORCHELASTIC_", "ACCELERATE_", "FSDP_")
-    return {name: value for name, value in os.environ.items() if name not in places and not name.startswith(theirs)}
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
-
-
-def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health", timeout=5.0, trust_env=False).status_code == 200:
-                return
-        time.sleep(0.2)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-    raise EngineUnreachable(f"SGLang did not start; the end of {log}:\n{tail}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop the server with the workers that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-            return
+            return _checked(httpx.request(method, self.url + path, timeout=timeout_s, trust_env=False, **content))
+        except httpx.TransportError as error:
+            raise EngineUnreachable(f"{self.url}{path}: {error or type(error).__name__}") from None
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:
@@ -263,8 +192,15 @@ def _buckets(weights: Mapping[str, torch.Tensor]) -> Iterator[list[tuple[str, to
         yield bucket
 
 
+def free_port() -> int:
+    """A TCP port that no process listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
 def _own_address(url: str) -> str:
-    """The address under which the server at `url` reaches this machine."""
+    """The address at which the server at `url` reaches this machine."""
     host = httpx.URL(url).host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))  # sends nothing

@@ -1,0 +1,1 @@
+"""The training loop that both stages share: its arguments, its checkpoints and its numbers."""
