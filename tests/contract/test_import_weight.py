@@ -29,7 +29,7 @@ THIRD_PARTY = "import pydantic.json_schema, rich.console, rich.markdown, rich.ta
 TIMED_IMPORT = "import time; start = time.process_time(); import reasrm; print(time.process_time() - start)"
 
 
-TORCHLESS = [f"reasrm_training.{name}" for name in ("config", "data", "oracle", "rl.rewards", "world")]
+TORCHLESS = [f"reasrm_training.{name}" for name in ("config", "data", "oracle", "rewards", "world")]
 
 
 def python(code: str, *arguments: str) -> str:
