@@ -22,7 +22,7 @@ def run(**settings: Any) -> None:
 
 
 def judgebench(model: str) -> str:
-    return json.dumps(ROWS["judgebench"][0] | {"response_model": model}) + "\n"
+    return json.dumps(ROWS["judgebench"][0] | {"response_model": model, "response_A": model}) + "\n"
 
 
 @pytest.mark.parametrize("files", [("gpt", "claude"), ("gpt+claude",)])
