@@ -1,21 +1,21 @@
-"""A prompt pack out of the string constants of a Python file or a notebook, so that a published judge gets its own exact texts.
+"""A prompt pack out of the text constants of a Python file or a notebook, so that a published judge gets its own exact texts.
 
-The file is parsed, never run. A constant whose placeholders name a question and two answers is the user message; one that names
-two conversations is the multi-turn message; a long one without placeholders is a system message.
+A constant whose placeholders name a question and two answers is the user message; one that names two conversations is the
+multi-turn message; a long one without placeholders whose name says so is the system message. Where several fit, callers choose.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from reasrm.errors import PromptPackError
+from reasrm.prompts.constants import Constants, constants
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_FIELD = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 _NAMES = {
     "question": ("question", "prompt", "instruction", "query", "user_question", "input"),
     "response_a": ("answer_a", "response_a", "answer_1", "response_1", "answer1", "response1", "output_1", "assistant_a"),
@@ -25,49 +25,29 @@ _NAMES = {
 }
 _OURS = {theirs: ours for ours, all_theirs in _NAMES.items() for theirs in all_theirs}
 _SYSTEM_CHARS = 200  # shorter constants without placeholders are labels and names, not system messages
+NONE = "none"  # in the place of a constant's name: there is no such message
+_VERDICT = re.compile(r"\[\[\s*[AB]\b", re.IGNORECASE)
 
 
-def constants(path: Path) -> dict[str, str]:
-    """The string constants of a .py file or an .ipynb notebook by name (repeated ones numbered). Raises `PromptPackError`."""
-    try:
-        source = path.read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
-            source = _notebook_source(source)
-        tree = ast.parse(source)
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
-        raise PromptPackError(f"cannot read string constants from {path}: {error}") from error
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            _collect(node.targets[0].id, node.value, found)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            _collect(node.target.id, node.value, found)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One message of a pack: its file, the flag that chooses its constant, and the placeholders by which one is known."""
+
+    file: str
+    flag: str
+    fields: frozenset[str]
+
+    def fits(self, name: str, text: str) -> bool:
+        """Whether a constant looks like this message."""
+        here = {_OURS[found.lower()] for found in _FIELD.findall(text) if found.lower() in _OURS}
+        if self.fields:
+            return self.fields <= here
+        return not here and len(text) >= _SYSTEM_CHARS and "system" in name.lower()
 
 
-def _collect(name: str, value: ast.expr, found: dict[str, str]) -> None:
-    """Note a string under `name`; the strings of a dict under `name.key`."""
-    if isinstance(value, ast.Dict):
-        for key, item in zip(value.keys, value.values, strict=True):
-            if isinstance(key, ast.Constant):
-                _collect(f"{name}.{key.value}", item, found)
-        return
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in ("strip", "lstrip", "rstrip"):
-        value = value.func.value
-    if isinstance(value, ast.Constant) and isinstance(value.value, str):
-        number = 1
-        unique = name
-        while unique in found:
-            number += 1
-            unique = f"{name}#{number}"
-        found[unique] = value.value
-
-
-def _notebook_source(text: str) -> str:
-    cells = cast(list[dict[str, Any]], json.loads(text).get("cells", []))
-    code = ["".join(cell.get("source", [])) for cell in cells if cell.get("cell_type") == "code"]
-    lines = [line for cell in code for line in cell.splitlines()]
-    return "\n".join("pass" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+_USER = _Message("user.txt", "--user", frozenset({"question", "response_a", "response_b"}))
+_CONVERSATION = _Message("conversation.txt", "--conversation", frozenset({"conversation_a", "conversation_b"}))
+_SYSTEM = _Message("system.txt", "--system", frozenset())
 
 
 def import_pack(
@@ -81,52 +61,85 @@ def import_pack(
 ) -> dict[str, str]:
     """Write a pack folder at `target` from `source`'s constants; `user`, `conversation`, `system` name them where several fit.
 
-    Returns which constant became which file. Raises `PromptPackError`, which lists the candidates.
+    "none" for `conversation` or `system` leaves that message out. Returns which constant became which file.
+    Raises `PromptPackError`, which lists the candidates; also for a prompt that no reply could answer with a verdict.
     """
     if target.exists() and any(target.iterdir()):
         raise PromptPackError(f"{target} exists and is not empty: choose another folder with -o")
-    found = constants(source)
-    chosen = {
-        "user.txt": _choose(found, user, {"question", "response_a", "response_b"}, "--user", required=conversation is None),
-        "conversation.txt": _choose(found, conversation, {"conversation_a", "conversation_b"}, "--conversation"),
-        "system.txt": _choose(found, system, set(), "--system"),
-    }
-    chosen = {file: name for file, name in chosen.items() if name is not None}
-    if "user.txt" not in chosen:
-        chosen["user.txt"] = chosen.pop("conversation.txt")
-    texts = {file: _converted(found[name]) for file, name in chosen.items()}
-    target.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        (target / file).write_bytes(text.encode())
-    (target / "pack.toml").write_text(_manifest(target.name, kind, source, texts), encoding="utf-8")
-    return dict(sorted(chosen.items()))
-
-
-def _choose(found: Mapping[str, str], named: str | None, fields: set[str], flag: str, *, required: bool = False) -> str | None:
-    if named is not None:
-        if named not in found:
-            raise PromptPackError(f"no string constant {named!r}; there are {', '.join(sorted(found)) or 'none'}")
-        return named
-    fitting = [name for name, text in found.items() if _fits(name, text, fields)]
-    if len(fitting) > 1:
-        raise PromptPackError(f"several constants fit: choose one with {flag}: {', '.join(fitting)}")
-    if required and not fitting:
+    held = constants(source)
+    chosen = {_USER: _chosen(held, _USER, user), _CONVERSATION: _chosen(held, _CONVERSATION, conversation)}
+    if chosen[_USER] is None and (chosen[_CONVERSATION] is None or conversation is None):
         what = "a question and two answers, such as {question}, {answer_a}, {answer_b}"
-        raise PromptPackError(f"no string constant has placeholders for {what}; name one with {flag}")
+        raise PromptPackError(f"no text constant has placeholders for {what}; name one with --user")
+    chosen[_SYSTEM] = _chosen(held, _SYSTEM, system or _beside(held, chosen[_USER] or chosen[_CONVERSATION]))
+    names = {message.file: name for message, name in chosen.items() if name is not None}
+    if "user.txt" not in names:
+        names["user.txt"] = names.pop("conversation.txt")
+    texts = {file: held.texts[name] for file, name in names.items()}
+    _check_answerable(names, texts)
+    converted = {file: text if file == "system.txt" else _converted(names[file], text) for file, text in texts.items()}
+    target.mkdir(parents=True, exist_ok=True)
+    for file, text in converted.items():
+        (target / file).write_bytes(text.encode())
+    (target / "pack.toml").write_text(_manifest(target.name, kind, source, converted), encoding="utf-8")
+    return dict(sorted(names.items()))
+
+
+def _chosen(held: Constants, message: _Message, named: str | None) -> str | None:
+    """The name of the constant that is `message`; None where there is none. Raises `PromptPackError` where several could be."""
+    if named == NONE and message is not _USER:
+        return None
+    if named is not None:
+        return _checked_name(held, named)
+    fitting = [name for name, text in held.texts.items() if message.fits(name, text)]
+    unfinished = [name for name, text in held.unfinished.items() if message.fits(name, text)]
+    if unfinished or len({held.texts[name] for name in fitting}) > 1:
+        listed = [*fitting, *(f"{name} (put together when the program runs, so it cannot be imported)" for name in unfinished)]
+        how = f"choose one with {message.flag}" + ("" if message is _USER else f", or none with {message.flag} {NONE}")
+        what = f"several constants fit: {how}: {', '.join(listed)}" if fitting else f"only {listed[0]} fits; {how}"
+        raise PromptPackError(what)
     return fitting[0] if fitting else None
 
 
-def _fits(name: str, text: str, fields: set[str]) -> bool:
-    here = {_OURS[field.lower()] for field in _FIELD.findall(text) if field.lower() in _OURS}
-    if fields:
-        return fields <= here
-    return not here and len(text) >= _SYSTEM_CHARS and "system" in name.lower()
+def _checked_name(held: Constants, name: str) -> str:
+    if name in held.unfinished:
+        raise PromptPackError(f"{name} is put together when the program runs, so it cannot be imported; write the pack by hand")
+    if name not in held.texts:
+        raise PromptPackError(f"no text constant {name!r}; there are {', '.join(sorted(held.texts)) or 'none'}")
+    return name
 
 
-def _converted(text: str) -> str:
-    """`str.format` placeholders as ours; doubled braces, which stand for single ones there, as single ones."""
+def _beside(held: Constants, user: str | None) -> str | None:
+    """The system message of the list of messages that holds the user message `user`."""
+    system = (user or "").rpartition(".")[0] + ".system"
+    return system if (user or "").endswith(".user") and system in held.texts else None
+
+
+def _check_answerable(names: Mapping[str, str], texts: Mapping[str, str]) -> None:
+    """Raises `PromptPackError` where nothing asks for the answer that replies are read for."""
+    system = texts.get("system.txt", "")
+    for file in ("user.txt", "conversation.txt"):
+        whole = system + texts.get(file, "")
+        if file in texts and not ("<answer>" in whole.lower() and _VERDICT.search(whole)):
+            flag = _USER.flag if file == "user.txt" else f"{_CONVERSATION.flag}, or leave it out with {_CONVERSATION.flag} {NONE}"
+            raise PromptPackError(
+                f"{names[file]} never asks for <answer>[[A]]</answer> or <answer>[[B]]</answer>"
+                + (f", nor does {names['system.txt']}" if system else "")
+                + f": no reply to it could be read as a verdict. Name another constant with {_SYSTEM.flag} or {flag}"
+            )
+
+
+def _converted(name: str, text: str) -> str:
+    """`str.format` placeholders as ours; doubled braces, which stand for single ones there, as single ones.
+
+    Raises `PromptPackError` for a placeholder that no pack can fill.
+    """
     parts = re.split(r"(\{\w+\})", text.replace("{{", "\x00").replace("}}", "\x01"))
-    renamed = [f"{{{{{_OURS[part[1:-1].lower()]}}}}}" if part[1:-1].lower() in _OURS else part for part in parts]
+    for part in parts[1::2]:
+        if part[1:-1].lower() not in _OURS:
+            known = ", ".join(sorted(_OURS))
+            raise PromptPackError(f"{name} has the placeholder {part}, which no pack can fill; known are {known}")
+    renamed = [f"{{{{{_OURS[part[1:-1].lower()]}}}}}" if at % 2 else part for at, part in enumerate(parts)]
     return "".join(renamed).replace("\x00", "{").replace("\x01", "}")
 
 
@@ -142,9 +155,9 @@ def _manifest(name: str, kind: str, source: Path, texts: Mapping[str, str]) -> s
 def _delimiters(text: str) -> list[str]:
     """The lines right before and after each placeholder: what a text would have to imitate to leave its place."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found: list[str] = []
+    delimiters: list[str] = []
     for number, line in enumerate(lines):
         if re.search(r"\{\{\w+\}\}", line):
             around = [*lines[max(0, number - 1) : number], *lines[number + 1 : number + 2], *re.split(r"\{\{\w+\}\}", line)]
-            found += [each.strip() for each in around if 3 <= len(each.strip()) <= 80 and "{{" not in each]
-    return found
+            delimiters += [part.strip() for part in around if 3 <= len(part.strip()) <= 80 and "{{" not in part]
+    return delimiters
