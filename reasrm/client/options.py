@@ -45,13 +45,17 @@ class RankFields(JudgeOptions, total=False):
     subset: str
 
 
-class RewardFields(TypedDict, total=False):
+class RewardFields(JudgeOptions, total=False):
     """The fields of `POST /v1/reward` beside the question, the response and its cohort."""
 
+    rubric: str | None
+    method: MethodName | None
+    scale: Literal["unit", "raw"]
+    budget: Budget | Mapping[str, int] | None
+    near_duplicates: float | None
+    thinking: Literal["strip", "keep"]
     run: str
     wait_s: float
-    method: MethodName | None
-    orders: Literal["ab", "both"]
 
 
 def checked(make: Callable[..., T], *args: Any, **kwargs: Any) -> T:

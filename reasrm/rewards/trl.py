@@ -1,35 +1,32 @@
-"""The judge inside TRL (>= 1.0): a reward for GRPO and RLOO, a win rate during training, and a pair judge for OnlineDPO-style code.
+"""The judge inside TRL 1.x: a reward function for its trainers, and a win rate during training.
 
-reward = functools.partial(judge_reward, url="http://gateway:8900", num_generations=8)
-GRPOTrainer(..., reward_funcs=reward)
-    trainer.add_callback(win_rate_callback(trainer, "http://gateway:8900", prompts, references))
+    reward = functools.partial(judge_reward, url="http://gateway:8900", num_generations=8)
+    GRPOTrainer(..., reward_funcs=reward)
+
+GRPO, RLOO and AsyncGRPO await `judge_reward`. OnlineDPO, A2PO and SDPO call reward functions without awaiting them: give these
+`judge_reward_sync`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import math
 import os
 import sys
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from reasrm.client import Judge
-from reasrm.client.options import check_rank_fields
-from reasrm.errors import ConfigurationError, GatewayError, InputError
-from reasrm.judging.group import MAX_RESPONSES, Totals
-from reasrm.rewards.pair_judge import GatewayPairJudge
-from reasrm.rewards.rollouts import judge_at, question_of, response_of
-from reasrm.types import NoVerdict, Ranking
+from reasrm.errors import ConfigurationError, InputError
+from reasrm.judging.group import MAX_RESPONSES, Rewarded, Totals
+from reasrm.rewards.connection import GatewayConnections, ask, ask_and_wait
+from reasrm.rewards.groups import GroupOptions, check_group, rank_group, reason_of, reward_rollout
+from reasrm.rewards.texts import prompt_of, response_of
+from reasrm.rewards.thinking import Thinking
+from reasrm.rewards.win_rate import win_rate_callback
 
-__all__ = ["GatewayPairJudge", "judge_reward", "win_rate_callback"]
-log = logging.getLogger("reasrm.rewards")
+__all__ = ["judge_reward", "judge_reward_sync", "win_rate_callback"]
 _PROCESS = uuid.uuid4().hex
 
 
@@ -45,6 +42,7 @@ async def judge_reward(
     timeout_s: float = 300.0,
     wait_s: float = 60.0,
     options: Mapping[str, Any] | None = None,
+    thinking: Thinking = "strip",
     trainer_state: Any = None,
     log_metric: Callable[[str, float], None] | None = None,
     **columns: Any,
@@ -52,35 +50,53 @@ async def judge_reward(
     """A reward in (-1, 1) for each completion, relative to the others of its prompt; None, which TRL leaves out, without verdict.
 
     Bind `url` and `num_generations` with `functools.partial`; the result can be pickled. Prompts and completions are TRL's: texts
-    or messages. TRL hands over the local slice of a batch: whole groups in it are ranked at once; one that straddles ranks is
-    gathered by the gateway from all of them, `wait_s` seconds at most (without `num_generations` a group is what the slice holds).
+    or messages. TRL hands over the local slice of a batch: whole groups in it are ranked at once. The gateway gathers one that
+    straddles ranks from all of them, within `wait_s` seconds (without `num_generations` a group is what the slice holds).
     `run` keeps training jobs apart; without it the ranks of this one draw a name that no other has.
-    `reference_column` names a data set column with an answer to measure from; `options` are fields of `POST /v1/rank`.
-    A failure is None, logged and counted in the metrics `judge/...`, and never stops the training. A mistake in the set-up
-    (address, key, certificate, a mistyped option) raises `ConfigurationError`: training would otherwise go on without rewards.
+    `reference_column` names a data set column with an answer to measure from; `options` are fields of `POST /v1/rank`; `thinking`
+    says whether the policy's thoughts are left out ("strip") or judged ("keep").
+
+    An outage, or a row that cannot be judged, is None, logged and counted in the metrics `judge/...`, and does not stop the
+    training. Raises `InputError` for a mistake in the set-up (an argument, an option, the key, the address): every further step
+    would be lost.
     """
-    judge = judge_at(url, token, timeout_s)
+    _check_columns(columns)
+    batch = _Batch(url, token, timeout_s, wait_s, num_generations, GroupOptions.of(options), thinking)
     references = [None] * len(prompts) if reference_column is None else _column(columns, reference_column)
-    asked = dict(options or {})
-    check_rank_fields(asked)
     step = f"{run or _this_job()}/{getattr(trainer_state, 'global_step', '')}"
-    tally = _Tally()
-    work: list[asyncio.Future[list[float | None]]] = []
-    for members in _groups(prompts, references, num_generations):
-        question = question_of(prompts[members[0]])
-        responses = [response_of(completions[index]) for index in members]
-        reference = references[members[0]]
-        if num_generations is None or len(members) == num_generations:
-            work.append(asyncio.ensure_future(_whole(judge, question, responses, reference, asked, tally)))
-        else:
-            cohort = {"cohort": num_generations, "run": step, "wait_s": wait_s, "reference": reference}
-            cohort |= {name: asked[name] for name in ("method", "orders") if name in asked}
-            work += [asyncio.ensure_future(_straddling(judge, question, each, cohort, tally)) for each in responses]
-    rewards = [reward for part in await asyncio.gather(*work) for reward in part]
+    rewarded = await ask(lambda connections: batch.rewards(connections, prompts, completions, references, step))
     if log_metric is not None:
-        for name, value in tally.metrics(len(prompts)).items():
+        for name, value in StepMetrics.of(rewarded).items():
             log_metric(f"judge/{name}", value)
-    return rewards
+    return [each.reward for each in rewarded]
+
+
+def judge_reward_sync(
+    prompts: Sequence[Any], completions: Sequence[Any], *, no_verdict: float | None = None, **arguments: Any
+) -> list[float | None]:
+    """`judge_reward` for trainers that do not await reward functions (OnlineDPO, A2PO, SDPO), with the same arguments.
+
+    Blocks the calling thread; a running event loop is no hindrance. `no_verdict` stands for a missing reward where a trainer takes
+    numbers only, as A2PO does.
+    """
+
+    async def rewards(_: GatewayConnections) -> list[float | None]:
+        return await judge_reward(prompts, completions, **arguments)
+
+    return [no_verdict if reward is None else reward for reward in ask_and_wait(rewards)]
+
+
+def _check_columns(columns: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` for an argument that does not exist: what TRL adds are columns, and those are lists."""
+    for name, value in columns.items():
+        if isinstance(value, str | int | float | bool | Mapping):
+            raise ConfigurationError(f"judge_reward has no argument {name!r}", field=name)
+
+
+def _column(columns: Mapping[str, Any], name: str) -> list[Any]:
+    if name not in columns:
+        raise InputError(f"the data set has no column {name!r} (reference_column); it has {', '.join(sorted(columns))}", field=name)
+    return list(columns[name])
 
 
 def _this_job() -> str:
@@ -97,197 +113,123 @@ def _this_job() -> str:
     return store.compare_set("reasrm/run", "", mine).decode()
 
 
-def _column(columns: Mapping[str, Any], name: str) -> list[Any]:
-    if name not in columns:
-        raise InputError(f"the data set has no column {name!r} (reference_column); it has {', '.join(sorted(columns))}", field=name)
-    return list(columns[name])
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """How a rank's slice of a batch is judged."""
+
+    url: str
+    token: str | None
+    timeout_s: float
+    wait_s: float
+    size: int | None
+    options: GroupOptions
+    thinking: Thinking
+
+    def __post_init__(self) -> None:
+        check_group(self.size, "num_generations")
+
+    async def rewards(
+        self,
+        connections: GatewayConnections,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        references: Sequence[Any],
+        step: str,
+    ) -> list[Rewarded]:
+        """A reward for each completion, in their order."""
+        judge = connections.judge(self.url, self.token, self.timeout_s)
+        rewarded: list[Rewarded | None] = [None] * len(prompts)
+
+        async def one_group(members: list[int]) -> None:
+            question, begun, _ = prompt_of(prompts[members[0]])
+            responses = [response_of(completions[index], begun, thinking=self.thinking) for index in members]
+            reference = references[members[0]]
+            reference = None if reference is None else response_of(reference, thinking=self.thinking)
+            if self.size is None or len(members) == self.size:
+                rewards = await rank_group(judge, question, responses, self.options, reference)
+            else:
+                cohort = {"cohort": self.size, "run": step, "wait_s": self.wait_s, "reference": reference}
+                rewards = await asyncio.gather(
+                    *(reward_rollout(judge, question, response, self.options, **cohort) for response in responses)
+                )
+            for index, reward in zip(members, rewards, strict=True):
+                rewarded[index] = reward
+
+        await asyncio.gather(*map(one_group, _groups(prompts, references, self.size)))
+        return [each for each in rewarded if each is not None]
 
 
 def _groups(prompts: Sequence[Any], references: Sequence[Any], size: int | None) -> list[list[int]]:
-    """Runs of the same prompt, cut to at most `size`: TRL repeats each prompt for its generations, next to each other.
+    """The members of each group: runs of the same prompt, cut to at most `size`.
 
-    A run at the slice's start may be the end of a group that another rank began, so it is cut from its end.
+    Most trainers repeat each prompt for its generations, next to each other. A run at the slice's start may be the end of a group
+    that another rank began, so it is cut from its end. OnlineDPO repeats the whole batch instead.
     """
-    groups: list[list[int]] = []
+    if size and _repeats(prompts, size):
+        count = len(prompts) // size
+        return [list(range(first, len(prompts), count)) for first in range(count)]
+    runs: list[list[int]] = []
     for index, prompt in enumerate(prompts):
         before = index - 1
         if index and prompts[before] == prompt and references[before] == references[index]:
-            groups[-1].append(index)
+            runs[-1].append(index)
         else:
-            groups.append([index])
+            runs.append([index])
     limit = size or MAX_RESPONSES
-    cut: list[list[int]] = []
-    for number, members in enumerate(groups):
+    groups: list[list[int]] = []
+    for number, members in enumerate(runs):
         first = len(members) % limit if number == 0 else 0
-        cut += [members[:first]] if first else []
-        cut += [members[start : start + limit] for start in range(first, len(members), limit)]
-    return cut
+        groups += [members[:first]] if first else []
+        groups += [members[start : start + limit] for start in range(first, len(members), limit)]
+    return groups
+
+
+def _repeats(prompts: Sequence[Any], size: int) -> bool:
+    """Whether `prompts` are several different ones, repeated `size` times as a whole."""
+    count = len(prompts) // size
+    whole = count > 1 and count * size == len(prompts) and any(prompts[0] != prompt for prompt in prompts)
+    return whole and all(prompts[index] == prompts[index % count] for index in range(count, len(prompts)))
 
 
 @dataclass
-class _Tally:
+class StepMetrics:
     """What a call learnt besides the rewards.
 
-    A rollout of a group that straddles ranks brings its share of the group's totals: over all ranks they are counted once.
+    Each rollout brings its share of its group's totals, so that over all ranks each group is counted once.
     """
 
     reasons: Counter[str] = field(default_factory=Counter[str])
     sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
     seconds: float = 0.0
 
-    def add(self, totals: Totals, share: float = 1.0) -> None:
+    @classmethod
+    def of(cls, rewarded: Sequence[Rewarded]) -> dict[str, float]:
+        """Shares and sums for the trainer's log."""
+        metrics = cls()
+        for each in rewarded:
+            if each.reward is None:
+                metrics.reasons[reason_of(each)] += 1
+            if each.totals is not None:
+                metrics.add(each.totals)
+        return metrics.values(len(rewarded))
+
+    def add(self, totals: Totals) -> None:
+        """Count a rollout's share of its group's totals."""
         self.seconds = max(self.seconds, totals.seconds)
         for name in ("comparisons", "without_verdict", "cached", "both_orders", "consistent", "prompt_tokens", "completion_tokens"):
-            self.sums[name] += share * getattr(totals, name)
+            self.sums[name] += getattr(totals, name) / totals.responses
 
-    def metrics(self, rewards: int) -> dict[str, float]:
-        """Shares and sums for the trainer's log."""
-        found = {"no_verdict": sum(self.reasons.values()) / max(1, rewards)}
-        found |= {f"no_verdict/{reason}": count / rewards for reason, count in self.reasons.items()}
+    def values(self, rewards: int) -> dict[str, float]:
+        """The metrics by name, of so many rewards."""
+        values = {"no_verdict": sum(self.reasons.values()) / max(1, rewards)}
+        values |= {f"no_verdict/{reason}": count / rewards for reason, count in self.reasons.items()}
         sums = self.sums
         if sums["comparisons"]:
-            found |= {name: sums[name] for name in ("comparisons", "completion_tokens", "prompt_tokens")}
-            found |= {
+            values |= {name: sums[name] for name in ("comparisons", "completion_tokens", "prompt_tokens")}
+            values |= {
                 "comparisons_without_verdict": sums["without_verdict"] / sums["comparisons"],
                 "cached": sums["cached"] / sums["comparisons"],
                 "seconds": self.seconds,
             }
-            found |= {"order_consistency": sums["consistent"] / sums["both_orders"]} if sums["both_orders"] else {}
-        return found
-
-
-async def _whole(
-    judge: Judge, question: Any, responses: list[Any], reference: Any, options: Mapping[str, Any], tally: _Tally
-) -> list[float | None]:
-    """A group that lies in the slice as a whole."""
-    extra = {} if reference is None else {"reference": reference}
-    try:
-        fields: dict[str, Any] = {"replies": False, **extra, **options}
-        ranking = await judge.rank(question, responses, **fields)
-    except ConfigurationError:
-        raise
-    except (GatewayError, InputError) as error:
-        log.warning("a group of %d has no rewards: %s", len(responses), error)
-        tally.reasons["gateway"] += len(responses)
-        return [None] * len(responses)
-    tally.add(Totals.of(ranking))
-    for standing in ranking.standings:
-        if standing.reward is None:
-            tally.reasons[_why(ranking, standing.index)] += 1
-    return ranking.rewards
-
-
-async def _straddling(judge: Judge, question: Any, response: Any, cohort: Mapping[str, Any], tally: _Tally) -> list[float | None]:
-    """One response of a group that lies in several ranks."""
-    try:
-        found = await judge.reward(question, response, **cohort)
-    except ConfigurationError:
-        raise
-    except (GatewayError, InputError) as error:
-        log.warning("a rollout has no reward: %s", error)
-        tally.reasons["gateway"] += 1
-        return [None]
-    if found.totals is not None:
-        tally.add(found.totals, 1.0 / found.totals.responses)
-    if found.reward is None:
-        tally.reasons[found.no_verdict or "unknown"] += 1
-    return [found.reward]
-
-
-def _why(ranking: Ranking, index: int) -> str:
-    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
-    return next((outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict)), "alone")
-
-
-def win_rate_callback(
-    trainer: Any,
-    url: str,
-    prompts: Sequence[Any],
-    references: Sequence[Any] | None = None,
-    *,
-    every_steps: int = 100,
-    max_new_tokens: int = 256,
-    batch_size: int = 8,
-    token: str | None = None,
-    timeout_s: float = 300.0,
-) -> Any:
-    """A `TrainerCallback` that measures how often the policy beats `references`, every so many steps and at the end.
-
-    Without `references` the opponent is the policy as it was when training began. Each measurement logs `win_rate` (over the pairs
-    with a verdict), its standard error and the share without verdict, and writes its examples to
-    `OUTPUT_DIR/win_rate/step-N.jsonl` (and to a W&B table where a run is active). Completions are greedy, made by the main process.
-    """
-    import torch.distributed as dist
-    from transformers import TrainerCallback
-
-    judge = GatewayPairJudge(url, token=token, timeout_s=timeout_s)
-    opponents: list[Any] = list(references or [])
-
-    def generated(model: Any, tokenizer: Any) -> list[str]:
-        texts: list[str] = []
-        for start in range(0, len(prompts), batch_size):
-            texts += _generate(model, tokenizer, prompts[start : start + batch_size], max_new_tokens)
-        return texts
-
-    class WinRate(TrainerCallback):
-        """Holds no state of its own but the opponents' texts."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if not opponents and state.is_world_process_zero:
-                opponents.extend(generated(kwargs["model"], kwargs["processing_class"]))
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step % every_steps and state.global_step < state.max_steps:
-                return
-            figures: list[Any] = [None]
-            if state.is_world_process_zero:
-                figures = [self.measure(args, state, generated(kwargs["model"], kwargs["processing_class"]))]
-            if dist.is_available() and dist.is_initialized():
-                dist.broadcast_object_list(figures)  # logging is a collective in TRL: every rank has to log
-            trainer.log(figures[0])
-
-        def measure(self, args: Any, state: Any, completions: list[str]) -> dict[str, float]:
-            winners = judge.judge(prompts, list(zip(completions, opponents, strict=True)))
-            rows = [
-                {"prompt": prompt, "completion": mine, "reference": other, "winner": {0: "policy", 1: "reference"}.get(winner)}
-                for prompt, mine, other, winner in zip(prompts, completions, opponents, winners, strict=True)
-            ]
-            _write_examples(Path(args.output_dir) / "win_rate", state.global_step, rows)
-            return _win_rate(winners)
-
-    return WinRate()
-
-
-def _win_rate(winners: Sequence[int]) -> dict[str, float]:
-    judged = [winner for winner in winners if winner >= 0]
-    found = {"win_rate/no_verdict": 1.0 - len(judged) / max(1, len(winners))}
-    if judged:
-        rate = judged.count(0) / len(judged)
-        found |= {"win_rate": rate, "win_rate/stderr": math.sqrt(rate * (1.0 - rate) / len(judged))}
-    return found
-
-
-def _generate(model: Any, tokenizer: Any, prompts: Sequence[Any], max_new_tokens: int) -> list[str]:
-    """Greedy completions of a batch of prompts (texts or messages)."""
-    texts = [
-        prompt if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        for prompt in prompts
-    ]
-    side, tokenizer.padding_side = tokenizer.padding_side, "left"
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-    tokenizer.padding_side = side
-    was_training = model.training
-    model.eval()
-    written = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-    model.train(was_training)
-    return tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
-def _write_examples(folder: Path, step: int, rows: list[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / f"step-{step}.jsonl").write_text(lines, encoding="utf-8")
-    wandb: Any = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        table = wandb.Table(columns=list(rows[0]), data=[[str(value) for value in row.values()] for row in rows])
-        wandb.log({"win_rate/examples": table})
+            values |= {"order_consistency": sums["consistent"] / sums["both_orders"]} if sums["both_orders"] else {}
+        return values

@@ -88,6 +88,12 @@ class Settings(BaseModel):
     max_in_flight: int = Field(default=256, ge=1, description="Judgments under way; more get 429.")
     max_body_mb: float = Field(default=16.0, gt=0, description="MiB of the largest request.")
     max_batch: int = Field(default=1024, ge=1, description="Pairs in one request to /v1/judge/batch.")
+    cohort: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Rollouts per prompt, for RL frameworks that cannot say it in the address (?cohort=N).",
+    )
     timeout_s: float = Field(
         default=300.0, gt=0, description="Seconds that a request may take, and that it has where it states no timeout."
     )

@@ -17,9 +17,9 @@ import torch.distributed as dist
 
 from reasrm.client import SyncJudge
 from reasrm.errors import GatewayError, InputError
-from reasrm.rewards.rollouts import response_of
 from reasrm.rewards.slime import batched_custom_rm
-from reasrm.rewards.trl import GatewayPairJudge, _groups, _this_job, judge_reward
+from reasrm.rewards.texts import response_of
+from reasrm.rewards.trl import _groups, _this_job, judge_reward
 from reasrm.rewards.verl import compute_score
 from tests.components import ROOT, free_port
 from tests.serving.loops import ScriptedEngine, gateway
@@ -139,32 +139,6 @@ def test_the_reward_can_be_pickled_and_is_seen_to_be_async() -> None:
     reward = functools.partial(judge_reward, url="http://127.0.0.1:9", num_generations=4)
     assert inspect.iscoroutinefunction(reward)
     assert pickle.loads(pickle.dumps(reward)).keywords == reward.keywords
-    judge = GatewayPairJudge("http://127.0.0.1:9", timeout_s=1)
-    assert judge.judge(["q"], [["a", "b"]]) == [-1]
-    assert pickle.loads(pickle.dumps(judge)).judge(["q"], [["a", "b"]]) == [-1]
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_the_pair_judge_names_the_better_completion_whichever_way_it_was_shown(url: str, shuffle: bool) -> None:
-    judge = GatewayPairJudge(url)
-    pairs = [["answer 1", "answer 4"], ["answer 4", "answer 1"]] * 8
-    assert judge.judge([f"q{i}" for i in range(16)], pairs, shuffle_order=shuffle) == [1, 0] * 8
-    judge.close()
-
-
-async def test_the_pair_judge_waits_for_a_gateway_that_is_just_being_started(engine: ScriptedEngine, tmp_path: Path) -> None:
-    port = free_port()
-    judge = GatewayPairJudge(f"http://127.0.0.1:{port}")
-    waiting = asyncio.create_task(asyncio.to_thread(judge.judge, ["q"], [["answer 1", "answer 4"]]))
-    await asyncio.sleep(0.5)
-    with gateway(engine, tmp_path, at=port):
-        assert await waiting == [1]
-    judge.close()
-
-
-def test_the_pair_judge_never_flips_a_missing_verdict(url: str, engine: ScriptedEngine) -> None:
-    engine.down = True
-    assert GatewayPairJudge(url, timeout_s=2).judge(["q"] * 4, [["answer 1", "answer 2"]] * 4) == [-1] * 4
 
 
 def test_a_rollout_is_rewarded_without_async_too(url: str) -> None:

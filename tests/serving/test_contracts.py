@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 from reasrm_serving.auth.gate import hashed
-from reasrm_serving.frameworks.chat_templates import plain, question_of
 
 from reasrm.rewards.verl import compute_score
 from tests.serving.clients import OpenRlhfExecutor, SlimeRm, VerlRewardLoop, openrlhf_batch, responses_object
@@ -48,7 +47,7 @@ async def test_of_several_addresses_one_gets_the_query_and_the_others_empty_list
         endpoints = [f"{each}/get_reward?cohort=4" for each in (url, idle)]
         batch = openrlhf_batch(await openrlhf(endpoints, STRENGTHS))
         empty = httpx.post(endpoints[1], json={"query": [], "prompts": [], "labels": []}).json()
-    assert empty == {"rewards": [], "scores": [], "extra_logs": {"no_verdict": [], "reward_stderr": []}}
+    assert empty == {"rewards": [], "scores": [], "extra_logs": {"no_verdict": [], "reward_stderr": [], "cohort_missing": []}}
     assert batch["rewards"].flatten().argsort().tolist() == [2, 0, 3, 1]
 
 
@@ -320,17 +319,3 @@ async def test_no_chat_template_token_of_a_text_reaches_the_judge_as_one(
     for text in engine.texts:
         assert not [token for token in TOKENS if token in text]
         assert {"answer 1", "answer 2"} <= set(re.findall(r"answer \d", text))
-
-
-def test_rendered_prompts_are_taken_apart_and_no_special_token_is_left() -> None:
-    assert question_of(CHATML) == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which is largest?"}]
-    llama = (
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-    )
-    assert question_of(llama) == [{"role": "user", "content": "Hi"}]
-    gemma = (
-        "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHo<end_of_turn>\n<start_of_turn>user\nAnd?<end_of_turn>\n"
-    )
-    assert [turn["role"] for turn in question_of(gemma)] == ["user", "assistant", "user"]
-    assert question_of("plain <|im_end|> text</s>") == "plain  text"
-    assert plain("a < b and <em>tags</em> stay<|endoftext|>") == "a < b and <em>tags</em> stay"

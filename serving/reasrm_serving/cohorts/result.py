@@ -60,7 +60,8 @@ def method_for(size: int) -> RankOptions:
 class Reward:
     """The reward of a rollout with its standard error, or None and the reason why.
 
-    `mean` is that of its group's judged rollouts (equal texts count as often as they came). `totals` are those of the ranking.
+    `mean` is that of its group's judged rollouts (equal texts count as often as they came), `spread` the difference of the best and
+    the worst of these, `rollouts` how many were judged together. `totals` are those of the ranking.
     """
 
     value: float | None
@@ -68,17 +69,19 @@ class Reward:
     reason: str | None = None
     mean: float | None = None
     totals: Totals | None = None
+    spread: float | None = None
+    rollouts: int = 1
 
     def pack(self) -> bytes:
         """As JSON."""
         totals = None if self.totals is None else self.totals.model_dump()
-        return packed((self.value, self.stderr, self.reason, self.mean, totals))
+        return packed((self.value, self.stderr, self.reason, self.mean, totals, self.spread, self.rollouts))
 
     @classmethod
     def unpack(cls, stored: bytes) -> Reward:
         """What `pack` packed."""
-        value, stderr, reason, mean, totals = orjson.loads(stored)
-        return cls(value, stderr, reason, mean, None if totals is None else Totals.model_validate(totals))
+        value, stderr, reason, mean, totals, spread, rollouts = orjson.loads(stored)
+        return cls(value, stderr, reason, mean, None if totals is None else Totals.model_validate(totals), spread, rollouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +138,15 @@ def result_of(keys: Sequence[str], responses: tuple[Text, ...], ranking: Ranking
     """
     counts, totals = counts or [1] * len(keys), Totals.of(ranking)
     if reason := failure_in(ranking):
-        failure = Reward(None, reason=reason, totals=totals)
+        failure = Reward(None, reason=reason, totals=totals, rollouts=sum(counts))
         return Result(dict.fromkeys(keys, failure), failure=failure)
     judged = [(value, count) for value, count in zip(ranking.rewards, counts, strict=True) if value is not None]
     mean = sum(value * count for value, count in judged) / sum(count for _, count in judged) if judged else None
+    spread = max(value for value, _ in judged) - min(value for value, _ in judged) if judged else None
     rewards: dict[str, Reward] = {}
     for key, standing in zip(keys, ranking.standings, strict=True):
         reason = None if standing.reward is not None else why_none(ranking, standing.index)
-        rewards[key] = Reward(standing.reward, standing.stderr, reason, mean, totals)
+        rewards[key] = Reward(standing.reward, standing.stderr, reason, mean, totals, spread, sum(counts))
     if not ranking.order:
         return Result(rewards)
     middle = ranking.order[len(ranking.order) // 2]

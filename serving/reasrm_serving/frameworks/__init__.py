@@ -1,9 +1,16 @@
-"""What RL frameworks call: one file a framework, each answering exactly what that framework's client reads.
+"""What RL frameworks call: one file for each framework, which answers exactly what that framework's client reads.
 
-All share the judge, its cache and the cohorts. The address that a run is given says how it is treated, in its query (or in headers
-`x-cohort`, `x-run`): see `asking.Terms`.
+All share the judge, its cache and the cohorts. The query parameters of the address that a run is given say how it is treated: see
+`query.RewardQuery`.
 """
 
-from reasrm_serving.frameworks import native, nemo_gym, openrlhf, slime
+from fastapi import APIRouter
 
-ROUTERS = (native.router, openrlhf.router, slime.router, nemo_gym.router)
+from reasrm_serving.frameworks import chat_completions, genrm_model, native, nemo_gym, openrlhf, slime
+
+#: NeMo Gym puts the rollout's id in front of the path when its observability is on.
+_prefixed = APIRouter(prefix="/ng-rollout/{rollout_id}", include_in_schema=False)
+_prefixed.include_router(nemo_gym.router)
+_prefixed.include_router(genrm_model.router)
+
+ROUTERS = (native.router, openrlhf.router, slime.router, nemo_gym.router, genrm_model.router, chat_completions.router, _prefixed)

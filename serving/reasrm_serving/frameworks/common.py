@@ -1,4 +1,4 @@
-"""What every contract shares: how a run wants its rewards, where they come from, and what "no verdict" becomes."""
+"""What every framework's route shares: reading its texts, where rewards come from, and what "no verdict" becomes."""
 
 from __future__ import annotations
 
@@ -6,114 +6,94 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from reasrm.judging.group import MethodName, RankOptions
-from reasrm.types import TRANSIENT, Frozen, Message
-from reasrm_serving.auth.context import Caller, caller, principal
+from reasrm.judging.group import MAX_RESPONSES, RankOptions
+from reasrm.rewards.texts import response_of
+from reasrm.types import TRANSIENT, Message, Options, Question
+from reasrm.types import Response as Trajectory
+from reasrm_serving.auth.context import principal
 from reasrm_serving.cohorts.result import Reward, Terms, Text, method_for, result_of
 from reasrm_serving.cohorts.store import SentBack, StoreUnavailable
 from reasrm_serving.errors import Problem
+from reasrm_serving.frameworks.query import NoVerdictIs, RewardQuery
 from reasrm_serving.wiring import Services, services_of
 
-#: What a rollout without a verdict gets. "null": null, where the framework drops such samples. "mean": the mean of its group's
-#: judged rewards, so that a group-relative advantage is nought (the scale's zero where nobody could be judged for a lasting
-#: reason); a passing failure is still an error. "error": always an error (503), which the framework's client retries.
-NoVerdictIs = Literal["null", "mean", "error"]
-HEADERS = {"x-cohort": "cohort", "x-run": "run"}
-
-
-class Wishes(Frozen):
-    """The query of a contract's address; `x-cohort` and `x-run` may be headers instead.
-
-    `cohort`: how many rollouts of a prompt belong together. `run`: the training run, so that runs do not share cohorts.
-    `wait`: seconds to wait for the cohort. `timeout`: seconds for everything. `reference`: "label" makes the label one.
-    `hold`: when more rollouts of the run wait, the oldest are sent back with an early 503 and keep their places (0: never).
-    """
-
-    cohort: Annotated[int, Field(ge=1, le=64)] | None = None
-    run: Annotated[str, Field(max_length=200)] = ""
-    no_verdict: NoVerdictIs = "mean"
-    method: MethodName | None = None
-    orders: Literal["ab", "both"] = "ab"
-    wait: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
-    reference: Literal["label"] | None = None
-    hold: Annotated[int, Field(ge=0, le=100_000)] = 0
-    key: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+_QUESTION, _RESPONSE = TypeAdapter[Text](Question), TypeAdapter[Text](Trajectory)
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """One response to be rewarded, as every contract's request comes down to."""
+class JudgedRollout:
+    """One response to be rewarded, as every framework's request comes down to.
+
+    `group` and `member` are the caller's own names of its group and of the rollout in it, where there are such.
+    """
 
     question: Text
     response: Text
     reference: Text | None = None
+    rubric: str | None = None
+    group: str = ""
+    member: str | None = None
 
 
-def wishes_of(request: Request, no_verdict: NoVerdictIs, hold: int = 0) -> Wishes:
-    """The wishes in the request's address and headers; `no_verdict` and `hold` are the contract's defaults.
+def question_text(value: Any, field: str) -> Text:
+    """Messages, or a text, as a question. Raises `Problem` that names the field."""
+    return _checked(_QUESTION, value, field)
 
-    Raises `Problem` for a wrong one.
-    """
-    said: dict[str, str] = {name: request.headers[header] for header, name in HEADERS.items() if header in request.headers}
+
+def response_text(value: Any, field: str) -> Text:
+    """Messages, or a text, as a response. Raises `Problem` that names the field."""
+    return _checked(_RESPONSE, value, field)
+
+
+def _checked(adapter: TypeAdapter[Text], value: Any, field: str) -> Text:
     try:
-        wishes = Wishes.model_validate({"no_verdict": no_verdict, "hold": hold} | said | dict(request.query_params))
+        return adapter.validate_python(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = str(first["loc"][0])
-        raise Problem(422, "invalid", f"?{field}: {first['msg']}", field) from None
-    caller.set(Caller(wishes.run or None))
-    return wishes
-
-
-def text_of(value: Any, role: Literal["user", "assistant"], field: str) -> Text:
-    """Messages as a question or a response. Raises `Problem` that names the field."""
-    from reasrm.types import Pair
-
-    try:
-        probe = {"question": "q", "a": "a", "b": "b"} | ({"question": value} if role == "user" else {"a": value})
-        pair = Pair.model_validate(probe)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
+        message = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise Problem(422, "invalid", f"{field}: {message}", field) from None
-    return pair.question if role == "user" else pair.a
 
 
-def reference_of(label: Any, wishes: Wishes) -> Text | None:
-    """The label as a reference answer, where the wishes say that it is one; a number or a truth value as JSON writes it."""
-    if wishes.reference is None:
+def reference_of(label: Any, query: RewardQuery) -> Text | None:
+    """The label as a reference answer, where the query says that it is one; a number or a truth value as JSON writes it."""
+    if query.reference is None:
         return None
     text = json.dumps(label) if isinstance(label, bool | int | float) else label
     if not isinstance(text, str) or not text.strip():
         raise Problem(422, "invalid", "?reference=label needs labels that are texts or numbers", "label")
-    return (Message(role="assistant", content=text),)
+    return (Message(role="assistant", content=response_of(text, thinking=query.thinking)),)
 
 
-async def rewards_for(request: Request, wishes: Wishes, rollouts: Sequence[Rollout], limit_s: float) -> list[Reward]:
-    """A reward for each rollout, within `limit_s` (the framework's own patience): through cohorts, or as groups of this request."""
+async def rewards_for(
+    request: Request, query: RewardQuery, rollouts: Sequence[JudgedRollout], limit_s: float, options: RankOptions | None = None
+) -> list[Reward]:
+    """A reward for each rollout, within `limit_s` (the framework's own patience): through cohorts, or as groups of this request.
+
+    `options` say how groups are ranked, where the request has more to say about it than the query.
+    """
     services = services_of(request)
     clock = asyncio.get_running_loop().time
-    deadline = clock() + min(wishes.timeout or limit_s, limit_s)
+    deadline = clock() + min(query.timeout or limit_s, limit_s)
     info = await services.engines.now(deadline)
     context, total = info.max_context, deadline - clock()
-    if wishes.cohort is not None:
-        options = _options(wishes, wishes.cohort, context)
-        wait = wishes.wait if wishes.hold else min(wishes.wait, total / 2)  # who comes again may wait for longer than one request
-        terms = [_terms(each, wishes, options, wishes.cohort, wait, total) for each in rollouts]
-        return await _from_cohorts(services, terms, rollouts)
-    return await _grouped(services, wishes, rollouts, total, context)
+    if query.cohort is None:
+        return await _grouped(services, query, rollouts, total, context)
+    ranked_by = fitted(options or rank_options(query, query.cohort), context)
+    wait = query.wait if query.hold else min(query.wait, total / 2)  # who comes again may wait for longer than one request
+    terms = [_terms(rollout, query, ranked_by, query.cohort, wait, total) for rollout in rollouts]
+    return await _from_cohorts(services, terms, rollouts)
 
 
-async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Sequence[Rollout]) -> list[Reward]:
+async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Sequence[JudgedRollout]) -> list[Reward]:
     """The rewards of rollouts that each belong to a cohort. Raises `Problem` (503) where the client should come again."""
     tasks = [
-        asyncio.create_task(services.cohorts.reward(each, rollout.response)) for each, rollout in zip(terms, rollouts, strict=True)
+        asyncio.create_task(services.cohorts.reward(each, rollout.response, rollout.member))
+        for each, rollout in zip(terms, rollouts, strict=True)
     ]
     try:
         return await asyncio.gather(*tasks)
@@ -127,59 +107,81 @@ async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Se
             task.cancel()
 
 
-def _options(wishes: Wishes, size: int, context: int) -> RankOptions:
-    options = method_for(size) if wishes.method is None else RankOptions(method=wishes.method)
-    longest = max(1, min(options.max_tokens, context // 2)) if context else options.max_tokens
-    return options.model_copy(update={"orders": wishes.orders, "max_tokens": longest})
+def rank_options(query: RewardQuery, size: int) -> RankOptions:
+    """How a group of `size` is ranked, as the query says."""
+    options = method_for(size) if query.method is None else RankOptions(method=query.method)
+    return options.model_copy(update={"orders": query.orders})
 
 
-def _terms(rollout: Rollout, wishes: Wishes, options: RankOptions, size: int, wait_s: float, total_s: float) -> Terms:
+def fitted(options: AnyOptions, context: int) -> AnyOptions:
+    """`options` with replies that an engine of that `context` (0: unknown) has room for, where they do not say how long."""
+    if not context or "max_tokens" in options.model_fields_set:
+        return options
+    return options.model_copy(update={"max_tokens": max(1, min(options.max_tokens, context // 2))})
+
+
+def _terms(rollout: JudgedRollout, query: RewardQuery, options: RankOptions, size: int, wait_s: float, total_s: float) -> Terms:
     name = principal.get().name
-    run = f"{name}\0{wishes.run}" if name else wishes.run  # another key's rollouts are none of this run's
-    judge_s = max(total_s - wait_s, total_s / 2)
-    return Terms(rollout.question, size, options, run, wait_s, judge_s, rollout.reference, patience_s=total_s, hold=wishes.hold)
+    return Terms(
+        question=rollout.question,
+        size=size,
+        options=options,
+        run=f"{name}\0{query.run}" if name else query.run,  # another key's rollouts are none of this run's
+        wait_s=wait_s,
+        judge_s=max(total_s - wait_s, total_s / 2),
+        reference=rollout.reference,
+        rubric=rollout.rubric,
+        group_id=rollout.group,
+        patience_s=total_s,
+        hold=query.hold,
+    )
 
 
-async def _grouped(services: Services, wishes: Wishes, rollouts: Sequence[Rollout], within_s: float, context: int) -> list[Reward]:
+async def _grouped(
+    services: Services, query: RewardQuery, rollouts: Sequence[JudgedRollout], within_s: float, context: int
+) -> list[Reward]:
     """Rollouts of the same prompt within one request are a group; one alone needs a reference or a cohort."""
-    groups: dict[tuple[Text, Text | None], list[int]] = {}
-    for index, each in enumerate(rollouts):
-        groups.setdefault((each.question, each.reference), []).append(index)
-    if any(len(members) == 1 and reference is None for (_, reference), members in groups.items()):
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, rollout in enumerate(rollouts):
+        groups.setdefault((rollout.question, rollout.reference, rollout.rubric, rollout.group), []).append(index)
+    if any(len(members) == 1 and rollouts[members[0]].reference is None for members in groups.values()):
         raise Problem(
             422,
             "alone",
             "a pairwise judge has nothing to compare a lone response with: add ?cohort=N (rollouts per prompt) or ?reference=label "
-            "to the address",
+            "to the address, or start the gateway with --cohort N",
             "cohort",
         )
-    if any(len(members) > 64 for members in groups.values()):
-        raise Problem(422, "invalid", "at most 64 responses to one prompt at once", "query")
+    if any(len(members) > MAX_RESPONSES for members in groups.values()):
+        raise Problem(422, "invalid", f"at most {MAX_RESPONSES} responses to one prompt at once", "query")
 
-    async def ranked(place: tuple[Text, Text | None], members: list[int]) -> list[Reward]:
-        options = _options(wishes, len(members), context)
-        terms = _terms(rollouts[members[0]], wishes, options, len(members), within_s, within_s)
+    async def ranked(members: list[int]) -> list[Reward]:
+        options = fitted(rank_options(query, len(members)), context)
+        terms = _terms(rollouts[members[0]], query, options, len(members), within_s, within_s)
         responses = tuple(rollouts[index].response for index in members)
         ranking = await services.ranker.rank(terms.group(responses), options, within_s)
         names = [str(index) for index in members]
         result = result_of(names, responses, ranking)
         return [result.rewards[name] for name in names]
 
-    results = await asyncio.gather(*(ranked(place, members) for place, members in groups.items()))
-    found = {
-        index: reward
-        for members, rewards in zip(groups.values(), results, strict=True)
-        for index, reward in zip(members, rewards, strict=True)
-    }
-    return [found[index] for index in range(len(rollouts))]
+    rewards: dict[int, Reward] = {}
+    for members, group in zip(groups.values(), await asyncio.gather(*map(ranked, groups.values())), strict=True):
+        rewards |= dict(zip(members, group, strict=True))
+    return [rewards[index] for index in range(len(rollouts))]
 
 
-def settled(reward: Reward, how: NoVerdictIs, services: Services, contract: str) -> float | None:
-    """The number (or null) that stands for `reward`, counted. Raises `Problem` (503) where no verdict is an error."""
-    services.metrics.rewards.labels(contract, reward.reason or "judged").inc()
+def reward_number(
+    reward: Reward, how: NoVerdictIs, services: Services, framework: Literal["native", "nemo_gym", "openrlhf", "slime"], *,
+    retries: bool = True,
+) -> float | None:  # fmt: skip
+    """The number (or null) that the framework gets for `reward`; counts it.
+
+    Raises `Problem` (503) where no verdict is an error, and for a passing failure if the framework's client `retries`.
+    """
+    services.metrics.rewards.labels(framework, reward.reason or "judged").inc()
     if reward.value is not None or how == "null":
         return reward.value
-    if how == "error" or reward.reason in TRANSIENT:
+    if how == "error" or (retries and reward.reason in TRANSIENT):
         why = f"there is no verdict for this response: {reward.reason}"
         raise Problem(503, "no_verdict", why, more={"reason": reward.reason}, headers={"retry-after": "2"})
     return reward.mean if reward.mean is not None else 0.0

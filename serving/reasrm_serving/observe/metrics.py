@@ -38,6 +38,12 @@ class Metrics:
         self.rewards = Counter(
             "reasrm_rewards", "Rewards given to RL frameworks: judged, or the reason why not", ["contract", "outcome"], registry=own
         )
+        self.prompts = Counter(
+            "reasrm_prompts_read",
+            "Prompts of RL frameworks: read, or unknown (control tokens of no known chat template)",
+            ["contract", "form"],
+            registry=own,
+        )
         self.engine_failures = Counter("reasrm_engine_failures", "Requests that an engine failed", ["engine"], registry=own)
         self.engine_retries = Counter("reasrm_engine_retries", "Requests that were made to an engine once more", registry=own)
         self._circuits = Gauge(
@@ -52,6 +58,10 @@ class Metrics:
     def sent_back(self, run: str) -> None:
         """Count a rollout that was asked to come again."""
         self.rollouts_sent_back.inc()
+
+    def prompt_read(self, framework: str, *, known: bool) -> None:
+        """Count a framework's prompt, and whether it is of a known form."""
+        self.prompts.labels(framework, "read" if known else "unknown").inc()
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""

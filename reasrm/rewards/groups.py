@@ -1,0 +1,102 @@
+"""What every reward function asks of a gateway: the rewards of a whole group, or of one rollout of a group that lies elsewhere too.
+
+One policy for failures: an outage, or a row that cannot be judged, is no reward; its reason is logged and counted. A mistake of the
+caller (an option that does not exist, a wrong key, a wrong address) raises, because every further step would be lost to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reasrm.client import Judge
+from reasrm.client.options import check_rank_fields
+from reasrm.errors import ConfigurationError, GatewayError, InputError
+from reasrm.judging.group import MAX_RESPONSES, RankOptions, Rewarded, Totals
+from reasrm.types import TRANSIENT, NoVerdict, Ranking
+
+log = logging.getLogger("reasrm.rewards")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOptions:
+    """How groups are ranked, the same for a group that is whole here and for one that is gathered by the gateway."""
+
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None) -> GroupOptions:
+        """The options of a reward function: fields of `POST /v1/rank`. Raises `InputError` that names a wrong one."""
+        given = {name: value for name, value in (options or {}).items() if name != "replies"}  # nothing here reads them
+        check_rank_fields(given)
+        for name in ("reference", "run", "subset"):
+            if name in given:
+                raise ConfigurationError(f"{name!r} is no option of a reward function: it has an argument of its own", field=name)
+        return cls({"method": RankOptions().method} | given)
+
+
+def check_group(size: int | None, name: str) -> None:
+    """Raise `ConfigurationError` where no group can have `size` rollouts."""
+    if size is not None and not 1 <= size <= MAX_RESPONSES:
+        raise ConfigurationError(f"{name} must lie within 1 and {MAX_RESPONSES}, not {size}", field=name)
+
+
+async def rank_group(
+    judge: Judge, question: Any, responses: Sequence[Any], options: GroupOptions, reference: Any = None
+) -> list[Rewarded]:
+    """A reward for each of a group's `responses`, or the reason why there is none. Raises for the caller's mistakes."""
+    fields: dict[str, Any] = {"replies": False, **options.fields} | ({} if reference is None else {"reference": reference})
+    try:
+        ranking = await judge.rank(question, responses, **fields)
+    except ConfigurationError:
+        raise
+    except (GatewayError, InputError) as error:
+        return [_failed(error, "a group")] * len(responses)
+    rewards = [reward for reward in ranking.rewards if reward is not None]
+    totals, mean = Totals.of(ranking), sum(rewards) / len(rewards) if rewards else None
+    passing = _passing(ranking)
+    if passing is not None:  # the rewards of the rest would be others
+        return [Rewarded(reward=None, no_verdict=passing, totals=totals)] * len(responses)
+    return [
+        Rewarded(
+            reward=each.reward,
+            stderr=each.stderr,
+            mean=mean,
+            no_verdict=None if each.reward is not None else _why(ranking, each.index),
+            totals=totals,
+        )
+        for each in ranking.standings
+    ]
+
+
+async def reward_rollout(judge: Judge, question: Any, response: Any, options: GroupOptions, **cohort: Any) -> Rewarded:
+    """The reward of one rollout within its `cohort` (the fields of `POST /v1/reward`). Raises for the caller's mistakes."""
+    try:
+        return await judge.reward(question, response, **{**options.fields, **cohort})
+    except ConfigurationError:
+        raise
+    except (GatewayError, InputError) as error:
+        return _failed(error, "a rollout")
+
+
+def _failed(error: GatewayError | InputError, what: str) -> Rewarded:
+    log.warning("%s has no reward: %s", what, error)
+    kind = "gateway" if isinstance(error, GatewayError) else "refused"
+    return Rewarded(reward=None, no_verdict=f"{kind}: {error}")
+
+
+def reason_of(rewarded: Rewarded) -> str:
+    """The reason in one word, as it is counted: "gateway", "refused", or the judge's own."""
+    return (rewarded.no_verdict or "unknown").partition(":")[0]
+
+
+def _passing(ranking: Ranking) -> str | None:
+    reasons = (each.judgment.outcome.reason for each in ranking.comparisons if isinstance(each.judgment.outcome, NoVerdict))
+    return next((reason for reason in reasons if reason in TRANSIENT), None)
+
+
+def _why(ranking: Ranking, index: int) -> str:
+    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
+    return next((outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict)), "alone")
