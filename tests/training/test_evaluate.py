@@ -15,8 +15,8 @@ from reasrm_training.measure.evaluate import Evaluation, estimate, evaluate
 from reasrm_training.measure.generation import Generate, JudgeReply, by_model, by_sglang
 from reasrm_training.measure.table import percent, table
 from reasrm_training.model.loading import load_policy
+from reasrm_training.model.sglang_server import Sample
 from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
-from reasrm_training.rl.sglang_server import Sample
 
 from reasrm.prompts import load_pack
 from reasrm.types import Message

@@ -1,21 +1,33 @@
-"""What a recipe needs and the trainer's own packages do not bring is told before the first step, in a line for each."""
+"""A run reports what its recipe needs beyond the trainer's own packages before the first step, with one line for each."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from reasrm_training.config.recipe import Recipe
 from reasrm_training.config.recipes import load_recipe
+from reasrm_training.config.values import Stage
 from reasrm_training.plan.estimate import plan
-from reasrm_training.plan.requirements import PACKAGES, check_installed
+from reasrm_training.plan.requirements import PACKAGES, check_gpus, check_installed
 from reasrm_training.run.pipeline import run
 from reasrm_training.run.progress import Display
 
 from reasrm.errors import RecipeError
 
 SGLANG = "rollouts.backend=sglang"
+
+
+def missing(recipe: Recipe, stages: Collection[Stage]) -> list[str]:
+    """The lines about what `stages` need and this machine lacks."""
+    try:
+        check_installed(recipe, stages)
+    except RecipeError as error:
+        return str(error).splitlines()
+    return []
 
 
 @pytest.mark.parametrize(
@@ -60,20 +72,37 @@ def test_each_thing_that_is_missing_has_a_line(tmp_path: Path) -> None:
     recipe = load_recipe("lora-qwen2.5-instruct-7b", changes)
     if find_spec("bitsandbytes") or find_spec("vllm"):
         pytest.skip("it is installed here")
-    with pytest.raises(RecipeError) as refused:
-        check_installed(recipe, recipe.stages)
-    sampler, four_bit, gpus = str(refused.value).splitlines()
-    assert gpus == "cluster.gpus = 1, but this machine shows 0"
+    sampler, four_bit = missing(recipe, recipe.stages)
     assert four_bit == "model.lora.four_bit = true needs bitsandbytes: pip install bitsandbytes"
     assert sampler == "rollouts.backend = \"vllm\" needs vllm: pip install 'trl[vllm]'"
 
 
-def test_only_what_the_wanted_stages_use_is_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("stages", "needs"),
+    [
+        (("data", "chains"), []),
+        (("data", "chains", "distill"), ["track.to", "cluster.sharding"]),
+        (("rlvr", "evaluate"), ["track.to", "cluster.sharding", "rollouts.server"]),
+    ],
+)
+def test_a_stage_needs_only_what_it_uses(stages: tuple[Stage, ...], needs: list[str]) -> None:
+    if find_spec("deepspeed") or find_spec("wandb"):
+        pytest.skip("it is installed here")
     changes = ["cluster.sharding=zero3", SGLANG, "rollouts.server=no-such-program", 'track.to=["wandb"]']
-    check_installed(load_recipe("tiny", changes), ("data", "chains"))
-    check_installed(load_recipe("tiny", changes[1:3]), ("data", "chains", "distill"))
-    check_installed(load_recipe("tiny", [*changes[1:3], 'rollouts.url="http://127.0.0.1:9"']), ("rlvr", "evaluate"))
-    check_installed(load_recipe("tiny", [SGLANG, f'rollouts.server="{sys.executable} -m json.tool"']), ("rlvr", "evaluate"))
+    lines = missing(load_recipe("tiny", changes), stages)
+    assert [line.partition(":")[0].partition(" =")[0] for line in lines] == needs
+
+
+def test_a_running_server_or_a_program_that_has_the_module_is_enough() -> None:
+    assert missing(load_recipe("tiny", [SGLANG, 'rollouts.url="http://127.0.0.1:9"']), ("rlvr", "evaluate")) == []
+    assert missing(load_recipe("tiny", [SGLANG, f'rollouts.server="{sys.executable} -m json.tool"']), ("rlvr", "evaluate")) == []
+
+
+def test_training_stages_need_the_recipes_gpus() -> None:
+    recipe = load_recipe("tiny", ["cluster.gpus=64", "distill.batch=64", "distill.micro_batch=1", "rlvr.micro_batch=1"])
+    with pytest.raises(RecipeError, match=r"cluster\.gpus = 64, but this machine has \d+"):
+        check_gpus(recipe, ("distill",))
+    assert missing(recipe, ("data", "chains")) == []
 
 
 def test_a_plan_needs_none_of_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from reasrm_training.config.endpoints import Endpoint, Oracle
@@ -301,6 +302,18 @@ def test_ordinary_reasoning_is_not_taken_for_a_confession(text: str):
 
 def test_what_a_response_says_in_a_quotation_is_not_the_judges_word():
     assert label_leak(chain("A", "<quote_A>I was told that B is better</quote_A> is beside the point.")) is None
+
+
+@pytest.mark.parametrize("start", ["", "A", "We know that response A", "the label is A", "I was told that "])
+@pytest.mark.parametrize(
+    "piece",
+    ['"', " ", "(", "A ", 'A"', "**", "as a ", "i ", "I told that ", "<quote_A>", "</quote_A>", "<summary_B><quote_A>", "the "],
+)
+def test_a_reply_that_repeats_itself_is_examined_in_time_linear_in_its_length(start: str, piece: str):
+    reply = start + piece * (100_000 // len(piece))
+    began = time.process_time()
+    label_leak(reply)
+    assert time.process_time() - began < 5.0  # quadratic patterns took minutes
 
 
 def test_every_pattern_has_a_confession_of_its_own():

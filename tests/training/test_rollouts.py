@@ -116,6 +116,11 @@ def test_a_server_that_is_gone_is_named():
         SglangServer("http://127.0.0.1:9").load_folder(Path("x"), "x")
 
 
+def test_a_server_that_is_gone_before_the_weights_are_sent_is_named():
+    with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1:9"):
+        SglangServer("http://127.0.0.1:9").load_tensors({"weight": torch.zeros(1)}, "x")
+
+
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path):
     broken = "sh -c 'echo no such accelerator; exit 3'"
     with pytest.raises(EngineUnreachable, match="no such accelerator"), started(broken, "m", tmp_path / "log"):

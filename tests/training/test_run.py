@@ -17,7 +17,6 @@ from reasrm_training.model import libraries
 from reasrm_training.model.loading import weights_digest
 from reasrm_training.run.pipeline import run
 from reasrm_training.run.progress import Display
-from reasrm_training.run.stage_keys import key_of
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -132,16 +131,6 @@ def test_results_of_other_settings_are_not_mixed_in(mini: Mini):
     with pytest.raises(Refused, match=r"short/distill was made with other settings; --restart distill makes it again"):
         do(changed)
     do(changed, restart="distill")
-
-
-def test_what_decides_a_stage_is_told_apart_from_where_it_runs(mini: Mini):
-    file = mini("keys")
-    recipe = load_recipe(file)
-    elsewhere = load_recipe(file, ["output=other", "track.to=[]", "cluster.gpu=H200"])
-    assert [key_of(recipe, stage) for stage in recipe.stages] == [key_of(elsewhere, stage) for stage in recipe.stages]
-    later = load_recipe(file, ["rlvr.kl=0.5"])
-    changed = [stage for stage in recipe.stages if key_of(recipe, stage) != key_of(later, stage)]
-    assert changed == ["rlvr", "evaluate", "export"]
 
 
 def test_two_runs_do_not_work_in_one_folder(mini: Mini):
