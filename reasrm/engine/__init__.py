@@ -7,7 +7,7 @@ refusal.py       what a server's refusals and broken connections mean
 """
 
 from reasrm.engine.http_engine import IDLE_S, HttpEngine
-from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, completion_of
+from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, HttpReply, completion_of
 from reasrm.engine.request import TOP_LOGPROBS, overlaid
 
-__all__ = ["IDLE_S", "TAIL_TOKENS", "TOP_LOGPROBS", "EngineInfo", "HttpEngine", "completion_of", "overlaid"]
+__all__ = ["IDLE_S", "TAIL_TOKENS", "TOP_LOGPROBS", "EngineInfo", "HttpEngine", "HttpReply", "completion_of", "overlaid"]

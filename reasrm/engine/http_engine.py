@@ -20,7 +20,7 @@ import stamina
 
 from reasrm.address import http_address
 from reasrm.engine.refusal import Refusals
-from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, StreamedReply, completion_of, object_of
+from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, HttpReply, StreamedReply, completion_of, object_of
 from reasrm.engine.request import Dialect, overlaid, payload_of
 from reasrm.errors import (
     ConfigurationError,
@@ -110,7 +110,7 @@ class HttpEngine:
         return self._info
 
     async def _ask_info(self) -> EngineInfo:
-        listed = object_of(await self._request("GET", f"{self._v1}/models", None), self._refusals.url)
+        listed = await self._request("GET", f"{self._v1}/models", None)
         models = [cast(dict[str, Any], each) for each in listed.get("data") or () if isinstance(each, dict)]
         if not models:
             raise EngineNonsense(f"{self._refusals.url}{self._v1}/models lists no model")
@@ -135,7 +135,7 @@ class HttpEngine:
                 raise self._refusals.of_connection(failure, INFO_S) from failure
             if answer.status_code == 200:
                 with contextlib.suppress(EngineNonsense):  # another server's page for whatever it does not know
-                    return object_of(answer, self._refusals.url)
+                    return object_of(answer.content, self._refusals.url)
         return {}
 
     async def complete(self, ask: Ask) -> Completion:
@@ -145,7 +145,7 @@ class HttpEngine:
         payload = overlaid(payload_of(ask, info, rid, logprobs=self._logprobs), self._body)
         started = time.perf_counter()
         try:
-            body = object_of(await self._request("POST", self._chat, payload), self._refusals.url)
+            body = await self._request("POST", self._chat, payload)
         except asyncio.CancelledError:
             self._abort_later(info, rid)
             raise
@@ -168,8 +168,7 @@ class HttpEngine:
         if reply.unsaid:
             yield reply.unsaid
         completion = self._completion(reply.body(self._refusals.url), info, ask, time.perf_counter() - started)
-        tokens = await self._verdict_tokens(ask, completion) if self._logprobs else None
-        yield completion.model_copy(update={"tokens": tokens})
+        yield await self._with_verdict_tokens(ask, completion) if self._logprobs else completion
 
     async def _events(self, payload: dict[str, Any]) -> AsyncGenerator[str]:
         """The data of the server-sent events with which the engine answers `payload`."""
@@ -189,7 +188,7 @@ class HttpEngine:
                                 yield event.data
                         return
                     await response.aread()
-                    error = self._refusals.of_response(response)
+                    error = self._refusals.of_reply(_reply_of(response))
                     if not self._learns_from(error, fitted):
                         raise error
                 fitted = self._dialect.fitted(payload)
@@ -198,26 +197,35 @@ class HttpEngine:
         except httpx.HTTPError as failure:
             raise self._refusals.of_connection(failure, self.timeout_s) from failure
 
-    async def _verdict_tokens(self, ask: Ask, completion: Completion) -> tuple[Token, ...] | None:
-        """The letter's alternatives, by one more token after the reply up to its letter (all of it in the prefix cache)."""
+    async def _with_verdict_tokens(self, ask: Ask, completion: Completion) -> Completion:
+        """`completion` with the alternatives of its verdict's letter, and with what they cost.
+
+        They come from one more request for one token after the reply up to its letter (all of it in the prefix cache). A stream
+        names no weights, so `completion` may name those of a moment ago: where the request says that others are served by now, the
+        judgment names both, and belongs to neither.
+        """
         reply = ask.prefill + completion.text
         _, letter = read(reply, truncated=completion.finish_reason == "length")
         if letter is None:
-            return None
+            return completion
         probe = ask.model_copy(update={"prefill": reply[:letter], "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
         try:
-            tokens = (await self.complete(probe)).tokens
+            probed = await self.complete(probe)
         except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote is all there is
-            return None
-        if not tokens:
-            return None
-        before, after = reply[max(0, letter - TAIL_TOKENS) : letter], reply[letter + 1 :]
-        return (Token(text=before, top={}), Token(text=reply[letter], top=tokens[-1].top), Token(text=after, top={}))
+            return completion
+        changes: dict[str, Any] = {"usage": completion.usage + probed.usage}
+        if probed.weight_version != completion.weight_version:
+            changes["weight_version"] = f"{completion.weight_version}+{probed.weight_version}"
+        elif probed.tokens:
+            before, after = reply[max(0, letter - TAIL_TOKENS) : letter], reply[letter + 1 :]
+            at_letter = Token(text=reply[letter], top=probed.tokens[-1].top)
+            changes["tokens"] = (Token(text=before, top={}), at_letter, Token(text=after, top={}))
+        return completion.model_copy(update=changes)
 
     async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
         """Tell SGLang to load the weights at `path` (as its own machine sees it) and to call them `weight_version`."""
         payload = {"model_path": path, "weight_version": weight_version, "abort_all_requests": False}
-        answer = object_of(await self._request("POST", "/update_weights_from_disk", payload), self._refusals.url)
+        answer = await self._request("POST", "/update_weights_from_disk", payload)
         if not answer.get("success"):
             raise EngineError(f"{self._refusals.url} did not load {path}: {answer.get('message', 'no reason given')}")
         return await self.info(refresh=True)
@@ -228,8 +236,8 @@ class HttpEngine:
             raise self._refusals.of_body(body)
         return completion_of(body, info, ask, seconds)
 
-    async def _request(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
-        """One request with retries while the engine is away or busy; raises an error that says which it was."""
+    async def _request(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
+        """The object that a request is answered with, after retries while the engine is away or busy; raises what went wrong."""
         if not self._retries:
             return await self._once(method, path, payload)
         async for attempt in stamina.retry_context(
@@ -239,17 +247,14 @@ class HttpEngine:
                 return await self._once(method, path, payload)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
+    async def _once(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
         """One request; again at once where the server refuses an argument that it can do without."""
         while True:
             fitted = None if payload is None else self._dialect.fitted(payload)
-            try:
-                response = await self._send(method, path, fitted)
-            except httpx.HTTPError as failure:
-                raise self._refusals.of_connection(failure, self.timeout_s) from failure
-            if response.status_code == 200:
-                return response
-            error = self._refusals.of_response(response)
+            reply = await self._exchange(method, path, fitted)
+            if reply.status == 200:
+                return object_of(reply.body, self._refusals.url)
+            error = self._refusals.of_reply(reply)
             if not self._learns_from(error, fitted):
                 raise error
 
@@ -257,11 +262,14 @@ class HttpEngine:
         """Whether the same without an argument is worth another request."""
         return payload is not None and isinstance(error, EngineRefused) and self._dialect.learn(error.words, payload)
 
-    async def _send(self, method: str, path: str, payload: dict[str, Any] | None) -> httpx.Response:
-        """One request; raises `httpx.HTTPError`. A subclass may have other connections."""
+    async def _exchange(self, method: str, path: str, payload: dict[str, Any] | None) -> HttpReply:
+        """One HTTP request; raises what a broken connection means. A subclass may have connections of its own."""
         within = self.timeout_s if method == "POST" else min(self.timeout_s or QUICK_S, QUICK_S)
         timeout = httpx.Timeout(within, connect=CONNECT_S)
-        return await self._http.request(method, self.url + path, json=payload, timeout=timeout)
+        try:
+            return _reply_of(await self._http.request(method, self.url + path, json=payload, timeout=timeout))
+        except httpx.HTTPError as failure:
+            raise self._refusals.of_connection(failure, within) from failure
 
     def _abort_later(self, info: EngineInfo, rid: str) -> None:
         """SGLang notices a closed connection only after a while: naming the request stops it at once."""
@@ -280,3 +288,7 @@ def _pause(error: Exception) -> bool | float:
     if isinstance(error, EngineBusy):
         return True if error.retry_after_s is None else error.retry_after_s
     return isinstance(error, EngineUnreachable)
+
+
+def _reply_of(response: httpx.Response) -> HttpReply:
+    return HttpReply(response.status_code, response.headers, response.content, str(response.url))

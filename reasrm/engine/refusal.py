@@ -12,6 +12,7 @@ from typing import Any, cast
 import httpx
 
 from reasrm.address import shown_address
+from reasrm.engine.reply import HttpReply
 from reasrm.errors import (
     ConfigurationError,
     EngineBusy,
@@ -40,12 +41,13 @@ class Refusals:
         self._show = show
         self._logged: dict[str, float] = {}
 
-    def of_response(self, response: httpx.Response) -> ReasrmError:
-        """What a response that is no 200 means."""
-        if response.is_redirect:
-            to = shown_address(response.headers.get("location", "somewhere else"))
+    def of_reply(self, reply: HttpReply) -> ReasrmError:
+        """What a reply means whose status is not 200."""
+        if reply.status in (301, 302, 303, 307, 308):
+            to = shown_address(reply.headers.get("location", "somewhere else"))
             return ConfigurationError(f"the engine at {self.url} sends its callers to {to}: give that address", field="engine")
-        return self.of_status(response.status_code, words_of(response.text, self._secrets), response.headers, str(response.url))
+        words = words_of(reply.body.decode(errors="replace"), self._secrets)
+        return self.of_status(reply.status, words, reply.headers, reply.url)
 
     def of_body(self, body: Mapping[str, Any]) -> ReasrmError:
         """What an `error` object means that came under a 200, plain or inside a stream."""

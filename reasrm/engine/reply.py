@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-import httpx
+from pydantic_core import from_json
 
 from reasrm.errors import EngineError, EngineNonsense, EngineRefused, EngineUnreachable
 from reasrm.parsing import mended
@@ -14,6 +16,8 @@ from reasrm.types import Ask, Completion, Token, Usage
 
 TAIL_TOKENS = 64  # the verdict tag stands at the end of a reply: the log-probabilities before it are not kept
 THOUGHT_END = "</think>"
+#: A verdict's letter, which no other letter follows or precedes.
+_LETTER = re.compile(r"(?<![A-Za-z])[ABab](?![A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,27 @@ class EngineInfo:
     sglang: bool
 
 
-def object_of(response: httpx.Response, url: str) -> dict[str, Any]:
-    """The JSON object of a response. Raises `EngineNonsense`."""
+class HttpReply(NamedTuple):
+    """A server's reply to one HTTP request; `url` is what was asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+def object_of(body: bytes, url: str) -> dict[str, Any]:
+    """The JSON object in the body of a reply from `url`. Raises `EngineNonsense`."""
     try:
-        body = response.json()
+        try:
+            value = from_json(body)  # in less than half of the time of Python's own
+        except ValueError:
+            value = json.loads(body)  # which takes halves of surrogate pairs; `mended` repairs them
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise EngineNonsense(f"{url} answered no JSON") from error
-    if not isinstance(body, dict):
-        raise EngineNonsense(f"{url} answered {type(body).__name__} where an object was expected")
-    return cast(dict[str, Any], body)
+    if not isinstance(value, dict):
+        raise EngineNonsense(f"{url} answered {type(value).__name__} where an object was expected")
+    return cast(dict[str, Any], value)
 
 
 @dataclass(slots=True)
@@ -148,10 +164,14 @@ def _tokens(logprobs: dict[str, Any] | None, temperature: float) -> tuple[Token,
     if not content:
         return None
     scale = temperature or 1.0
-    return tuple(
-        Token(
-            text=mended(entry["token"]),
-            top={mended(each["token"]): scale * each["logprob"] for each in (*(entry.get("top_logprobs") or ()), entry)},
-        )
-        for entry in content[-TAIL_TOKENS:]
-    )
+    alone = len(content) == 1  # asked for by itself, for its alternatives
+    return tuple(_token(entry, scale, alone=alone) for entry in content[-TAIL_TOKENS:])
+
+
+def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
+    """A token; without its alternatives, which saves most of the work, where it cannot hold a verdict's letter."""
+    text = mended(entry["token"])
+    if not alone and not _LETTER.search(text):
+        return Token(text=text, top={})
+    alternatives = (*(entry.get("top_logprobs") or ()), entry)
+    return Token(text=text, top={mended(each["token"]): scale * each["logprob"] for each in alternatives})

@@ -78,13 +78,14 @@ def verdict_of(probability_a: float, source: Literal["logprobs", "votes"]) -> Ve
 
 
 def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence[Answer], pack: Pack, seconds: float) -> Judgment:
-    """A judgment with what the answers say of the model and the cost."""
-    known = next((answer for answer in answers if isinstance(answer, Completion)), None)
+    """A judgment with what the answers say of the model and the cost. Where several weights wrote them, it names them all."""
+    known = [answer for answer in answers if isinstance(answer, Completion)]
+    versions = {completion.weight_version for completion in known}
     return Judgment(
         outcome=outcome,
         opinions=tuple(opinions),
-        model=known.model if known else "",
-        weight_version=known.weight_version if known else "",
+        model=known[0].model if known else "",
+        weight_version="+".join(sorted(versions)),
         prompt_digest=pack.digest,
         usage=reduce(Usage.__add__, (opinion.usage for opinion in opinions)),
         seconds=seconds,

@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware.cors import CORSMiddleware
 
 from reasrm import __version__
 from reasrm_serving import errors, frameworks
-from reasrm_serving.auth.gate import OPEN_PATHS, Admission, gate_of
+from reasrm_serving.auth.gate import gate_of
 from reasrm_serving.http import openapi
+from reasrm_serving.http.front_door import OPEN_PATHS, FrontDoor
 from reasrm_serving.routes import admin, batch, health, judge, pages, rank, recent, stream
 from reasrm_serving.settings import Settings
 from reasrm_serving.wiring import open_services
@@ -33,13 +35,13 @@ def create_app(settings: Settings) -> FastAPI:
                 app.state.services = services
                 yield
         except Exception as error:
-            app.state.failed = error  # for whoever runs the server, which tells only that it did not start
+            app.state.failed = error  # for the caller that runs the server, which says only that it did not start
             raise
         finally:
             if gate is not None:
                 await gate.aclose()
 
-    # FastAPI's own pages of the API take their scripts from elsewhere; a gateway without internet has /openapi.json alone.
+    # FastAPI's own pages of the API load their scripts from elsewhere; a gateway without internet has /openapi.json alone.
     app = FastAPI(
         default_response_class=Response,  # routes answer bytes of their own, whose description stands in http/openapi.py
         title="reasrm",
@@ -50,31 +52,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=openapi.operation_id,
     )
+    app.state.max_body_bytes = int(settings.max_body_mb * 2**20)
     for router in ROUTERS:
         app.include_router(router)
     openapi.describe(app, open_paths=OPEN_PATHS, keyed=gate is not None)
-    errors.install(app)
-    app.add_middleware(Admission, gate=gate)
-    app.add_middleware(CountRequests)
+    errors.install(app, RequestValidationError)
+    app.add_middleware(FrontDoor, gate=gate, origins=settings.allow_origin)
+    if settings.allow_origin:  # outside of the front door: a browser's preflight request carries no key
+        app.add_middleware(CORSMiddleware, allow_origins=settings.allow_origin, allow_methods=["*"], allow_headers=["*"])
     return app
-
-
-class CountRequests:
-    """ASGI middleware that counts answers by route and status."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on; see the status go by."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "unknown")  # never the path as asked: anybody could invent labels
-                scope["app"].state.services.metrics.requests.labels(route, str(message["status"])).inc()
-            await send(message)
-
-        await self.app(scope, receive, watch)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from reasrm.errors import ConfigurationError, EngineBusy, EngineError, InputError, TooLong
 from reasrm.failures import reason_of
@@ -68,13 +70,13 @@ def problem_for(reason: str, detail: str) -> Problem:
     return Problem(504 if reason == "deadline" else 503, reason, detail, headers={"retry-after": "2"})
 
 
-def failure_of(reply: JudgmentJson) -> Problem | None:
+def failure_of(judgment: JudgmentJson) -> Problem | None:
     """The problem that a failed judgment is to the caller of a single one; None where it is an outcome."""
-    return problem_for(reply.label, orjson.loads(reply.judgment)["outcome"]["detail"]) if reply.failed else None
+    return problem_for(judgment.label, orjson.loads(judgment.judgment)["outcome"]["detail"]) if judgment.failed else None
 
 
-def install(app: FastAPI) -> None:
-    """Give every error of `app` the one shape."""
+def install(app: Starlette, invalid: type[Exception]) -> None:
+    """Give every error of `app` the one shape. `invalid` is what FastAPI raises for bad query parameters."""
 
     async def answer(_: Request, error: Exception) -> Response:
         return problem_of(error).response()
@@ -87,7 +89,13 @@ def install(app: FastAPI) -> None:
         }.get(error.status_code, ("http", str(error.detail)))
         return Problem(error.status_code, kind, why, headers=error.headers or {}).response()
 
+    async def answer_invalid(_: Request, raised: Exception) -> Response:
+        first = cast(Any, raised).errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or None
+        return Problem(422, "invalid", f"{field}: {first['msg']}" if field else first["msg"], field).response()
+
     for kind in (Problem, InputError, EngineError, TimeoutError):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(invalid, answer_invalid)
     app.add_exception_handler(Exception, answer)

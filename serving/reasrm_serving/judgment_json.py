@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import orjson
 import zstandard
+from pydantic import TypeAdapter
 
 from reasrm.types import FAILURES, Judgment, Verdict
 
 
 class _Zstd(threading.local):
-    """A pair of contexts a thread: they are costly to make and must not be shared between threads."""
+    """One pair of contexts per thread: they are costly to make and must not be shared between threads."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=1)  # a judgment shrinks to about a third in some 20 us
@@ -20,14 +21,16 @@ class _Zstd(threading.local):
 
 
 _ZSTD = _Zstd()
-MAX_BYTES = 64 * 2**20  # of one reply, unpacked: what a shared store holds is not believed without a limit
+_JUDGMENT = TypeAdapter(Judgment)
+MAX_BYTES = 16 * 2**20  # of one judgment, unpacked: what a shared store holds is not trusted without a limit
 
 
 @dataclass(frozen=True, slots=True)
 class JudgmentJson:
-    """`judgment` is the `Judgment` as JSON, `derived` what readers of the bare JSON like to find beside it.
+    """`judgment` is the `Judgment` as JSON without its field `cached`, which is known only when a caller gets it.
 
-    `label` is the winner, or the reason why there is none.
+    `derived` is a JSON object of the facts that readers of the bare JSON like to find beside it. `label` is the winner, or the
+    reason why there is none.
     """
 
     label: str
@@ -46,20 +49,20 @@ class JudgmentJson:
             }
         )
         label = outcome.winner if isinstance(outcome, Verdict) else outcome.reason
-        return cls(label, derived, judgment.model_dump_json().encode())
+        return cls(label, derived, _JUDGMENT.dump_json(judgment, exclude={"cached"}))
 
     @property
     def failed(self) -> bool:
         """Whether the engine failed or refused."""
         return self.label in FAILURES
 
-    def body(self, prefix: bytes = b"{") -> bytes:
+    def body(self, *, cached: bool, prefix: bytes = b"{") -> bytes:
         """The JSON of a response; `prefix` opens the object."""
-        return b"".join((prefix, self.derived[1:-1], b",", self.judgment[1:]))
+        return b"".join((prefix, self.derived[1:-1], b',"cached":true,' if cached else b',"cached":false,', self.judgment[1:]))
 
-    def read(self) -> Judgment:
+    def read(self, *, cached: bool) -> Judgment:
         """The judgment itself."""
-        return Judgment.model_validate_json(self.judgment)
+        return _JUDGMENT.validate_json((b'{"cached":true,' if cached else b'{"cached":false,') + self.judgment[1:])
 
     def pack(self) -> bytes:
         """The compressed bytes that a cache stores."""
@@ -67,9 +70,11 @@ class JudgmentJson:
 
     @classmethod
     def unpack(cls, packed: bytes) -> JudgmentJson | None:
-        """What `pack` packed; None for anything else."""
+        """What `pack` packed; None for anything else, and for what would take more than `MAX_BYTES`."""
         try:
-            label, derived, judgment = _ZSTD.decompressor.decompress(packed, max_output_size=MAX_BYTES).split(b"\n", 2)
+            if not 0 <= zstandard.frame_content_size(packed) <= MAX_BYTES:  # a frame that states no size is not one of ours
+                return None
+            label, derived, judgment = _ZSTD.decompressor.decompress(packed).split(b"\n", 2)
         except (zstandard.ZstdError, ValueError):
             return None
         return cls(label.decode(), derived, judgment)

@@ -1,4 +1,4 @@
-"""The connection to Redis, which may go away and come back: never an error, never a wait, always said."""
+"""The connection to Redis, which may go away and come back: that is never an error and never a wait, and always shown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from reasrm.errors import InputError
+from reasrm.address import shown_address
+from reasrm.errors import ConfigurationError
 
 T = TypeVar("T")
 TIMEOUT_S = 0.5  # of one command: a verdict that Redis does not give by then is judged anew
@@ -21,7 +22,8 @@ PROBE_S = 0.5
 class RedisLink:
     """A Redis behind a circuit: after one failure nothing is asked until a ping gets through, so a dead Redis costs no time.
 
-    `up` says which it is now; `on_error` is called for every failed command.
+    `up` says which it is now; `on_error` is called for every failed command. Entering it raises `ConfigurationError` where Redis
+    answers and refuses the password: that cures no waiting.
     """
 
     def __init__(self, url: str, on_error: Callable[[], None] = lambda: None) -> None:
@@ -34,13 +36,24 @@ class RedisLink:
                 max_connections=256,
             )
         except ValueError as error:
-            raise InputError(f"--cache: {error}", field="cache") from error
+            raise ConfigurationError(f"--cache: {shown_address(str(error))}", field="cache") from error
         self.up = True
         self._on_error = on_error
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> RedisLink:
-        await self.ask(lambda redis: cast("Awaitable[Any]", redis.ping()))  # pyright: ignore[reportUnknownMemberType]
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await cast("Awaitable[Any]", self.redis.ping())  # pyright: ignore[reportUnknownMemberType]
+        except (AuthenticationError, NoPermissionError, ResponseError) as error:
+            if _refuses(error):
+                await self.redis.aclose()
+                raise ConfigurationError(
+                    f"--cache: Redis refuses the user or password ({error}): correct them", field="cache"
+                ) from None
+            self._failed()
+        except (RedisError, OSError):
+            self._failed()
         self._watch = asyncio.create_task(self._watched())
         return self
 
@@ -57,9 +70,12 @@ class RedisLink:
             async with asyncio.timeout(TIMEOUT_S):
                 return await command(self.redis)
         except (RedisError, OSError):
-            self.up = False
-            self._on_error()
+            self._failed()
             return None
+
+    def _failed(self) -> None:
+        self.up = False
+        self._on_error()
 
     async def _watched(self) -> None:
         while True:
@@ -73,3 +89,8 @@ class RedisLink:
                     self.up = True
                 except (RedisError, OSError):
                     continue
+
+
+def _refuses(error: Exception) -> bool:
+    """Whether Redis answered that it does not know the user or password."""
+    return isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM"))

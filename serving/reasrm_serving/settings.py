@@ -16,8 +16,8 @@ DEMO_RECENT = 1000
 
 def _addresses(value: Any) -> Any:
     """One address, several with commas between them, or a sequence of such, as a tuple."""
-    said = [value] if isinstance(value, str) else value
-    return tuple(url.strip().rstrip("/") for each in said for url in each.split(",") if url.strip())
+    texts = [value] if isinstance(value, str) else value
+    return tuple(url.strip().rstrip("/") for text in texts for url in text.split(",") if url.strip())
 
 
 def _check_engines(engines: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,9 +29,9 @@ def _check_engines(engines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
-    for each in workers:
+    for address in workers:
         try:
-            http_address(each, "an engine's", "engine")
+            http_address(address, "an engine's", "engine")
         except InputError as error:
             raise ValueError(str(error)) from None
     if len(set(workers)) < len(workers):
@@ -106,6 +106,13 @@ class Settings(BaseModel):
     )
     keys: Path | None = Field(
         default=None, description="The file of API keys; `reasrm keys new` prints its entries. Without a file everybody may ask."
+    )
+    turn_wait_s: float = Field(
+        default=5.0, ge=0, description="Seconds that a single judgment waits for its turn before it gets 429."
+    )
+    allow_origin: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = Field(
+        default=(),
+        description="An origin, such as https://example.org, whose web pages may ask the gateway from a browser (CORS); * is all.",
     )
     refresh_s: float = Field(default=2.0, gt=0, description="Seconds between two checks of which weights the engine serves.")
 

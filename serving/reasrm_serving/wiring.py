@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
-from cachetools import LRUCache
 from starlette.requests import Request
 
-from reasrm.engine import EngineInfo
+from reasrm.address import shown_address
 from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cohorts.memory_store import MemoryStore
 from reasrm_serving.cohorts.redis_store import RedisStore
 from reasrm_serving.cohorts.service import Cohorts
 from reasrm_serving.engines.client import EngineClient
+from reasrm_serving.engines.domain import Domain
 from reasrm_serving.engines.member import Engine, Member
 from reasrm_serving.engines.pool import EnginePool
-from reasrm_serving.http.schemas import Work
 from reasrm_serving.judging.cache import Cache
-from reasrm_serving.judging.engine_judge import Domain, PoolJudge
+from reasrm_serving.judging.engine_judge import PoolJudge
 from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.fences import fence_key
 from reasrm_serving.judging.lease import Leases
@@ -30,8 +29,6 @@ from reasrm_serving.observe.history import History
 from reasrm_serving.observe.metrics import Metrics
 from reasrm_serving.redis_link import RedisLink
 from reasrm_serving.settings import LOCAL, Settings, secret
-
-REMEMBERED = 1024  # requests that are not parsed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,6 @@ class Services:
     metrics: Metrics
     history: History
     link: RedisLink | None
-    #: The latest requests, as they were read.
-    works: LRUCache[tuple[bytes, EngineInfo], Work] = field(default_factory=lambda: LRUCache(REMEMBERED))
 
 
 def services_of(request: Request) -> Services:
@@ -60,34 +55,39 @@ def services_of(request: Request) -> Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     """Everything that `settings` ask for. Raises `InputError` where they cannot work; an engine or Redis may come later."""
-    metrics, slots = Metrics(), FairQueue(settings.max_in_flight)
+    metrics, queue = Metrics(), FairQueue(settings.max_in_flight)
     async with AsyncExitStack() as stack:
         link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
         if link is not None:
             await stack.enter_async_context(link)
-        engines, pack, domain = _open_engines(settings, metrics)
-        served = await stack.enter_async_context(engines)
+        pool, pack, domain = _open_engines(settings, metrics)
+        engines = await stack.enter_async_context(pool)
         megabytes = 0.0 if settings.cache == "none" else settings.cache_mb
         cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
         key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
-        fresh = PoolJudge(served, pack, key, domain)
-        recent = History(settings.keeps_recent)
-        judge = JudgingService(fresh, served, cache, Leases(link) if link else None, slots, metrics, recent)
+        history = History(settings.keeps_recent)
+        leases = Leases(link, metrics.coalesced.labels("cluster").inc) if link else None
+        judge = JudgingService(PoolJudge(engines, pack, key, domain), engines, cache, leases, queue, metrics, history)
         stack.push_async_callback(judge.aclose)
-        metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: slots.taken)
-        metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: served.error is None)
-        for each in served.members:
-            metrics.circuit(each.name, lambda each=each: each.open)
-        if link is not None:
-            metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
-        ranker = Ranker(judge, served, pack.reuse)
+        _show(metrics, queue, engines, link)
+        ranker = Ranker(judge, engines, pack.reuse)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
         store, early = RedisStore(link) if link else MemoryStore(), settings.cache != "none"
         told = {"count": metrics.cohort_ended, "sent_back": metrics.sent_back}
         cohorts = Cohorts(ranker, store, judge.identity, early=early, **told)
         stack.push_async_callback(cohorts.aclose)
-        yield Services(settings, pack, served, judge, ranker, cohorts, slots, metrics, recent, link)
+        yield Services(settings, pack, engines, judge, ranker, cohorts, queue, metrics, history, link)
+
+
+def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLink | None) -> None:
+    """Gauges of what is read when Prometheus asks."""
+    metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: queue.taken)
+    metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: engines.error is None)
+    for member in engines.members:
+        metrics.circuit(member.name, lambda member=member: member.open)
+    if link is not None:
+        metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
 
 
 def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack, Domain | None]:
@@ -100,13 +100,13 @@ def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pac
         pack, domain = load_pack(settings.prompts or "rubric"), None
         key = secret(settings.engine_key)
         for url in settings.engine:
-            opened[_name(url)] = EngineClient(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
+            opened[_shown(url)] = EngineClient(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
     members = [
         Member(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
     ]
     return EnginePool(members, metrics.engine_retries.inc), pack, domain
 
 
-def _name(url: str) -> str:
-    """What an engine is called in metrics and messages: its address without the password that may stand in it."""
-    return url.split("://", 1)[-1].rpartition("@")[2].rstrip("/")
+def _shown(url: str) -> str:
+    """What an engine is called in metrics and messages: its address without a password."""
+    return shown_address(url).split("://", 1)[-1].rstrip("/")

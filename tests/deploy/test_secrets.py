@@ -77,12 +77,13 @@ async def test_a_gateway_may_run_every_kind_of_command_that_it_uses(guarded: Red
     judgment = Judgment(outcome=NoVerdict(reason="split"), model="m", weight_version="1", prompt_digest="p")
     failures: list[int] = []
     async with RedisLink(guarded.url, lambda: failures.append(1)) as link:
-        await Cache(link, ttl_s=60, megabytes=1).put("key", JudgmentJson.of(judgment))
-        found = await Cache(link, ttl_s=60, megabytes=1).far("key")
-        assert found is not None and found.read().outcome == judgment.outcome
-        claims, token = Leases(link), new_token()
-        assert await claims.wait_or_take("other", "reasrm:{other}", token) is None
-        async with claims.held("other", token):
+        cache = Cache(link, ttl_s=60, megabytes=1)
+        await cache.store("key", cache.hold("key", JudgmentJson.of(judgment)))
+        stored = await Cache(link, ttl_s=60, megabytes=1).in_redis("key")
+        assert stored is not None and stored.read(cached=True).outcome == judgment.outcome
+        leases, token = Leases(link), new_token()
+        assert await leases.wait_or_take("other", "reasrm:{other}", token) is None
+        async with leases.held("other", token):
             pass
         assert not failures
     limiter = MovingWindowRateLimiter(RedisStorage(f"async+{guarded.url}", implementation="redispy"))

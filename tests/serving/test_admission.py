@@ -18,7 +18,7 @@ from reasrm_serving.judging.fair_queue import FairQueue
 from typer.testing import CliRunner
 
 from reasrm.commands.app import app
-from reasrm.errors import EngineBusy, InputError
+from reasrm.errors import InputError
 from tests.components import Redis, talk
 from tests.serving.loops import ScriptedEngine, gateway
 
@@ -153,13 +153,13 @@ async def test_concurrency_is_held_and_given_back() -> None:
 # --- turns ------------------------------------------------------------------------------------------------------------------
 
 
-async def waiting(slots: FairQueue, run: str, order: list[str], priority: int = 0) -> asyncio.Task[None]:
+async def waiting(queue: FairQueue, run: str, order: list[str], priority: int = 0) -> asyncio.Task[None]:
     """A judgment of `run` that waits for its turn and then notes that it had it."""
 
     async def judge() -> None:
         caller.set(Caller(run))
         principal.set(Principal(priority=priority))
-        async with slots.in_turn():
+        async with queue.turn():
             order.append(run)
 
     task = asyncio.create_task(judge())
@@ -168,50 +168,49 @@ async def waiting(slots: FairQueue, run: str, order: list[str], priority: int = 
 
 
 async def test_a_burst_of_one_run_does_not_starve_another() -> None:
-    slots, order = FairQueue(1), list[str]()
-    async with slots.in_turn():
-        tasks = [await waiting(slots, "burst", order) for _ in range(50)]
-        tasks += [await waiting(slots, "small", order) for _ in range(2)]
+    queue, order = FairQueue(1), list[str]()
+    async with queue.turn():
+        tasks = [await waiting(queue, "burst", order) for _ in range(50)]
+        tasks += [await waiting(queue, "small", order) for _ in range(2)]
     await asyncio.gather(*tasks)
     assert order[:4] == ["burst", "small", "burst", "small"]
     assert order.count("burst") == 50
-    assert slots.taken == 0
+    assert queue.taken == 0
 
 
 async def test_a_higher_priority_goes_first() -> None:
-    slots, order = FairQueue(1), list[str]()
-    async with slots.in_turn():
+    queue, order = FairQueue(1), list[str]()
+    async with queue.turn():
         tasks = [
-            await waiting(slots, "low", order, -1),
-            await waiting(slots, "high", order, 5),
-            await waiting(slots, "mid", order, 0),
+            await waiting(queue, "low", order, -1),
+            await waiting(queue, "high", order, 5),
+            await waiting(queue, "mid", order, 0),
         ]
     await asyncio.gather(*tasks)
     assert order == ["high", "mid", "low"]
 
 
 async def test_who_gives_up_waiting_leaves_no_slot_behind() -> None:
-    slots, order = FairQueue(2), list[str]()
-    async with slots.in_turn(), slots.in_turn():
-        with pytest.raises(EngineBusy):
-            slots.check()
-        tasks = [await waiting(slots, str(i), order) for i in range(6)]
+    queue, order = FairQueue(2), list[str]()
+    async with queue.turn(), queue.turn():
+        assert not queue.free
+        tasks = [await waiting(queue, str(i), order) for i in range(6)]
         for task in tasks[::2]:
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert sorted(order) == ["1", "3", "5"]
-    assert slots.taken == 0
-    slots.check()
+    assert queue.taken == 0
+    assert queue.free
 
 
 async def test_a_turn_that_comes_with_the_cancellation_is_passed_on() -> None:
-    slots, order = FairQueue(1), list[str]()
-    async with slots.in_turn():
-        first, second = await waiting(slots, "first", order), await waiting(slots, "second", order)
+    queue, order = FairQueue(1), list[str]()
+    async with queue.turn():
+        first, second = await waiting(queue, "first", order), await waiting(queue, "second", order)
     first.cancel()  # its turn has come, but it has not run yet
     await asyncio.gather(first, second, return_exceptions=True)
     assert order == ["second"]
-    assert slots.taken == 0
+    assert queue.taken == 0
 
 
 # --- the key file -----------------------------------------------------------------------------------------------------------

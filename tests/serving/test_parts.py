@@ -92,13 +92,17 @@ async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
 def test_a_reply_survives_its_packing_and_rubbish_is_no_reply() -> None:
     reply = JudgmentJson.of(JUDGMENT)
     assert JudgmentJson.unpack(reply.pack()) == reply
-    assert reply.read() == JUDGMENT
-    assert reply.body().startswith(b'{"winner":"A","probability_a":0.75,"order_consistent":null,"outcome":')
+    assert reply.read(cached=False) == JUDGMENT
+    assert reply.read(cached=True) == JUDGMENT.model_copy(update={"cached": True})
+    assert reply.body(cached=True).startswith(
+        b'{"winner":"A","probability_a":0.75,"order_consistent":null,"cached":true,"outcome":'
+    )
+    assert reply.body(cached=True).count(b'cached"') == 1
     for rubbish in (b"", b"rubbish", reply.pack()[:-5]):
         assert JudgmentJson.unpack(rubbish) is None
     failed = JudgmentJson.of(Judgment(outcome=NoVerdict(reason="deadline")))
     assert failed.failed
-    assert b'"winner":null,"probability_a":null' in failed.body()
+    assert b'"winner":null,"probability_a":null' in failed.body(cached=False)
 
 
 def test_the_key_holds_everything_that_decides() -> None:
@@ -116,35 +120,36 @@ def test_the_key_holds_everything_that_decides() -> None:
     assert judgment_key(Pair.of([{"role": "user", "content": "q"}], "a", "b"), Options(votes=1), decided_by) in keys
 
 
-async def test_memory_is_bounded_and_the_latest_stay() -> None:
+def test_memory_is_bounded_and_the_latest_stay() -> None:
     cache = Cache(None, ttl_s=60, megabytes=0.05)
     for number in range(1000):
-        await cache.put(str(number), JudgmentJson.of(JUDGMENT.model_copy(update={"model": str(number)})))
-    kept = [number for number in range(1000) if cache.near(str(number))]
+        cache.hold(str(number), JudgmentJson.of(JUDGMENT.model_copy(update={"model": str(number)})))
+    kept = [number for number in range(1000) if cache.in_memory(str(number))]
     assert 20 < len(kept) < 200
     assert kept == list(range(1000 - len(kept), 1000))
     nothing = Cache(None, ttl_s=60, megabytes=0)
-    await nothing.put("key", JudgmentJson.of(JUDGMENT))
-    assert nothing.near("key") is None
+    nothing.hold("key", JudgmentJson.of(JUDGMENT))
+    assert nothing.in_memory("key") is None
 
 
-async def test_a_slot_is_refused_at_once_or_waited_for() -> None:
+async def test_a_judgment_waits_for_its_turn_as_long_as_it_may() -> None:
     from reasrm.errors import EngineBusy
 
-    slots = FairQueue(1)
-    async with slots.now():
+    queue = FairQueue(1)
+    async with queue.turn():
         with pytest.raises(EngineBusy):
-            async with slots.now():
+            async with queue.turn(wait_s=0.01):
                 pass
-        waiting = asyncio.create_task(_pass_through(slots))
+        waiting = asyncio.create_task(_pass_through(queue))
         await asyncio.sleep(0)
         assert not waiting.done()
     await waiting
-    assert slots.taken == 0
+    assert queue.taken == 0
+    assert queue.free
 
 
-async def _pass_through(slots: FairQueue) -> None:
-    async with slots.in_turn():
+async def _pass_through(queue: FairQueue) -> None:
+    async with queue.turn():
         pass
 
 

@@ -41,48 +41,48 @@ def note(
     caller.reset(token)
 
 
-def test_only_the_latest_are_kept() -> None:
+async def test_only_the_latest_are_kept() -> None:
     recent = History(keep=3)
     for number in range(5):
         note(recent, str(number), reply(verdict(0.9)))
-    assert [item["id"] for item in recent.search(HistoryQuery(), 10, NOBODY)["items"]] == ["4", "3", "2"]
+    assert [item["id"] for item in (await recent.search(HistoryQuery(), 10, NOBODY))["items"]] == ["4", "3", "2"]
     assert recent.find("1", NOBODY) is None
 
 
-def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
+async def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
     recent = History(keep=1000)
     huge = reply(verdict(0.9), size=MAX_BYTES // 4)
     for number in range(8):
         note(recent, str(number), huge)
-    assert recent.search(HistoryQuery(), 0, NOBODY)["kept"] == 3
+    assert (await recent.search(HistoryQuery(), 0, NOBODY))["kept"] == 3
 
 
-def test_nothing_is_kept_where_nothing_may_be() -> None:
+async def test_nothing_is_kept_where_nothing_may_be() -> None:
     recent = History(keep=0)
     note(recent, "k", reply(verdict(0.9)))
-    assert recent.search(HistoryQuery(), 10, NOBODY)["kept"] == 0
+    assert (await recent.search(HistoryQuery(), 10, NOBODY))["kept"] == 0
 
 
-def test_each_filter_narrows_the_search() -> None:
+async def test_each_filter_narrows_the_search() -> None:
     recent = History(keep=10)
     note(recent, "agree", reply(verdict(0.9), verdict(0.8)), run="one", subset="chat")
     note(recent, "differ", reply(verdict(0.9), verdict(0.2)), run="one", subset="math")
     note(recent, "none", reply(NoVerdict(reason="truncated")), Pair.of("Straße?", "one", "two"), run="two")
 
-    def found(**wanted: Any) -> list[str]:
-        return [item["id"] for item in recent.search(HistoryQuery(**wanted), 10, NOBODY)["items"]]
+    async def found(**wanted: Any) -> list[str]:
+        return [item["id"] for item in (await recent.search(HistoryQuery(**wanted), 10, NOBODY))["items"]]
 
-    assert found() == ["none", "differ", "agree"]
-    assert found(run="one") == ["differ", "agree"]
-    assert found(subset="math") == ["differ"]
-    assert found(disagree=True) == ["differ"]
-    assert found(outcome="truncated") == ["none"]
-    assert found(outcome="A") == ["differ", "agree"]
-    assert found(q="STRASSE") == ["none"]
-    assert found(q="ANSWER 2", run="two") == []
+    assert await found() == ["none", "differ", "agree"]
+    assert await found(run="one") == ["differ", "agree"]
+    assert await found(subset="math") == ["differ"]
+    assert await found(disagree=True) == ["differ"]
+    assert await found(outcome="truncated") == ["none"]
+    assert await found(outcome="A") == ["differ", "agree"]
+    assert await found(q="STRASSE") == ["none"]
+    assert await found(q="ANSWER 2", run="two") == []
 
 
-def test_the_numbers_are_those_of_what_matches() -> None:
+async def test_the_numbers_are_those_of_what_matches() -> None:
     now = 1_000_000.0
     recent = History(keep=100, clock=lambda: now)
     for _ in range(12):
@@ -91,7 +91,7 @@ def test_the_numbers_are_those_of_what_matches() -> None:
     for _ in range(6):
         note(recent, "b", reply(verdict(0.03), verdict(0.7)), run="one")
     note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
-    found = recent.search(HistoryQuery(run="one"), 1, NOBODY)
+    found = await recent.search(HistoryQuery(run="one"), 1, NOBODY)
     assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
     assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(7 / 60), 60.0)
     assert found["histogram"][0] == 6
@@ -102,26 +102,26 @@ def test_the_numbers_are_those_of_what_matches() -> None:
     assert len(found["items"]) == 1
 
 
-def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
+async def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
     now = 1_000_000.0
     recent = History(keep=100, clock=lambda: now)
     for _ in range(800):
         now += 0.05
         note(recent, "a", reply(verdict(0.9)))
-    found = recent.search(HistoryQuery(), 0, NOBODY)
+    found = await recent.search(HistoryQuery(), 0, NOBODY)
     assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
 
 
-def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
+async def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
     recent = History(keep=10)
     for name in ("one", "two"):
         token = principal.set(Principal(name))
         note(recent, f"of {name}", reply(verdict(0.9)), run=name)
         principal.reset(token)
-    own = recent.search(HistoryQuery(), 10, Principal("one"))
+    own = await recent.search(HistoryQuery(), 10, Principal("one"))
     assert ([item["id"] for item in own["items"]], own["kept"], own["runs"]) == (["of one"], 1, ["one"])
     assert recent.find("of two", Principal("one")) is None
-    assert recent.search(HistoryQuery(), 10, Principal("root", admin=True))["kept"] == 2
+    assert (await recent.search(HistoryQuery(), 10, Principal("root", admin=True)))["kept"] == 2
 
 
 def test_only_the_demo_keeps_judgments_unasked() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks now. Without keys everybody is the same nameless caller, and nobody an admin."""
+    """The owner of the key that the request came with. Without keys everybody is the same nameless one, and nobody an admin."""
 
     name: str = ""
     priority: int = 0
@@ -21,11 +21,11 @@ principal: ContextVar[Principal] = ContextVar("principal", default=NOBODY)
 
 
 class Caller(NamedTuple):
-    """Who asks: the training run or study, and the part of it, as the request says."""
+    """The training run or study, and the part of it, that the request says it is for."""
 
     run: str | None = None
     subset: str | None = None
 
 
-#: Who asks for what is being judged; set where a request is read, and inherited by what is done for it.
+#: For whom a pair is judged; set where a request is read, and inherited by the work that is done for it.
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)

@@ -1,6 +1,6 @@
-"""Who may ask, how often, how much at once, and until when.
+"""Which callers may ask, how often, and how much at once.
 
-A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their token; without one everybody is let in.
+A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their token; without a file everybody may ask.
 
     [[key]]
     name = "team-a"
@@ -13,7 +13,6 @@ A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -31,19 +30,14 @@ from limits.errors import StorageError
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reasrm.errors import InputError
 from reasrm.types import Frozen
-from reasrm_serving.auth.context import Principal, principal
+from reasrm_serving.auth.context import principal
 from reasrm_serving.errors import Problem
 
-#: What needs no key: the page, its files, and what load balancers and Prometheus ask.
-OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico")
 #: A Redis that does not answer by then counts as away.
 _QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-OPEN_FOLDERS = ("/static/",)
 
 
 def _rate(value: str) -> str:
@@ -76,15 +70,15 @@ def hashed(token: str) -> str:
 def _token(authorization: str | None) -> str:
     """A bearer's token, or the password of an address such as http://team-a:TOKEN@gateway, which HTTP clients send as Basic.
 
-    Loops whose client takes nothing but an address have no other way. Empty where there is none.
+    Training loops whose client takes nothing but an address have no other way. Empty where there is no token.
     """
-    scheme, _, said = (authorization or "").partition(" ")
+    scheme, _, credentials = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
-        return said.strip()
+        return credentials.strip()
     if scheme.lower() != "basic":
         return ""
     try:
-        return base64.b64decode(said, validate=True).decode().partition(":")[2]
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
         return ""
 
@@ -126,25 +120,29 @@ class Gate:
     def key_of(self, authorization: str | None) -> Key:
         """The key whose token is given. Raises `Problem` (401). Every key is compared, each in constant time."""
         token = _token(authorization)
-        found = None
+        match = None
         if token:
             given = hashed(token)
             for key in self._keys:
                 if hmac.compare_digest(given, key.sha256):
-                    found = key
-        if found is None:
-            why = "this gateway needs an API key: send it as `Authorization: Bearer TOKEN`" if not token else "unknown API key"
-            raise Problem(401, "unauthorized", why, headers={"www-authenticate": "Bearer"})
-        return found
+                    match = key
+        if match is None:
+            message = "this gateway needs an API key: send it as `Authorization: Bearer TOKEN`" if not token else "unknown API key"
+            raise Problem(401, "unauthorized", message, headers={"www-authenticate": "Bearer"})
+        return match
 
     async def enter(self, key: Key) -> None:
-        """Count a request in. Raises `Problem` (429) with the time to come back. `leave` must follow."""
+        """Count a request in, which `leave` must follow. Raises `Problem` (429) with the time to come back."""
         if key.concurrency is not None and self._under_way[key.name] >= key.concurrency:
             raise _too_many(f"{key.concurrency} requests of {key.name} are under way, which is its limit", 1.0)
-        rate = self._rates.get(key.name)
-        if rate is not None and (wait := await self._wait(rate, key.name)) is not None:
-            raise _too_many(f"{key.name} may ask {key.rate}", wait)
-        self._under_way[key.name] += 1
+        self._under_way[key.name] += 1  # before anything is awaited: others come in meanwhile, and would see room for them all
+        try:
+            rate = self._rates.get(key.name)
+            if rate is not None and (wait := await self._wait(rate, key.name)) is not None:
+                raise _too_many(f"{key.name} may ask {key.rate}", wait)
+        except BaseException:
+            self.leave(key)
+            raise
 
     def leave(self, key: Key) -> None:
         """Count it out again."""
@@ -172,85 +170,8 @@ def _storage(pool: ConnectionPool) -> RedisStorage:
     return RedisStorage("async+redis://", implementation="redispy", connection_pool=cast("Any", pool))
 
 
-def _too_many(why: str, wait_s: float) -> Problem:
-    return Problem(429, "rate_limited", why, headers={"retry-after": str(max(1, math.ceil(wait_s)))})
-
-
-class Admission:
-    """ASGI middleware: the key, its limits, `x-priority` (never above the key's) and `x-deadline` (Unix time in seconds).
-
-    What cannot be finished by its deadline is stopped then, and not started after it.
-    """
-
-    def __init__(self, app: ASGIApp, gate: Gate | None) -> None:
-        self.app, self.gate = app, gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request in, or say why not."""
-        path = str(scope.get("path", ""))
-        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        try:
-            left = _left_s(headers.get("x-deadline"))
-            if self.gate is None:
-                principal.set(Principal(priority=_priority(headers, 0, 10)))
-                await self._until(left, scope, receive, send)
-                return
-            key = self.gate.key_of(headers.get("authorization"))
-            await self.gate.enter(key)
-            try:
-                principal.set(Principal(key.name, _priority(headers, key.priority, key.priority), key.admin))
-                await self._until(left, scope, receive, send)
-            finally:
-                self.gate.leave(key)
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-
-    async def _until(self, left_s: float | None, scope: Scope, receive: Receive, send: Send) -> None:
-        if left_s is None:
-            await self.app(scope, receive, send)
-            return
-        answering = False
-
-        async def watched(message: Message) -> None:
-            nonlocal answering
-            answering = True
-            await send(message)
-
-        try:
-            async with asyncio.timeout(left_s):
-                await self.app(scope, receive, watched)
-        except TimeoutError:
-            if answering:  # a stream: its end is missing, which its reader sees
-                raise
-            raise Problem(504, "deadline", "the deadline came before the answer") from None
-
-
-def _left_s(deadline: str | None) -> float | None:
-    if deadline is None:
-        return None
-    try:
-        left = float(deadline) - time.time()
-    except ValueError:
-        left = math.nan
-    if not math.isfinite(left):
-        raise Problem(422, "invalid", f"x-deadline is a Unix time in seconds, not {deadline!r}", "x-deadline")
-    if left <= 0:
-        raise Problem(504, "deadline", "the deadline has passed: nothing was started")
-    return left
-
-
-def _priority(headers: Headers, default: int, highest: int) -> int:
-    said = headers.get("x-priority")
-    if said is None:
-        return default
-    try:
-        wanted = int(said)
-    except ValueError:
-        raise Problem(422, "invalid", f"x-priority is a whole number from -10 to 10, not {said!r}", "x-priority") from None
-    return max(-10, min(wanted, highest))
+def _too_many(message: str, wait_s: float) -> Problem:
+    return Problem(429, "rate_limited", message, headers={"retry-after": str(max(1, math.ceil(wait_s)))})
 
 
 def require_admin() -> None:

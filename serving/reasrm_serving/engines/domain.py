@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reasrm.errors import InputError
 from reasrm.types import Pair
-from reasrm_serving.judging.engine_judge import Domain
 
 FILE = "domain.json"
+#: Says why a pair is outside of what the judge is for; None where it is inside.
+Domain = Callable[[Pair], str | None]
 
 
 class _DomainTask(BaseModel):
@@ -33,7 +35,7 @@ class _DomainRule(BaseModel):
     tasks: tuple[_DomainTask, ...] = Field(min_length=1)
 
     def why_outside(self, pair: Pair) -> str | None:
-        """Why `pair` is none of the judge's business; None where it is."""
+        """Why `pair` is outside of the rule; None where it is inside."""
         if any(len(part) != 1 for part in (pair.question, pair.a, pair.b)):
             return "outside the model's domain: it judges single questions, not conversations"
         question, responses = pair.question[0].content, (pair.a[0].content, pair.b[0].content)

@@ -15,9 +15,8 @@ from reasrm.engine import EngineInfo
 from reasrm.errors import EngineError, EngineRefused, InputError
 from reasrm.prompts import Pack, load_pack
 from reasrm.types import Ask, Completion, Message, Usage
-from reasrm_serving.engines.domain import load_domain
+from reasrm_serving.engines.domain import Domain, load_domain
 from reasrm_serving.engines.embedded_model import EmbeddedModel, Row, RowReply
-from reasrm_serving.judging.engine_judge import Domain
 from reasrm_serving.settings import Settings
 
 log = logging.getLogger("reasrm.serving")

@@ -1,18 +1,17 @@
-"""One engine as the gateway knows it: what it serves at this moment, and whether it may be asked."""
+"""One engine of the pool as the gateway knows it: what it serves at this moment, and whether it may be asked."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from reasrm.engine import EngineInfo
 from reasrm.errors import ConfigurationError, EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
 from reasrm.types import Ask, Completion
-from reasrm_serving.judging.single_flight import SingleFlight
 
 ASK_S = 10.0
 TRIPS = 3  # failures in a row, of requests or of asking what it serves, that open the circuit
@@ -23,7 +22,7 @@ class Engine(Protocol):
     """An engine as the gateway wants it: a `Completer` that also streams and says what it serves."""
 
     async def complete(self, ask: Ask) -> Completion:
-        """One completion; raises `EngineError` or `TooLong`."""
+        """One completion; raises `EngineError` or `InputError`."""
         ...
 
     def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
@@ -42,10 +41,10 @@ class Engine(Protocol):
 class Member:
     """An engine, its latest `info`, and its circuit. `error` says what is wrong with it, None where nothing is.
 
-    `mistake` is its latest error where that is one of the set-up. The engine is asked what it serves at the start, every
-    `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row open the circuit: then it gets no request
-    until that asking succeeds. After that one more failure opens it again, and a request that succeeds closes it for good.
-    `on_failure` is called for every request that it failed.
+    It is asked what it serves at the start, every `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row
+    open the circuit: then it gets no request until that asking succeeds. After that one more failure opens it again, and a request
+    that succeeds closes it for good. `mistake` is its latest failure where that is one of the set-up, which no retry cures.
+    `on_failure` is called for every request that it failed. The pool counts what is `under_way` and resets `failures`.
     """
 
     def __init__(self, engine: Engine, name: str, every_s: float, on_failure: Callable[[], None] = lambda: None) -> None:
@@ -55,48 +54,42 @@ class Member:
         self.known: EngineInfo | None = None
         self.under_way = 0
         self.busy_until = 0.0
-        self._failures = 0
+        self.failures = 0
+        self.open = False
         self._every_s, self._on_failure = every_s, on_failure
-        self._asking: SingleFlight[EngineInfo] = SingleFlight()
+        self._asking: asyncio.Task[EngineInfo] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Member:
-        self._watch = asyncio.create_task(self._watched())
+        self._watch = asyncio.create_task(self._refresh_now_and_then())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (self._watch, self._asking):
+            if task is not None:
+                task.cancel()
         await self.engine.aclose()
 
-    @property
-    def open(self) -> bool:
-        """Whether its circuit is open."""
-        return self._failures >= TRIPS
+    def succeeded(self) -> None:
+        """Close the circuit after a request that succeeded."""
+        self.failures, self.busy_until, self.open = 0, 0.0, False
 
-    @contextmanager
-    def asked(self) -> Generator[None]:
-        """Around a request to it: counts it while it is under way, and how it ends."""
-        self.under_way += 1
-        try:
-            yield
-            self._failures, self.busy_until = 0, 0.0
-        except EngineRefused:  # the request's fault, not the engine's
-            raise
-        except EngineBusy as error:  # it lives, and says so
-            self._on_failure()
+    def failed(self, error: Exception) -> None:
+        """Take note of a request that ended in `error`."""
+        if isinstance(error, EngineRefused):  # the request's fault, not the engine's
+            return
+        self._on_failure()
+        if isinstance(error, EngineBusy):  # it lives, and says so
             self.busy_until = time.monotonic() + (error.retry_after_s or 1.0)
-            raise
-        except (EngineError, ConfigurationError) as error:
-            self._on_failure()
-            self._failed(error)
-            raise
-        finally:
-            self.under_way -= 1
+        else:
+            self._count(error)
 
     async def refresh(self) -> EngineInfo:
-        """Ask what it serves; who asks at the same time gets the same answer. Raises `EngineError` or `InputError`."""
-        return await self._asking.join("info", self._ask)
+        """Ask what it serves; callers at the same time get the same answer. Raises `EngineError` or `InputError`."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(_look_at)
+        return await asyncio.shield(self._asking)
 
     async def _ask(self) -> EngineInfo:
         try:
@@ -104,30 +97,37 @@ class Member:
                 info = await self.engine.info(refresh=True)
         except TimeoutError:
             late = EngineTimeout(f"the engine at {self.name} did not say within {ASK_S:g} s what it serves")
-            self._failed(late, said=True)
+            self._count(late, shown=True)
             raise late from None
         except (EngineError, InputError) as error:
-            self._failed(error, said=True)
+            self._count(error, shown=True)
             raise
         if info != self.known:
             log.info("%s serves %s, weights %s", self.name, info.model, info.weight_version or "without a version")
         self.known, self.error, self.mistake = info, None, None
-        self._failures = min(self._failures, TRIPS - 1)
+        self.failures, self.open = min(self.failures, TRIPS - 1), False
         return info
 
-    def _failed(self, error: Exception, *, said: bool = False) -> None:
+    def _count(self, error: Exception, *, shown: bool = False) -> None:
         was_open, before = self.open, self.error
-        self._failures += 1
+        self.failures += 1
+        self.open = self.failures >= TRIPS
         self.mistake = error if isinstance(error, ConfigurationError) else None
-        if said or self.open:
+        if shown or self.open:
             self.error = str(error)
         if self.open and not was_open:
             log.warning("%s gets no requests until it answers again: %s", self.name, error)
         elif self.error != before:  # once, not every other second
             log.warning("%s", error)
 
-    async def _watched(self) -> None:
+    async def _refresh_now_and_then(self) -> None:
         while True:
             with suppress(EngineError, InputError):  # `error` says it
                 await self.refresh()
             await asyncio.sleep(self._every_s)
+
+
+def _look_at(asking: asyncio.Task[EngineInfo]) -> None:
+    """asyncio logs errors that nobody looks at, and every caller may have left."""
+    if not asking.cancelled():
+        asking.exception()

@@ -1,4 +1,4 @@
-"""The engines behind a gateway, as one: what one of them fails, another is asked for.
+"""The engines behind a gateway, as one: a request that one of them fails goes to another.
 
 Many engines are better behind sglang-router, which knows what each has in its prefix cache (`reasrm serve --workers`); this is
 for a few without it, and for one alone.
@@ -47,7 +47,7 @@ class EnginePool:
     @property
     def error(self) -> str | None:
         """What is wrong, where no engine is as it should be."""
-        errors = [each.error for each in self.members]
+        errors = [member.error for member in self.members]
         return None if None in errors else "; ".join(filter(None, errors))
 
     @property
@@ -59,10 +59,10 @@ class EnginePool:
     def known(self) -> EngineInfo | None:
         """What is served. Where engines differ, their names are joined by "+", a name that no judgment is kept under."""
         infos = self._infos()
-        return _together(infos) if infos else None
+        return _combined(infos) if infos else None
 
     async def now(self, deadline: float | None = None) -> EngineInfo:
-        """What is `known`; asked for until `deadline`, a time of the running loop's clock, where nothing ever was.
+        """What is `known`; where nothing ever was, the engines are asked until `deadline`, a time of the running loop's clock.
 
         Raises `EngineError`, `InputError` or `TimeoutError` where that fails.
         """
@@ -73,21 +73,27 @@ class EnginePool:
 
     async def refresh(self) -> EngineInfo:
         """Ask all that may be asked. Raises `EngineError` or `InputError` where none answers."""
-        asked = [each for each in self.members if not each.open] or self.members
-        answers = await asyncio.gather(*(each.refresh() for each in asked), return_exceptions=True)
-        errors = [each for each in answers if isinstance(each, BaseException)]
+        members = [member for member in self.members if not member.open] or self.members
+        answers = await asyncio.gather(*(member.refresh() for member in members), return_exceptions=True)
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if len(errors) == len(answers):
             raise errors[0]
-        return _together(self._infos())
+        return _combined(self._infos())
 
     async def complete(self, ask: Ask) -> Completion:
-        """One completion of `ask`. Raises `EngineError` or `TooLong`."""
+        """One completion of `ask`. Raises `EngineError` or `InputError`."""
         tried: list[Member] = []
         while True:
             member = self._next(tried)
             try:
-                with member.asked():
-                    return await member.engine.complete(ask)
+                member.under_way += 1
+                try:
+                    completion = await member.engine.complete(ask)
+                finally:
+                    member.under_way -= 1
+                if member.failures or member.busy_until:
+                    member.succeeded()
+                return completion
             except (EngineError, ConfigurationError) as error:
                 await self._before_another(tried, member, error)
 
@@ -98,46 +104,55 @@ class EnginePool:
         while True:
             member = self._next(tried)
             try:
-                with member.asked():
+                member.under_way += 1
+                try:
                     async for piece in member.engine.stream(ask):
                         begun = True
                         yield piece
-                    return
+                finally:
+                    member.under_way -= 1
+                member.succeeded()
+                return
             except (EngineError, ConfigurationError) as error:
                 if begun:
+                    member.failed(error)
                     raise
                 await self._before_another(tried, member, error)
 
     async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
         """Have every engine load the weights at `path`. Raises `EngineError` that names those which did not."""
-        engines = [(each.name, each.engine) for each in self.members if isinstance(each.engine, HttpEngine)]
+        engines = [(member.name, member.engine) for member in self.members if isinstance(member.engine, HttpEngine)]
         if len(engines) < len(self.members):
             raise InputError("the embedded judge cannot move its weights: start the gateway with --model", field="path")
         loads = (engine.load_weights(path, weight_version) for _, engine in engines)
-        done = await asyncio.gather(*loads, return_exceptions=True)
-        failed = [f"{name}: {each}" for (name, _), each in zip(engines, done, strict=True) if isinstance(each, BaseException)]
+        results = await asyncio.gather(*loads, return_exceptions=True)
+        named = zip(engines, results, strict=True)
+        failed = [f"{name}: {result}" for (name, _), result in named if isinstance(result, BaseException)]
         if failed:
             raise EngineError(f"{len(failed)} of {len(engines)} engines did not load {path} ({'; '.join(failed)})")
         return await self.refresh()
 
     def _infos(self) -> list[EngineInfo]:
         """Of those that may be asked; of all, where none may."""
-        closed = [each.known for each in self.members if each.known and not each.open]
-        return closed or [each.known for each in self.members if each.known]
+        closed = [member.known for member in self.members if member.known and not member.open]
+        return closed or [member.known for member in self.members if member.known]
 
     def _next(self, tried: Sequence[Member]) -> Member:
         """The engine to ask: one that was tried least often, that is not busy, with least under way."""
-        closed = [each for each in self.members if not each.open]
+        closed = [member for member in self.members if not member.open]
         if not closed:
-            if all(each.mistake for each in self.members):
+            if all(member.mistake for member in self.members):
                 raise self.members[0].mistake or EngineError(self.error)
             raise EngineUnreachable(f"no engine may be asked until one answers again: {self.error}")
+        if len(closed) == 1:
+            return closed[0]
         now = time.monotonic()
-        return min(closed, key=lambda each: (tried.count(each), each.busy_until > now, each.under_way, random.random()))
+        return min(closed, key=lambda member: (tried.count(member), member.busy_until > now, member.under_way, random.random()))
 
     async def _before_another(self, tried: list[Member], member: Member, error: EngineError | ConfigurationError) -> None:
         """Wait before the next try; raises `error` where there is none."""
-        hopeless = isinstance(error, ConfigurationError) and all(each.mistake for each in self.members)
+        member.failed(error)
+        hopeless = isinstance(error, ConfigurationError) and all(other.mistake for other in self.members)
         if hopeless or isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
             raise error
         await asyncio.sleep(backoff_s(len(tried)))
@@ -145,7 +160,7 @@ class EnginePool:
         self._on_retry()
 
 
-def _together(infos: Sequence[EngineInfo]) -> EngineInfo:
+def _combined(infos: Sequence[EngineInfo]) -> EngineInfo:
     """What several engines serve, in one."""
     first = infos[0]
     if all(info == first for info in infos):

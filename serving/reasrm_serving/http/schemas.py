@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+import asyncio
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from reasrm.types import Options, Pair
 
-#: Of the reply's tokens where a request does not say: half of the engine's context, and no more than `Options` has.
+#: Without `max_tokens` a reply may take this part of the engine's context, and no more than the default of `Options`.
 REPLY_SHARE = 2
 
 
 class RequestEnvelope(Options):
-    """The envelope of every request: how to judge, `timeout_s` in seconds, and who asks.
+    """What every request holds: how to judge, `timeout_s` in seconds, and for whom.
 
     `run` names the training run or study, `subset` a part of it.
     """
@@ -33,9 +34,9 @@ class RequestEnvelope(Options):
             values["max_tokens"] = max(1, min(self.max_tokens, max_context // REPLY_SHARE))
         return Options.model_construct(**values)  # validated as part of this request
 
-    def within(self, limit_s: float) -> float:
-        """The seconds that the request may take, where the gateway allows `limit_s`."""
-        return min(self.timeout_s or limit_s, limit_s)
+    def deadline(self, limit_s: float) -> float:
+        """When this must be answered, as a time of the running loop's clock, where the gateway allows `limit_s` seconds."""
+        return asyncio.get_running_loop().time() + min(self.timeout_s or limit_s, limit_s)
 
 
 class JudgeRequest(Pair, RequestEnvelope):
@@ -45,15 +46,6 @@ class JudgeRequest(Pair, RequestEnvelope):
     def pair(self) -> Pair:
         """The pair proper."""
         return Pair.model_construct(question=self.question, a=self.a, b=self.b, rubric=self.rubric)
-
-
-class Work(NamedTuple):
-    """A judgment to give: what was asked, and its key with the weights that are served now."""
-
-    asked: JudgeRequest
-    pair: Pair
-    options: Options
-    key: str
 
 
 class BatchRequest(RequestEnvelope):

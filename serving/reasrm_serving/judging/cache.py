@@ -10,13 +10,12 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from cachetools import TTLCache
-from redis.asyncio import Redis
 
 from reasrm.types import Options, Pair
 from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.redis_link import RedisLink
 
-SCHEMA = 1  # of what is stored; another number forgets everything
+SCHEMA = 2  # of what is stored; another number forgets everything
 OVERHEAD = 300  # bytes that an entry takes in memory beside its own
 IN_FRONT_OF_REDIS_S = 300.0  # entries that came from Redis outlive their time there by this much at most
 
@@ -28,55 +27,53 @@ def judgment_key(pair: Pair, options: Options, decided_by: tuple[str, ...]) -> s
     return hasher.hexdigest()
 
 
-class Cache:
-    """Replies by key, compressed. `link` is the Redis behind this process's own memory; `megabytes` bounds the memory.
+def stored_name(key: str) -> str:
+    """Where Redis holds the judgment of `key`."""
+    return f"reasrm:{{{key}}}"
 
-    `hits` counts where replies were found.
-    """
+
+class Cache:
+    """Judgments by key, compressed. `link` is the Redis behind this process's own memory; `megabytes` bounds the memory."""
 
     def __init__(self, link: RedisLink | None, *, ttl_s: float, megabytes: float) -> None:
         self._link = link
         self._ttl_s = ttl_s
-        near_s = min(ttl_s, IN_FRONT_OF_REDIS_S) if link else ttl_s
-        self._near: TTLCache[str, bytes] = TTLCache(
-            maxsize=megabytes * 2**20, ttl=near_s, getsizeof=lambda packed: len(packed) + OVERHEAD
+        memory_s = min(ttl_s, IN_FRONT_OF_REDIS_S) if link else ttl_s
+        self._memory: TTLCache[str, bytes] = TTLCache(
+            maxsize=megabytes * 2**20, ttl=memory_s, getsizeof=lambda packed: len(packed) + OVERHEAD
         )
 
-    def near(self, key: str) -> JudgmentJson | None:
-        """The reply that this process holds."""
-        packed = self._near.get(key)
+    def in_memory(self, key: str) -> JudgmentJson | None:
+        """The judgment that this process holds."""
+        packed = self._memory.get(key)
         return JudgmentJson.unpack(packed) if packed is not None else None
 
-    async def far(self, key: str) -> JudgmentJson | None:
-        """The reply that Redis holds."""
+    async def in_redis(self, key: str) -> JudgmentJson | None:
+        """The judgment that Redis holds."""
         if self._link is None:
             return None
         packed = await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.get(stored_name(key))))
-        return self.found(key, packed)
+        return self.take_in(key, packed)
 
-    def found(self, key: str, packed: bytes | None) -> JudgmentJson | None:
-        """Take in what came out of Redis under `key`."""
-        reply = JudgmentJson.unpack(packed) if packed else None
-        if reply is not None and packed is not None:
-            self._keep(key, packed)
-        return reply
+    def take_in(self, key: str, packed: bytes | None) -> JudgmentJson | None:
+        """Read what came out of Redis under `key`, and hold it in this process too."""
+        judgment = JudgmentJson.unpack(packed) if packed else None
+        if judgment is not None and packed is not None:
+            self._hold(key, packed)
+        return judgment
 
-    async def put(self, key: str, reply: JudgmentJson) -> None:
-        """Store `reply`, which must not be a passing failure."""
-        packed = reply.pack()
-        self._keep(key, packed)
+    def hold(self, key: str, judgment: JudgmentJson) -> bytes:
+        """Keep a new judgment, which must not be a failure, in this process; returns what `store` takes."""
+        packed = judgment.pack()
+        self._hold(key, packed)
+        return packed
+
+    async def store(self, key: str, packed: bytes) -> None:
+        """Keep it in Redis too."""
         if self._link is not None:
-            await self._link.ask(lambda redis: self._set(redis, key, packed))
+            milliseconds = int(self._ttl_s * 1000)
+            await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.set(stored_name(key), packed, px=milliseconds)))
 
-    def _set(self, redis: Redis, key: str, packed: bytes) -> Awaitable[Any]:
-        return cast("Awaitable[Any]", redis.set(stored_name(key), packed, px=int(self._ttl_s * 1000)))
-
-    def _keep(self, key: str, packed: bytes) -> None:
-        if len(packed) + OVERHEAD <= self._near.maxsize:
-            self._near[key] = packed
-
-
-def stored_name(key: str) -> str:
-    """Where Redis holds the reply of `key`."""
-    """Where Redis holds the reply of `key`."""
-    return f"reasrm:{{{key}}}"
+    def _hold(self, key: str, packed: bytes) -> None:
+        if len(packed) + OVERHEAD <= self._memory.maxsize:
+            self._memory[key] = packed

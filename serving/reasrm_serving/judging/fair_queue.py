@@ -1,85 +1,112 @@
-"""How much may be under way at once, and whose turn it is when something gets free."""
+"""How many judgments may be under way at once, and which of those that wait comes next."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections import OrderedDict
 
 from reasrm.errors import EngineBusy
 from reasrm_serving.auth.context import caller, principal
 
 RETRY_AFTER_S = 1.0
-Flow = tuple[int, str, str]  # minus the priority, the key's name, the run
+#: The waiting judgments of one training run, the oldest first.
+_Line = OrderedDict[asyncio.Future[None], None]
 
 
 class FairQueue:
-    """As many judgments as may be under way. A single request takes a slot or is refused at once; parts of a group or batch wait.
+    """As many slots as judgments may be under way.
 
-    A free slot goes to the highest priority that waits, and within it to the runs in turn: a run with a thousand judgments waiting
-    delays another's next one by no more than one judgment of each run.
+    A free slot goes to the highest priority that waits, within it to the keys in turn, and within a key to its runs in turn: a run
+    with a thousand waiting judgments delays another's next one by no more than one judgment per run, and a key with a thousand runs
+    delays another key's by no more than one judgment per key.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.taken = 0
-        self._waiting: OrderedDict[Flow, deque[asyncio.Future[None]]] = OrderedDict()
+        #: By minus the priority and the key's name, then by run; what comes first has waited longest for its turn.
+        self._waiting: OrderedDict[tuple[int, str], OrderedDict[str, _Line]] = OrderedDict()
 
-    def check(self) -> None:
-        """Raise `EngineBusy` if no slot is free."""
-        if self.taken >= self.slots or self._waiting:
-            raise EngineBusy(f"{self.taken} judgments are under way: no room for another", retry_after_s=RETRY_AFTER_S)
+    @property
+    def free(self) -> bool:
+        """Whether a slot can be taken without waiting."""
+        return self.taken < self.slots and not self._waiting
 
-    @asynccontextmanager
-    async def now(self) -> AsyncGenerator[None]:
-        """A slot, or `EngineBusy` at once."""
-        self.check()
-        async with self.in_turn():
-            yield
+    def turn(self, wait_s: float | None = None) -> _Turn:
+        """`async with` it: a slot as soon as it is this caller's turn; `EngineBusy` where that takes longer than `wait_s`."""
+        return _Turn(self, wait_s)
 
-    @asynccontextmanager
-    async def in_turn(self) -> AsyncGenerator[None]:
-        """A slot as soon as it is this caller's turn."""
-        await self._take()
-        try:
-            yield
-        finally:
-            self.taken -= 1
-            self._wake()
-
-    async def _take(self) -> None:
-        if self.taken < self.slots and not self._waiting:
+    async def take(self, wait_s: float | None) -> None:
+        """Take a slot, which `give_back` must follow."""
+        if self.free:
             self.taken += 1
             return
-        flow = _flow()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(flow, deque()).append(turn)
+        place, run = _place()
+        self._waiting.setdefault(place, OrderedDict()).setdefault(run, OrderedDict())[turn] = None
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was our turn in the same moment
-                self.taken -= 1
-            elif flow in self._waiting:
-                self._waiting[flow].remove(turn)
-                if not self._waiting[flow]:
-                    del self._waiting[flow]
-            self._wake()
+            async with asyncio.timeout(wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # the turn came in the same moment: it is passed on
+                self.give_back()
+            else:
+                self._leave(place, run, turn)
+            if isinstance(error, TimeoutError):
+                raise EngineBusy(
+                    f"{self.taken} judgments are under way: no room for another", retry_after_s=RETRY_AFTER_S
+                ) from None
             raise
 
-    def _wake(self) -> None:
+    def give_back(self) -> None:
+        """Give a slot back: to the next one that waits, where there is one."""
+        self.taken -= 1
         while self.taken < self.slots and self._waiting:
-            flow = min(self._waiting, key=lambda each: each[0])  # of equal priorities the one that has waited longest for its turn
-            turns = self._waiting[flow]
-            turn = turns.popleft()
-            self._waiting.move_to_end(flow)
-            if not turns:
-                del self._waiting[flow]
-            if not turn.done():
+            turn = self._next()
+            if not turn.done():  # a cancelled one is still in its line until its task has run
                 self.taken += 1
                 turn.set_result(None)
 
+    def _next(self) -> asyncio.Future[None]:
+        place = min(self._waiting, key=lambda place: place[0])  # of equal priorities the key that has waited longest
+        runs = self._waiting[place]
+        run, line = next(iter(runs.items()))
+        turn, _ = line.popitem(last=False)
+        runs.move_to_end(run)
+        self._waiting.move_to_end(place)
+        self._drop_empty(place, run)
+        return turn
 
-def _flow() -> Flow:
-    who, asked = principal.get(), caller.get()
-    return -who.priority, who.name, (asked.run if asked else None) or ""
+    def _leave(self, place: tuple[int, str], run: str, turn: asyncio.Future[None]) -> None:
+        """Take a judgment that waits no more out of its line, unless `_next` did."""
+        runs = self._waiting.get(place)
+        if runs is not None and turn in runs.get(run, ()):
+            del runs[run][turn]
+            self._drop_empty(place, run)
+
+    def _drop_empty(self, place: tuple[int, str], run: str) -> None:
+        runs = self._waiting[place]
+        if not runs[run]:
+            del runs[run]
+        if not runs:
+            del self._waiting[place]
+
+
+class _Turn:
+    """A slot for the length of an `async with`."""
+
+    __slots__ = ("_queue", "_wait_s")
+
+    def __init__(self, queue: FairQueue, wait_s: float | None) -> None:
+        self._queue, self._wait_s = queue, wait_s
+
+    async def __aenter__(self) -> None:
+        await self._queue.take(self._wait_s)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._queue.give_back()
+
+
+def _place() -> tuple[tuple[int, str], str]:
+    holder, named = principal.get(), caller.get()
+    return (-holder.priority, holder.name), (named.run if named else None) or ""

@@ -1,7 +1,10 @@
-"""Equal work in flight among the gateways that share a Redis is done once: by the one that holds the claim.
+"""Equal work in flight among the gateways that share a Redis is done once: by the one that holds the lease on it.
 
-A claim is a key with its owner's token and a short life, which the owner renews while it works. When the owner dies the claim
-runs out, and a waiting gateway takes the work over.
+A lease is a key in Redis with its holder's token and a short life, which the holder renews while it works. When the holder dies the
+lease runs out, and a gateway that waits takes the work over. Renewing and giving back are redis-py's own `Lock`. Taking is not: a
+`Lock` cannot look for the finished result and take the lease in one step, so that a lease would be taken on work that is done, and
+it waits for the lock where we wait for the result. And a lease on work that is stored is left to run out by itself, since everybody
+who asks from now on finds the result: that saves a round trip per judgment.
 """
 
 from __future__ import annotations
@@ -9,73 +12,77 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.resources import files
+from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError
 
 from reasrm_serving.redis_link import RedisLink
 
 LIFE_S = 3.0
 RENEW_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.2
-
-# Only the owner's token renews or gives back: a claim that ran out may be another's by now.
-_RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
-_GIVE_BACK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+_TAKE = (files("reasrm_serving.judging") / "take_lease.lua").read_text(encoding="utf-8")
 
 
 @dataclass(slots=True)
-class Held:
-    """A claim that is held; `done` says that its work is stored or about to be, so that it may as well run out by itself."""
+class Lease:
+    """A lease that is held; `done` says that its work is stored or about to be, so that it may as well run out by itself."""
 
     done: bool = False
 
 
 class Leases:
-    """Leases on cache keys; `stored(key)` is where the finished work will lie."""
+    """Leases on pieces of work, named by the work's key. `on_wait` is called for work that another gateway does already."""
 
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
+    def __init__(self, link: RedisLink, on_wait: Callable[[], None] = lambda: None) -> None:
+        self._link, self._on_wait = link, on_wait
+        self._take = link.redis.register_script(_TAKE)
 
     async def wait_or_take(self, key: str, stored: str, token: str) -> bytes | None:
-        """Wait until the work for `key` lies under `stored` and return it, or return None: then it is the caller's to do.
+        """Wait until the result for `key` is at `stored` and return it, or return None: then the work is the caller's to do.
 
-        None also where Redis is away: better done twice than not.
+        None also where Redis is away: the work is better done twice than not at all.
         """
         pause = FIRST_PAUSE_S
         while True:
-            answer = await self._link.ask(lambda redis: self._look_and_try(redis, key, stored, token))
-            if answer is None or answer[0] is not None:
-                return answer[0] if answer else None
-            if answer[1]:
+            answer = await self._link.ask(lambda _: self._try(key, stored, token))
+            if isinstance(answer, bytes):
+                return answer
+            if answer != 0:  # taken, or Redis is away
                 return None
+            if pause == FIRST_PAUSE_S:
+                self._on_wait()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     @contextlib.asynccontextmanager
-    async def held(self, key: str, token: str) -> AsyncGenerator[Held]:
-        """Keep a claim that `wait_or_take` took alive, and give it back at the end unless the work lies where all look for it."""
-        held = Held()
-        renewing = asyncio.create_task(self._renew(key, token))
+    async def held(self, key: str, token: str) -> AsyncGenerator[Lease]:
+        """Keep a lease that `wait_or_take` took alive, and give it back at the end unless the result is where all look for it."""
+        lease, renewing = Lease(), list[asyncio.Task[None]]()
+        loop = asyncio.get_running_loop()
+        # Most work is done before its lease has to be renewed for the first time: no task for that.
+        timer = loop.call_later(RENEW_S, lambda: renewing.append(loop.create_task(self._renew(key, token))))
         try:
-            yield held
+            yield lease
         finally:
-            renewing.cancel()
-            if not held.done:
-                await asyncio.shield(self._link.ask(lambda redis: _eval(redis, _GIVE_BACK, key, token)))
+            timer.cancel()
+            for task in renewing:
+                task.cancel()
+            if not lease.done:
+                await asyncio.shield(self._link.ask(lambda redis: _release(redis, key, token)))
 
-    async def _look_and_try(self, redis: Redis, key: str, stored: str, token: str) -> list[Any]:
-        async with redis.pipeline(transaction=False) as pipe:
-            pipe.get(stored)
-            pipe.set(_name(key), token, nx=True, px=int(LIFE_S * 1000))
-            return await pipe.execute()
+    def _try(self, key: str, stored: str, token: str) -> Awaitable[Any]:
+        return cast("Awaitable[Any]", self._take(keys=[stored, _name(key)], args=[token, int(LIFE_S * 1000)]))
 
     async def _renew(self, key: str, token: str) -> None:
         while True:
+            await self._link.ask(lambda redis: _extend(redis, key, token))
             await asyncio.sleep(RENEW_S)
-            await self._link.ask(lambda redis: _eval(redis, _RENEW, key, token, int(LIFE_S * 1000)))
 
 
 def new_token() -> str:
@@ -87,5 +94,18 @@ def _name(key: str) -> str:
     return f"reasrm:{{{key}}}:claim"
 
 
-def _eval(redis: Redis, script: str, key: str, *args: Any) -> Awaitable[Any]:
-    return redis.eval(script, 1, _name(key), *args)
+def _lock(redis: Redis, key: str, token: str) -> Lock:
+    """The lock that `wait_or_take` took."""
+    lock = Lock(redis, _name(key), timeout=LIFE_S, thread_local=False)
+    lock.local.token = token.encode()
+    return lock
+
+
+async def _extend(redis: Redis, key: str, token: str) -> None:
+    with contextlib.suppress(LockError):  # it ran out, and may be another's by now
+        await _lock(redis, key, token).extend(LIFE_S, replace_ttl=True)
+
+
+async def _release(redis: Redis, key: str, token: str) -> None:
+    with contextlib.suppress(LockError):
+        await _lock(redis, key, token).release()

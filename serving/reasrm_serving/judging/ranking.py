@@ -40,7 +40,7 @@ class Ranker:
     """Ranks groups by `judge`; `reuse` is whether its prompt pack was trained for deliberation reuse."""
 
     judge: PairJudge
-    served: EnginePool
+    engines: EnginePool
     reuse: bool
 
     @classmethod

@@ -1,18 +1,20 @@
-"""The judge that every route asks: from the cache, from equal work in flight, or fresh."""
+"""The judge that every route asks: from the cache, from equal work in flight, or made now in its turn."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
+from dataclasses import dataclass
 from functools import partial
 
+from reasrm.engine import EngineInfo
 from reasrm.errors import EngineError, InputError, ReasrmError
 from reasrm.failures import failed_judgment
 from reasrm.types import Judgment, Options, Pair
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.judging.cache import Cache, judgment_key, stored_name
-from reasrm_serving.judging.engine_judge import Emit, Fresh, PoolJudge
+from reasrm_serving.judging.engine_judge import Emit, PoolJudge
 from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.lease import Leases, new_token
 from reasrm_serving.judging.single_flight import SingleFlight
@@ -21,28 +23,46 @@ from reasrm_serving.observe.history import History
 from reasrm_serving.observe.metrics import Metrics
 
 
+@dataclass(frozen=True, slots=True)
+class PairRequest:
+    """A judgment to give: a pair, how to judge it, its key in the cache, and what the engines serve, which decides the key."""
+
+    pair: Pair
+    options: Options
+    key: str
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class GivenJudgment:
+    """A judgment for a caller, and whether it was `cached`."""
+
+    json: JudgmentJson
+    cached: bool
+
+
 class JudgingService:
     """A `PairJudge` whose judgments are made once: across callers, processes and time.
 
-    Routes that need bytes use `key`, `cached` and `reply`; whoever needs judgments (a ranking) uses `judge`.
+    Routes, which need bytes, use `request` and `give`; rankings, which need judgments, use `judge`.
     """
 
     def __init__(
         self,
-        fresh: PoolJudge,
-        served: EnginePool,
+        judge: PoolJudge,
+        engines: EnginePool,
         cache: Cache,
-        claims: Leases | None,
-        slots: FairQueue,
+        leases: Leases | None,
+        queue: FairQueue,
         metrics: Metrics,
-        recent: History,
+        history: History,
     ) -> None:
-        self._fresh, self._served, self._cache, self._claims = fresh, served, cache, claims
-        self._slots, self._metrics, self._recent = slots, metrics, recent
-        self._flights: SingleFlight[JudgmentJson] = SingleFlight(metrics.coalesced.labels("process").inc)
-        self._near, self._far, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
-        secret_id = hashlib.blake2b(fresh.key, digest_size=8).hexdigest() if fresh.pack.fenced else ""
-        self._decided_by = (fresh.pack.digest, secret_id)
+        self._judge, self._engines, self._cache, self._leases = judge, engines, cache, leases
+        self._queue, self._metrics, self._history = queue, metrics, history
+        self._flights: SingleFlight[GivenJudgment] = SingleFlight(metrics.coalesced.labels("process").inc)
+        self._in_memory, self._in_redis, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
+        secret_id = hashlib.blake2b(judge.key, digest_size=8).hexdigest() if judge.pack.fenced else ""
+        self._decided_by = (judge.pack.digest, secret_id)
         self._storing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -52,81 +72,99 @@ class JudgingService:
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair`; waits for its turn. Raises `InputError`, the caller's mistake, and nothing for a judgment that failed."""
         try:
-            return await self._give(pair, options)
+            given = await self.give(self.request(pair, options, await self._engines.now()))
         except (ReasrmError, TimeoutError) as error:
             return failed_judgment(error)
+        return given.json.read(cached=given.cached)
 
-    async def _give(self, pair: Pair, options: Options) -> Judgment:
-        started = time.perf_counter()
-        key = await self.key(pair, options)
-        reply = found = await self.cached(key)
-        if reply is None:
-            async with self._slots.in_turn():
-                reply = await self.reply(key, pair, options)
-        self._recent.note(key, pair, options, reply, time.perf_counter() - started, cached=found is not None)
-        return reply.read()
-
-    def gave(self, key: str, pair: Pair, options: Options, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
-        """Count a judgment given to a caller after `seconds`, and note it for people to look at."""
-        self._metrics.gave(reply, seconds, cached=cached)
-        self._recent.note(key, pair, options, reply, seconds, cached=cached)
-
-    async def key(self, pair: Pair, options: Options) -> str:
-        """The cache key of `pair` judged by `options` with the weights that are served now. Raises `EngineError`."""
-        info = await self._served.now()
-        return self._key(pair, options, info.model, info.weight_version)
+    def request(self, pair: Pair, options: Options, info: EngineInfo) -> PairRequest:
+        """The request for `pair` judged by `options` with the weights of `info`."""
+        return PairRequest(pair, options, self._key(pair, options, info), info)
 
     async def identity(self) -> str:
-        """Who judges: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
-        info = await self._served.now()
+        """What judges: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
+        info = await self._engines.now()
         return "\0".join((info.model, info.weight_version, *self._decided_by))
 
-    async def cached(self, key: str) -> JudgmentJson | None:
-        """The stored reply, from this process or from Redis."""
-        found, where = self._cache.near(key), self._near
-        if found is None:
-            found, where = await self._cache.far(key), self._far
-        (where if found else self._miss).inc()
+    async def stored(self, key: str) -> JudgmentJson | None:
+        """The judgment that this process or Redis holds."""
+        found = self._cache.in_memory(key)
+        if found is not None:
+            self._in_memory.inc()
+            return found
+        found = await self._cache.in_redis(key)
+        if found is not None:
+            self._in_redis.inc()
         return found
 
-    async def reply(self, key: str, pair: Pair, options: Options, emit: Emit | None = None) -> JudgmentJson:
-        """A new judgment, or that of equal work in flight. Cancelling it stops the engine unless others wait for the same."""
-        return await self._flights.join(key, partial(self._fly, key, pair, options, emit))
+    async def give(self, request: PairRequest, *, wait_s: float | None = None, emit: Emit | None = None) -> GivenJudgment:
+        """The judgment: stored, or that of equal work in flight, or a new one, whose replies go to `emit` while they are written.
 
-    async def _fly(self, key: str, pair: Pair, options: Options, emit: Emit | None) -> JudgmentJson:
-        if self._claims is None:
-            return (await self._make(pair, options, emit))[0]
+        A new one waits for its turn, at most `wait_s`: then `EngineBusy`. Cancelling it stops the engine unless others wait for
+        the same. Raises `InputError`.
+        """
+        started = time.perf_counter()
+        found = self._cache.in_memory(request.key)
+        if found is not None:
+            self._in_memory.inc()
+        elif not self._queue.free:  # what Redis holds needs no turn; with a free one it is looked up on the way
+            found = await self.stored(request.key)
+        if found is not None:
+            given = GivenJudgment(found, cached=True)
+        else:
+            async with self._queue.turn(wait_s):
+                given = await self._flights.join(request.key, partial(self._fly, request, emit))
+        self.note(request, given, time.perf_counter() - started)
+        return given
+
+    def note(self, request: PairRequest, given: GivenJudgment, seconds: float) -> None:
+        """Count a judgment that a caller got after `seconds`, and keep it for people to look at."""
+        self._metrics.gave(given.json.label, seconds, cached=given.cached)
+        if self._history.keep:
+            self._history.note(request.key, request.pair, request.options, given.json, seconds, cached=given.cached)
+
+    async def _fly(self, request: PairRequest, emit: Emit | None) -> GivenJudgment:
+        """What one process does for all callers of one key at once."""
+        key = request.key
+        if self._leases is None:
+            return (await self._make(request, emit))[0]
         token = new_token()
-        packed = await self._claims.wait_or_take(key, stored_name(key), token)
-        if (found := self._cache.found(key, packed)) is not None:
-            self._metrics.coalesced.labels("cluster").inc()
-            return found
-        async with self._claims.held(key, token) as held:
-            reply, kept_as = await self._make(pair, options, emit)
-            held.done = kept_as == key
-            return reply
+        packed = await self._leases.wait_or_take(key, stored_name(key), token)
+        found = self._cache.take_in(key, packed)
+        if found is not None:
+            self._in_redis.inc()
+            return GivenJudgment(found, cached=True)
+        async with self._leases.held(key, token) as lease:
+            given, kept_under = await self._make(request, emit)
+            lease.done = kept_under == key
+            return given
 
-    async def _make(self, pair: Pair, options: Options, emit: Emit | None) -> tuple[JudgmentJson, str | None]:
-        """A new judgment, and the key that it is stored under, if it is: here before anybody reads it, in Redis soon after."""
-        fresh = await self._fresh.judge(pair, options, emit)
-        self._metrics.made(fresh.judgment)
-        key = await self._key_now(fresh, pair, options) if fresh.keeps else None
+    async def _make(self, request: PairRequest, emit: Emit | None) -> tuple[GivenJudgment, str | None]:
+        """A new judgment, and the key that it is kept under, if it is: here before anybody reads it, in Redis soon after."""
+        self._miss.inc()
+        judgment = await self._judge.judge(request.pair, request.options, emit)
+        self._metrics.made(judgment)
+        json = JudgmentJson.of(judgment)
+        key = None if json.failed else await self._key_to_keep(request, judgment.weight_version)
         if key is not None:
-            storing = asyncio.create_task(self._cache.put(key, JudgmentJson.of(fresh.judgment.model_copy(update={"cached": True}))))
-            self._storing.add(storing)
-            storing.add_done_callback(self._storing.discard)
-        return JudgmentJson.of(fresh.judgment), key
+            packed = self._cache.hold(key, json)
+            if self._leases is not None:
+                storing = asyncio.create_task(self._cache.store(key, packed))
+                self._storing.add(storing)
+                storing.add_done_callback(self._storing.discard)
+        return GivenJudgment(json, cached=False), key
 
-    async def _key_now(self, fresh: Fresh, pair: Pair, options: Options) -> str | None:
-        """The key to store under: that of the weights that judged, which may have moved since the request came."""
+    async def _key_to_keep(self, request: PairRequest, version: str) -> str | None:
+        """The key of the weights that judged, which may have moved since the request came; None where engines differ."""
         try:
-            if fresh.weight_version not in self._served.versions:
-                await self._served.refresh()
-            info = await self._served.now()
+            if version not in self._engines.versions:
+                await self._engines.refresh()
+            info = await self._engines.now()
         except (EngineError, InputError):
             return None
-        same = fresh.weight_version == info.weight_version
-        return self._key(pair, options, info.model, info.weight_version) if same else None
+        if self._engines.versions != frozenset((version,)):
+            return None
+        return request.key if info == request.info else self._key(request.pair, request.options, info)
 
-    def _key(self, pair: Pair, options: Options, model: str, version: str) -> str:
-        return judgment_key(pair, options, (model, version, *self._decided_by))
+    def _key(self, pair: Pair, options: Options, info: EngineInfo) -> str:
+        return judgment_key(pair, options, (info.model, info.weight_version, *self._decided_by))

@@ -17,7 +17,7 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Tasks by key. Who asks for a key in flight waits with the others; the last one to leave cancels the work."""
+    """Tasks by key. Callers that ask for a key in flight wait for the same task; the last one to leave cancels it."""
 
     def __init__(self, on_join: Callable[[], None] = lambda: None) -> None:
         self._flights: dict[str, _Flight[T]] = {}
@@ -31,7 +31,7 @@ class SingleFlight(Generic[T]):
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(start()))
-            flight.task.add_done_callback(lambda _, mine=flight: self._drop(key, mine))
+            flight.task.add_done_callback(lambda _, flight=flight: self._drop(key, flight))
         else:
             self._on_join()
         flight.waiters += 1
@@ -40,11 +40,11 @@ class SingleFlight(Generic[T]):
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                self._drop(key, flight)  # at once: who comes now must not board a flight that is being cancelled
+                self._drop(key, flight)  # at once: a caller that comes now must not board a flight that is being cancelled
                 flight.task.cancel()
 
     def _drop(self, key: str, flight: _Flight[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # looked at: nobody may be left who would
+            flight.task.exception()  # asyncio logs errors that nobody looks at, and everybody may have left

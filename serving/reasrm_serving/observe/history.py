@@ -1,11 +1,14 @@
 """The latest judgments of this gateway, for people to look at: bounded in number and bytes, and kept nowhere else.
 
-Noting one costs next to nothing, since loops ask thousands a second; what a reader wants to know is worked out when one reads.
+Noting one costs next to nothing, since training loops ask for thousands per second. What a reader wants to know is worked out by
+the reader's own search.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +31,10 @@ SHOWN = 240  # characters of a question in a list
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """A judgment given to the holder of the key `by` at `at` (Unix seconds), after `seconds`; `id` is its key in the cache."""
+    """A judgment given to the holder of the key `by` at `at` (Unix seconds), after `seconds`; `id` is its key in the cache.
+
+    `size` is what its texts take in memory, in bytes.
+    """
 
     id: str
     at: float
@@ -36,30 +42,25 @@ class HistoryEntry:
     caller: Caller
     pair: Pair
     options: Options
-    reply: JudgmentJson
+    judgment: JudgmentJson
     seconds: float
     cached: bool
     size: int
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """The winner, P(A), whether the orders agree, and the tokens."""
-        usage = orjson.loads(self.reply.judgment)["usage"]
-        return orjson.loads(self.reply.derived) | {"tokens": usage["prompt_tokens"] + usage["completion_tokens"]}
+        """The winner, P(A), and whether the orders agree."""
+        return orjson.loads(self.judgment.derived)
 
     @property
     def reason(self) -> str | None:
         """Why there is no verdict, where there is none."""
-        return None if self.reply.label in ("A", "B") else self.reply.label
-
-    @cached_property
-    def folded(self) -> str:
-        """All texts of the pair, for searching."""
-        return "\n".join(_texts(self.pair)).casefold()
+        return None if self.judgment.label in ("A", "B") else self.judgment.label
 
     def row(self) -> dict[str, Any]:
         """Its line in a list."""
         question = next((m.content for m in reversed(self.pair.question) if m.role == "user"), self.pair.question[-1].content)
+        usage = orjson.loads(self.judgment.judgment)["usage"]
         return {
             "id": self.id,
             "at": self.at,
@@ -70,6 +71,7 @@ class HistoryEntry:
             "seconds": self.seconds,
             "cached": self.cached,
             **self.facts,
+            "tokens": usage["prompt_tokens"] + usage["completion_tokens"],
         }
 
     def request(self) -> dict[str, Any]:
@@ -89,14 +91,14 @@ class HistoryQuery:
     outcome: str = ""
     disagree: bool = False
 
-    def matches(self, noted: HistoryEntry) -> bool:
-        """Whether it is such a one."""
+    def matches(self, entry: HistoryEntry) -> bool:
+        """Whether `entry` is one that is looked for."""
         return (
-            (not self.run or noted.caller.run == self.run)
-            and (not self.subset or noted.caller.subset == self.subset)
-            and (not self.outcome or noted.reply.label == self.outcome)
-            and (not self.disagree or noted.facts["order_consistent"] is False)
-            and (not self.q or self.q.casefold() in noted.folded)
+            (not self.run or entry.caller.run == self.run)
+            and (not self.subset or entry.caller.subset == self.subset)
+            and (not self.outcome or entry.judgment.label == self.outcome)
+            and (not self.disagree or entry.facts["order_consistent"] is False)
+            and (not self.q or any(self.q.casefold() in text.casefold() for text in _texts(entry.pair)))
         )
 
 
@@ -106,64 +108,79 @@ class History:
 
     keep: int
     clock: Callable[[], float] = time.time
-    _all: deque[HistoryEntry] = field(default_factory=deque[HistoryEntry])
+    _entries: deque[HistoryEntry] = field(default_factory=deque[HistoryEntry])
     _bytes: int = 0
     _gone_at: float = -math.inf  # when the latest of those that made room was given
 
-    def note(self, key: str, pair: Pair, options: Options, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
+    def note(self, key: str, pair: Pair, options: Options, judgment: JudgmentJson, seconds: float, *, cached: bool) -> None:
         """Remember a judgment that was given to a caller."""
         if not self.keep:
             return
-        size = len(reply.judgment) + sum(map(len, _texts(pair)))
-        self._all.append(
-            HistoryEntry(
-                key, self.clock(), principal.get().name, caller.get() or Caller(), pair, options, reply, seconds, cached, size
-            )
-        )
+        size = len(judgment.judgment) + sum(map(sys.getsizeof, (*_texts(pair), *_notes(pair, options))))
+        owner, named = principal.get().name, caller.get() or Caller()
+        self._entries.append(HistoryEntry(key, self.clock(), owner, named, pair, options, judgment, seconds, cached, size))
         self._bytes += size
-        while len(self._all) > self.keep or self._bytes > MAX_BYTES:
-            gone = self._all.popleft()
+        while len(self._entries) > self.keep or self._bytes > MAX_BYTES:
+            gone = self._entries.popleft()
             self._bytes, self._gone_at = self._bytes - gone.size, gone.at
 
     def find(self, key: str, reader: Principal) -> HistoryEntry | None:
         """The latest judgment of that id, if `reader` may see it."""
-        return next((noted for noted in reversed(self._all) if noted.id == key and _may_see(reader, noted)), None)
+        return next((entry for entry in reversed(self._entries) if entry.id == key and _may_see(reader, entry)), None)
 
-    def search(self, wanted: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
-        """The newest `limit` matches, and all matches in numbers, of those that `reader` may see."""
-        visible = [noted for noted in self._all if _may_see(reader, noted)]
-        found = [noted for noted in visible if wanted.matches(noted)]
+    async def search(self, query: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
+        """The newest `limit` matches, and all matches in numbers, of those that `reader` may see.
+
+        It is worked out beside the event loop: reading thousands of judgments for the first time takes up to a second.
+        """
+        return await asyncio.to_thread(self._search, tuple(self._entries), query, limit, reader)
+
+    def _search(self, entries: Sequence[HistoryEntry], query: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
+        visible = [entry for entry in entries if _may_see(reader, entry)]
+        matching = [entry for entry in visible if query.matches(entry)]
         # Where loops ask more than is kept of a minute, the rate is that of the time of which all are kept.
         since = max(self.clock() - RATE_S, self._gone_at)
         span = max(1.0, self.clock() - since)
-        both = [noted.facts["order_consistent"] for noted in found if noted.facts["order_consistent"] is not None]
+        both = [entry.facts["order_consistent"] for entry in matching if entry.facts["order_consistent"] is not None]
         return {
             "kept": len(visible),
-            "matching": len(found),
-            "cached": sum(noted.cached for noted in found),
-            "no_verdict": sum(noted.reason is not None for noted in found),
+            "matching": len(matching),
+            "cached": sum(entry.cached for entry in matching),
+            "no_verdict": sum(entry.reason is not None for entry in matching),
             "both_orders": len(both),
             "consistent": sum(both),
-            "rate_per_s": sum(noted.at > since for noted in found) / span,
+            "rate_per_s": sum(entry.at > since for entry in matching) / span,
             "rate_over_s": span,
-            "runs": _distinct(noted.caller.run for noted in visible),
-            "subsets": _distinct(noted.caller.subset for noted in visible),
-            "reasons": _distinct(noted.reason for noted in visible),
-            "histogram": _histogram(noted.facts["probability_a"] for noted in found),
+            "runs": _distinct(entry.caller.run for entry in visible),
+            "subsets": _distinct(entry.caller.subset for entry in visible),
+            "reasons": _distinct(entry.reason for entry in visible),
+            "histogram": _histogram(entry.facts["probability_a"] for entry in matching),
             "trend": _trend(both),
-            "items": [noted.row() for noted in reversed(found[-limit:] if limit else [])],
+            "items": [entry.row() for entry in reversed(matching[-limit:] if limit else [])],
         }
 
 
-def _may_see(reader: Principal, noted: HistoryEntry) -> bool:
+def _may_see(reader: Principal, entry: HistoryEntry) -> bool:
     """Where callers have keys, each sees its own, and an admin all; without keys there is one nameless caller."""
-    return reader.admin or noted.by == reader.name
+    return reader.admin or entry.by == reader.name
 
 
 def _texts(pair: Pair) -> Iterator[str]:
     for message in (*pair.question, *pair.a, *pair.b):
         yield message.content
         yield from (call.arguments for call in message.tool_calls)
+
+
+def _notes(pair: Pair, options: Options) -> Iterator[str]:
+    """What else a caller may have written at any length."""
+    yield pair.rubric or ""
+    yield options.deliberation or ""
+    for message in (*pair.question, *pair.a, *pair.b):
+        yield message.name or ""
+        yield message.tool_call_id or ""
+        for call in message.tool_calls:
+            yield call.name
+            yield call.id or ""
 
 
 def _wire(text: tuple[Message, ...]) -> Any:

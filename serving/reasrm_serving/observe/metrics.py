@@ -8,7 +8,6 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from reasrm.types import Judgment
-from reasrm_serving.judgment_json import JudgmentJson
 
 disable_created_metrics()  # they double the page and nobody draws them
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -51,6 +50,14 @@ class Metrics:
         )
         self.coalesced = Counter("reasrm_coalesced", "Requests that joined equal work in flight", ["where"], registry=own)
 
+    def answered(self, route: str, status: int) -> None:
+        """Count an answer."""
+        self._answers(route, status).inc()
+
+    @cache  # noqa: B019 - a handful of labels, and metrics live as long as the process
+    def _answers(self, route: str, status: int) -> Counter:
+        return self.requests.labels(route, str(status))
+
     def cohort_ended(self, end: str) -> None:
         """Count a cohort."""
         self.cohorts.labels(end).inc()
@@ -71,9 +78,9 @@ class Metrics:
         """Show the circuit of `engine`."""
         self._circuits.labels(engine).set_function(is_open)
 
-    def gave(self, reply: JudgmentJson, seconds: float, *, cached: bool) -> None:
-        """Count a judgment given to a caller."""
-        judgments, times = self._given(reply.label, "true" if cached else "false")
+    def gave(self, label: str, seconds: float, *, cached: bool) -> None:
+        """Count a judgment given to a caller; `label` is its winner, or the reason why it has none."""
+        judgments, times = self._given(label, "true" if cached else "false")
         judgments.inc()
         times.observe(seconds)
 

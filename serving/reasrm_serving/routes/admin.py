@@ -30,14 +30,14 @@ EXAMPLES = {"after a training step": {"value": {"path": "/models/judge/step-200"
 
 @router.post("/v1/admin/weights", responses=ERRORS, openapi_extra=asks(MoveWeights, EXAMPLES))
 async def weights(request: Request) -> Response:
-    """Tell SGLang to load new weights, all of them. Judgments under way finish on the old ones, and none is given for the new."""
+    """Tell SGLang to load new weights. Judgments under way finish on the old ones, and none of those is given for the new ones."""
     require_admin()
     services = services_of(request)
-    asked = await read(request, MoveWeights)
+    body = await read(request, MoveWeights)
     before = await services.engines.now()
-    if asked.weight_version == before.weight_version:
-        why = f"the weights served now are called {before.weight_version!r} too: their judgments would be taken for the new ones'"
-        raise Problem(422, "invalid", why, "weight_version")
-    info = await services.engines.load_weights(asked.path, asked.weight_version)
-    body = {"model": info.model, "weight_version": info.weight_version, "before": before.weight_version}
-    return Response(orjson.dumps(body), media_type="application/json")
+    if body.weight_version == before.weight_version:
+        message = f"the weights that are served now have the same name {before.weight_version!r}: their judgments would be mixed up"
+        raise Problem(422, "invalid", message, "weight_version")
+    info = await services.engines.load_weights(body.path, body.weight_version)
+    moved = {"model": info.model, "weight_version": info.weight_version, "before": before.weight_version}
+    return Response(orjson.dumps(moved), media_type="application/json")

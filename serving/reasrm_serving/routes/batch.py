@@ -9,38 +9,43 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from reasrm.engine import EngineInfo
 from reasrm.errors import ReasrmError
 from reasrm.failures import failed_judgment
 from reasrm.types import Options, Pair
 from reasrm_serving.errors import Problem, problem_of
 from reasrm_serving.http.openapi import BATCHED, asks
-from reasrm_serving.http.requests import deadline_of, read
+from reasrm_serving.http.requests import read
 from reasrm_serving.http.schemas import BATCH_EXAMPLES, BatchRequest
+from reasrm_serving.judging.service import GivenJudgment, PairRequest
 from reasrm_serving.judgment_json import JudgmentJson
+from reasrm_serving.routes.direct import DirectRoute
 from reasrm_serving.wiring import Services, services_of
 
-router = APIRouter(tags=["judging"])
+router = APIRouter(tags=["judging"], route_class=DirectRoute)
 
 
 @router.post("/v1/judge/batch", operation_id="judge_batch", responses=BATCHED, openapi_extra=asks(BatchRequest, BATCH_EXAMPLES))
 async def batch(request: Request) -> Response:
     """Judge many pairs by the same options. Each line is a judgment with the `index` of its pair; a failed one has no verdict.
 
-    Where the set-up is wrong, a line has the `error` instead.
+    Where a pair is refused or the set-up is wrong, its line has the `error` instead.
     """
     services = services_of(request)
-    asked = await read(request, BatchRequest)
-    deadline = deadline_of(request, asked)
-    if len(asked.pairs) > services.settings.max_batch:
+    body = await read(request, BatchRequest)
+    deadline = body.deadline(services.settings.timeout_s)
+    if len(body.pairs) > services.settings.max_batch:
         limit = services.settings.max_batch
-        message = f"pairs: at most {limit} at once, not {len(asked.pairs)}"
-        raise Problem(422, "too_many", message, "pairs", {"count": len(asked.pairs), "limit": limit})
+        message = f"pairs: at most {limit} at once, not {len(body.pairs)}"
+        raise Problem(422, "too_many", message, "pairs", {"count": len(body.pairs), "limit": limit})
     info = await services.engines.now(deadline)
-    options = asked.options(info.max_context)
-    return StreamingResponse(_lines(services, asked.pairs, options, deadline), media_type="application/x-ndjson")
+    lines = _lines(services, body.pairs, body.options(info.max_context), info, deadline)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
-async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, deadline: float) -> AsyncIterator[bytes]:
+async def _lines(
+    services: Services, pairs: tuple[Pair, ...], options: Options, info: EngineInfo, deadline: float
+) -> AsyncIterator[bytes]:
     """The lines as they come. At most half of the slots serve one batch, so that others get in."""
     finished: asyncio.Queue[bytes] = asyncio.Queue()
     left = iter(enumerate(pairs))
@@ -49,7 +54,8 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
         for index, pair in left:
             prefix = b'{"index":%d,' % index
             try:
-                line = (await _judged(services, pair, options, deadline)).body(prefix)
+                given = await _judged(services, services.judge.request(pair, options, info), deadline)
+                line = given.json.body(cached=given.cached, prefix=prefix)
             except Exception as error:  # noqa: BLE001 - a mistake, or a fault of the gateway, which `problem_of` logs
                 line = prefix + problem_of(error).body()[1:]
             finished.put_nowait(line + b"\n")
@@ -63,19 +69,13 @@ async def _lines(services: Services, pairs: tuple[Pair, ...], options: Options, 
             worker.cancel()
 
 
-async def _judged(services: Services, pair: Pair, options: Options, deadline: float) -> JudgmentJson:
+async def _judged(services: Services, request: PairRequest, deadline: float) -> GivenJudgment:
     """One pair of a batch. A failure is its outcome; raises mistakes."""
     started = time.perf_counter()
-    key, cached = "", False
     try:
         async with asyncio.timeout_at(deadline):
-            key = await services.judge.key(pair, options)
-            reply = await services.judge.cached(key)
-            cached = reply is not None
-            if reply is None:
-                async with services.queue.in_turn():
-                    reply = await services.judge.reply(key, pair, options)
+            return await services.judge.give(request)
     except (ReasrmError, TimeoutError) as error:
-        reply = JudgmentJson.of(failed_judgment(error))
-    services.judge.gave(key, pair, options, reply, time.perf_counter() - started, cached=cached)
-    return reply
+        given = GivenJudgment(JudgmentJson.of(failed_judgment(error)), cached=False)
+        services.judge.note(request, given, time.perf_counter() - started)
+        return given

@@ -11,21 +11,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from reasrm import __version__
 from reasrm_serving.wiring import services_of
 
+READ = ["GET", "HEAD"]  # load balancers send either
 router = APIRouter(tags=["operating"])
 
 
-@router.get("/healthz")
+@router.api_route("/healthz", methods=READ)
 async def healthz() -> Response:
     """Whether the process lives: always 200."""
     return _json({"status": "alive", "version": __version__})
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=READ)
 async def readyz(request: Request) -> Response:
     """200 "ready" or "degraded" (an engine of several is away, or judging is uncached), 503 "not ready" while no engine answers."""
     services = services_of(request)
     link, engine = services.link, services.engines.error
-    engines = {each.name: each.error or "ok" for each in services.engines.members}
+    engines = {member.name: member.error or "ok" for member in services.engines.members}
     away = (link is not None and not link.up) or set(engines.values()) != {"ok"}
     status = "not ready" if engine else "degraded" if away else "ready"
     parts: dict[str, Any] = {

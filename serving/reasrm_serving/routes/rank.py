@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from reasrm.types import Comparison, Ranking, Reading
 from reasrm_serving.http.openapi import RANKED, asks
-from reasrm_serving.http.requests import deadline_of, read, unless_gone
+from reasrm_serving.http.requests import read, unless_gone
 from reasrm_serving.judging.ranking import RankRequest
 from reasrm_serving.wiring import services_of
 
@@ -36,12 +36,12 @@ EXAMPLES: dict[str, Any] = {
 async def rank(request: Request) -> Response:
     """Rank 1 to 64 responses to one question: a reward with its standard error for each, an order, the comparisons, the cost."""
     services = services_of(request)
-    asked = await read(request, RankRequest)
-    deadline = deadline_of(request, asked)
+    body = await read(request, RankRequest)
+    deadline = body.deadline(services.settings.timeout_s)
     info = await services.engines.now(deadline)
     within = deadline - asyncio.get_running_loop().time()
-    ranking = await unless_gone(request, services.ranker.rank(asked.group, asked.ranking(info.max_context), within))
-    return Response(body_of(ranking, replies=asked.replies), media_type="application/json")
+    ranking = await unless_gone(request, services.ranker.rank(body.group, body.ranking(info.max_context), within))
+    return Response(body_of(ranking, replies=body.replies), media_type="application/json")
 
 
 def body_of(ranking: Ranking, *, replies: bool) -> bytes:
@@ -52,7 +52,7 @@ def body_of(ranking: Ranking, *, replies: bool) -> bytes:
 
 def _bare(ranking: Ranking) -> Ranking:
     """The ranking without the texts that the judge wrote."""
-    return ranking.model_copy(update={"comparisons": tuple(_bare_comparison(each) for each in ranking.comparisons)})
+    return ranking.model_copy(update={"comparisons": tuple(_bare_comparison(comparison) for comparison in ranking.comparisons)})
 
 
 def _bare_comparison(comparison: Comparison) -> Comparison:

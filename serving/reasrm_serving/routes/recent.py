@@ -21,7 +21,7 @@ MOST = 1000  # lines in one answer
 
 
 def allowed(request: Request) -> None:
-    """Raise `Problem` unless judgments are kept and the request is none that a foreign page had its visitor's browser send."""
+    """Raise `Problem` unless judgments are kept, and for a request that a foreign page had its visitor's browser send."""
     settings = services_of(request).settings
     if not settings.keeps_recent:
         raise Problem(404, "not_kept", "this gateway keeps no recent judgments; its operator can: reasrm serve --recent 2000")
@@ -43,18 +43,20 @@ async def recent(
     limit: Annotated[int, Query(ge=0, le=MOST)] = 50,
 ) -> Response:
     """The newest judgments that match, and all that match in numbers: rate, histogram of P(A), trend of order consistency."""
-    return _json(services_of(request).history.search(HistoryQuery(q, run, subset, outcome, disagree), limit, principal.get()))
+    query = HistoryQuery(q, run, subset, outcome, disagree)
+    return _json(await services_of(request).history.search(query, limit, principal.get()))
 
 
 @router.get("/v1/judgments/{key}", operation_id="judgment", responses=PLAIN)
 async def kept(request: Request, key: str) -> Response:
     """A judgment with the request that asked for it."""
-    noted = services_of(request).history.find(key, principal.get())
-    if noted is None:
+    entry = services_of(request).history.find(key, principal.get())
+    if entry is None:
         raise Problem(404, "not_found", "this gateway does not keep that judgment any more")
-    asked = orjson.dumps(noted.request())
-    body = noted.reply.body(b'{"id":' + orjson.dumps(key) + b",")
-    return Response(b'{"request":' + asked + b',"judgment":' + body + b"}", media_type="application/json")
+    judgment = entry.judgment.body(cached=entry.cached, prefix=b'{"id":' + orjson.dumps(key) + b",")
+    return Response(
+        b'{"request":' + orjson.dumps(entry.request()) + b',"judgment":' + judgment + b"}", media_type="application/json"
+    )
 
 
 def _is_local(host: str) -> bool:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from reasrm.types import Options, Order, Pair
+from reasrm.types import Order
 from reasrm_serving.errors import failure_of, problem_of
 from reasrm_serving.http.openapi import STREAMED, asks
-from reasrm_serving.http.requests import read_work
+from reasrm_serving.http.requests import read
 from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
-from reasrm_serving.judgment_json import JudgmentJson
+from reasrm_serving.judging.service import GivenJudgment, PairRequest
+from reasrm_serving.routes.direct import DirectRoute
 from reasrm_serving.wiring import Services, services_of
 
-router = APIRouter(tags=["judging"])
+router = APIRouter(tags=["judging"], route_class=DirectRoute)
 QUIET = b": judging\n\n"
 QUIET_S = 10.0  # proxies close a stream that says nothing for long
 NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -28,46 +28,38 @@ NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 async def stream(request: Request) -> Response:
     """Judge two responses and watch: `delta` events with `order`, `reply` and `text`, then one `judgment` or `error` event."""
     services = services_of(request)
-    (_, pair, options, key), deadline = await read_work(request)
-    services.queue.check()
-    headers = NOT_BUFFERED | {"x-judgment-id": key}
-    return StreamingResponse(_events(services, key, pair, options, deadline), media_type="text/event-stream", headers=headers)
+    body = await read(request, JudgeRequest)
+    deadline = body.deadline(services.settings.timeout_s)
+    info = await services.engines.now(deadline)
+    work = services.judge.request(body.pair, body.options(info.max_context), info)
+    headers = NOT_BUFFERED | {"x-judgment-id": work.key}
+    return StreamingResponse(_events(services, work, deadline), media_type="text/event-stream", headers=headers)
 
 
-async def _events(services: Services, key: str, pair: Pair, options: Options, deadline: float) -> AsyncIterator[bytes]:
-    started = time.perf_counter()
-    found = await services.judge.cached(key)
-    if found is not None:
-        services.judge.gave(key, pair, options, found, time.perf_counter() - started, cached=True)
-        for event in _replayed(found):
-            yield event
-        return
+async def _events(services: Services, work: PairRequest, deadline: float) -> AsyncIterator[bytes]:
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-    task = asyncio.create_task(_judged(services, key, pair, options, deadline, pieces))
+
+    def emit(order: Order, number: int, text: str) -> None:
+        pieces.put_nowait(_delta(order, number, text))
+
+    async def give() -> GivenJudgment:
+        async with asyncio.timeout_at(deadline):
+            return await services.judge.give(work, wait_s=services.settings.turn_wait_s, emit=emit)
+
+    task = asyncio.create_task(give())
     task.add_done_callback(lambda _: pieces.put_nowait(None))
-    spoken = False
+    seen = False
     try:
         async for piece in _pieces(pieces):
-            spoken = spoken or piece is not QUIET
+            seen = seen or piece is not QUIET
             yield piece
         if (error := task.exception()) is not None:
             yield _event("error", problem_of(error).body())
             return
-        services.judge.gave(key, pair, options, task.result(), time.perf_counter() - started, cached=False)
-        for event in _replayed(task.result(), spoken=spoken):
+        for event in _ending(task.result(), seen=seen):
             yield event
     finally:  # also when the client hangs up
         task.cancel()
-
-
-async def _judged(
-    services: Services, key: str, pair: Pair, options: Options, deadline: float, pieces: asyncio.Queue[bytes | None]
-) -> JudgmentJson:
-    def emit(order: Order, number: int, text: str) -> None:
-        pieces.put_nowait(_delta(order, number, text))
-
-    async with asyncio.timeout_at(deadline), services.queue.in_turn():
-        return await services.judge.reply(key, pair, options, emit)
 
 
 async def _pieces(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
@@ -83,15 +75,15 @@ async def _pieces(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _replayed(reply: JudgmentJson, *, spoken: bool = False) -> Iterator[bytes]:
-    """What ends a stream; a reply that nobody here saw being written comes first, each opinion in one piece."""
-    if (problem := failure_of(reply)) is not None:
+def _ending(given: GivenJudgment, *, seen: bool) -> Iterator[bytes]:
+    """What ends a stream; replies that this caller has not seen being written come first, each in one piece."""
+    if (problem := failure_of(given.json)) is not None:
         yield _event("error", problem.body())
         return
-    if not spoken:
-        for number, opinion in enumerate(reply.read().opinions):
+    if not seen:
+        for number, opinion in enumerate(given.json.read(cached=given.cached).opinions):
             yield _delta(opinion.order, number, opinion.reply)
-    yield _event("judgment", reply.body())
+    yield _event("judgment", given.json.body(cached=given.cached))
 
 
 def _delta(order: Order, number: int, text: str) -> bytes:
