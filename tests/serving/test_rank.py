@@ -110,7 +110,7 @@ def test_the_command_prints_a_table_or_json(url: str, tmp_path: Path) -> None:
     assert json.loads(printed)["order"] == [1, 3, 0, 2]
     wrong = subprocess.run([*command, "--method", "elo", "q", "a", "b"], capture_output=True, text=True, timeout=60)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("reasrm: method")
+    assert wrong.stderr.startswith("reasrm: --method")
     assert "Traceback" not in wrong.stderr
 
 
