@@ -13,7 +13,7 @@ from reasrm_serving.auth.gate import Gate
 from reasrm_serving.errors import Problem
 
 #: What needs no key: the page, its files, and what load balancers and Prometheus ask.
-OPEN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico"))
+OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico")
 OPEN_FOLDERS = ("/static/",)
 #: The headers that are read here.
 _READ = frozenset((b"authorization", b"x-deadline", b"x-priority", b"sec-fetch-site", b"origin"))

@@ -11,17 +11,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from reasrm import __version__
 from reasrm_serving.wiring import services_of
 
-READ = ["GET", "HEAD"]  # load balancers send either
 router = APIRouter(tags=["operating"])
 
 
-@router.api_route("/healthz", methods=READ)
+@router.head("/healthz", include_in_schema=False)  # load balancers send either
+@router.get("/healthz")
 async def healthz() -> Response:
     """Whether the process lives: always 200."""
     return _json({"status": "alive", "version": __version__})
 
 
-@router.api_route("/readyz", methods=READ)
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz")
 async def readyz(request: Request) -> Response:
     """200 "ready" or "degraded" (an engine of several is away, or judging is uncached), 503 "not ready" while no engine answers."""
     services = services_of(request)
