@@ -76,13 +76,12 @@ def ranking_table(ranking: Ranking, responses: Sequence[Any]) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     table.add_column("response", overflow="ellipsis", no_wrap=True)
     unranked = tuple(standing.index for standing in ranking.standings if standing.reward is None)
-    places = _places(ranking)
     for index in (*ranking.order, *unranked):
         standing = ranking.standings[index]
         response = responses[index]
         text = response if isinstance(response, str) else json.dumps(response, ensure_ascii=False)
         table.add_row(
-            places.get(index, "-"),
+            "-" if standing.place is None else str(standing.place),
             "none" if standing.reward is None else f"{standing.reward:+.3f}",
             "" if standing.stderr is None else f"{standing.stderr:.3f}",
             str(standing.comparisons) + ("" if standing.duplicate_of is None else f" (as {standing.duplicate_of + 1})"),
@@ -95,17 +94,6 @@ def ranking_table(ranking: Ranking, responses: Sequence[Any]) -> RenderableType:
         f" · {ranking.seconds:.2f} s"
     )
     return Group(table, *notes, Text(cost, style="dim"))
-
-
-def _places(ranking: Ranking) -> dict[int, str]:
-    places: dict[int, str] = {}
-    last: tuple[float | None, str] = (None, "")
-    for place, index in enumerate(ranking.order, start=1):
-        reward = ranking.standings[index].reward
-        shown = last[1] if reward == last[0] else str(place)
-        places[index] = shown
-        last = (reward, shown)
-    return places
 
 
 def _no_reward(ranking: Ranking, standing: Standing) -> str:

@@ -6,7 +6,7 @@ these rules decide what counts:
 
 1. No tag counts inside a closed quotation (`<quote_A>...</quote_A>`, `<summary_A>...</summary_A>`).
 2. A thought or a part ends at its last closing tag before the last answer; where none precedes an answer, at its last closing tag.
-   A rubric and a solution end before `<eval>` in any case.
+   A rubric and a solution end before `<eval>` in any case, and a closed part before the next one of its name.
 3. An answer counts outside of the thought and the parts. A part without a closing tag hides all answers, except one that ends the
    reply on a line of its own.
 4. In a reply that hit the token limit, an answer counts only where a thought or a part was closed before it, and where it begins a
@@ -134,20 +134,28 @@ def _thought(reply: str, tags: Sequence[Tag], last_answer: int) -> Span | None:
 def _parts(reply: str, tags: Sequence[Tag], last_answer: int, final: int) -> list[Span]:
     """The parts one after another; `final` is where an unclosed one ends at the latest."""
     closings = {name: [tag for tag in tags if tag.kind == "closing" and tag.name == name] for name in _PARTS}
-    evaluations = [tag.start for tag in tags if tag.kind == "opening" and tag.name == "eval"]
+    openings = {name: [tag.start for tag in tags if tag.kind == "opening" and tag.name == name] for name in _PARTS}
     spans: list[Span] = []
     for tag in tags:
         if tag.kind != "opening" or tag.name not in _PARTS or (spans and tag.start < spans[-1].after):
             continue
-        limit = len(reply)
-        if tag.name != "eval" and evaluations and evaluations[-1] > tag.start:
-            limit = evaluations[bisect_left(evaluations, tag.end)]
-        if closing := _closing(closings[tag.name], tag.end, limit, last_answer):
+        limit = len(reply) if tag.name == "eval" else _next(openings["eval"], tag.end, len(reply))
+        again = _next(openings[tag.name], tag.end, limit)
+        closing = _closing(closings[tag.name], tag.end, min(again, limit), last_answer) or _closing(
+            closings[tag.name], tag.end, limit, last_answer
+        )
+        if closing:
             spans.append(Span(tag.name, tag.end, closing.start, closing.end, closed=True))
         else:
             end = max(tag.end, min(limit, final))
             spans.append(Span(tag.name, tag.end, end, end, closed=False))
     return spans
+
+
+def _next(places: Sequence[int], after: int, otherwise: int) -> int:
+    """The first of `places` (ascending) from `after` on."""
+    at = bisect_left(places, after)
+    return places[at] if at < len(places) else otherwise
 
 
 def _closing(closings: Sequence[Tag], start: int, end: int, last_answer: int) -> Tag | None:

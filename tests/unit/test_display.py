@@ -80,8 +80,8 @@ def test_a_text_cannot_command_the_terminal():
 def group(*pairs):
     """A ranking of three responses, of which the last has no reward."""
     standings = (
-        Standing(index=0, reward=0.4624, stderr=0.1, comparisons=2),
-        Standing(index=1, reward=0.4624, stderr=0.1, comparisons=2),
+        Standing(index=0, reward=0.4624, stderr=0.1, comparisons=2, place=1),
+        Standing(index=1, reward=0.4624, stderr=0.1, comparisons=2, place=1),
         Standing(index=2, reward=None),
     )
     comparisons = tuple(Comparison(i=i, j=j, judgment=Judgment(outcome=outcome)) for i, j, outcome in pairs)

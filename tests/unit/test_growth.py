@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from reasrm.prompts import escape, escape_deliberation, load_pack, unescape
 from reasrm.prompts.importing import import_pack
 from reasrm.types import Pair
 
-SMALL, LARGE = 4_000, 80_000
+SMALL, LARGE = 2_500, 40_000
+SHORTEST_S = 2e-3  # less is lost in the clock's noise
 MOST = 1.3  # of the exponent; a quadratic pattern has 2.0
 FIXED = ("[The Start]", r"\boxed", "- - -", "<question>")
 
@@ -63,6 +65,14 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _without_garbage_collection() -> Iterator[None]:
+    """A collection looks at everything that other tests left behind."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def text_of(shape: tuple[str, str, str], length: int) -> str:
     head, piece, tail = shape
     return head + piece * (length // len(piece)) + tail
@@ -71,13 +81,13 @@ def text_of(shape: tuple[str, str, str], length: int) -> str:
 def exponent(work: Callable[[str], object], shape: tuple[str, str, str]) -> float:
     """The power of the length that the processor time grows with."""
     seconds: list[float] = []
-    for length, tries in ((SMALL, 4), (LARGE, 1)):
+    for length in (SMALL, LARGE):
         text, best = text_of(shape, length), math.inf
-        for _ in range(tries):
+        for _ in range(2):
             started = time.process_time()
             work(text)
             best = min(best, time.process_time() - started)
-        seconds.append(max(best, 1e-3))
+        seconds.append(max(best, SHORTEST_S))
     return math.log(seconds[1] / seconds[0]) / math.log(LARGE / SMALL)
 
 
@@ -104,10 +114,10 @@ WORK: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize("shape", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
-def test_time_grows_with_the_length_and_no_faster(work: Callable[[str], object], shape: tuple[str, str, str]) -> None:
-    assert exponent(work, shape) < MOST
+def test_time_grows_with_the_length_and_no_faster(work: Callable[[str], object]) -> None:
+    exponents = {name: exponent(work, shape) for name, shape in HOSTILE.items()}
+    assert not {name: power for name, power in exponents.items() if power >= MOST}
 
 
 @pytest.mark.parametrize("name", ["braces", "a brace and letters", "spaces in a criterion", "dashes", "backslashes"])

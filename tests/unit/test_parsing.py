@@ -136,6 +136,9 @@ CUT, WHOLE = True, False
         ("<eval><quote_A>a </eval><answer>[[A]]</answer></quote_A> no.</eval>", "rubric", WHOLE, "no_answer"),
         ("<eval><quote_A>a </eval><answer>[[A]]</answer></quote_A> no, and", "rubric", CUT, "truncated"),
         ("<eval><quote_A></think><answer>[[A]]</answer></quote_A>", "rubric", CUT, "truncated"),
+        # two verdicts
+        ("<eval>x</eval><answer>[[A]]</answer><eval>y</eval><answer>[[B]]</answer>", "rubric", WHOLE, "both_answers"),
+        ("<rubric>1. x</rubric><answer>[[A]]</answer><rubric>1. y</rubric><answer>[[B]]</answer>", "rubric", WHOLE, "both_answers"),
         # a verdict, whatever stands around it
         (
             "<eval><quote_A>x <summary_B>y</summary_B> <answer>[[B]]</answer></quote_A></eval><answer>[[A]]</answer>",
