@@ -10,9 +10,8 @@ from tests.contract import house
 
 
 def test_a_function_is_as_long_as_its_statements_without_docstring_and_inner_functions() -> None:
-    tree = ast.parse(
-        'def outer():\n    """Doc."""\n    x = 1\n    if x:\n        return 2\n    def inner():\n        y = 1\n        return y\n    return inner\n'
-    )
+    inner = "    def inner():\n        y = 1\n        return y\n"
+    tree = ast.parse(f'def outer():\n    """Doc."""\n    x = 1\n    if x:\n        return 2\n{inner}    return inner\n')
     assert dict(house.statements(tree)) == {"outer": 5, "inner": 2}
 
 

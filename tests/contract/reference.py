@@ -1,0 +1,131 @@
+"""The reference pages that are generated: `python -m tests.contract.reference --write`. A test holds them to the commands.
+
+Both come from the commands themselves, whose flags and variables come from the settings models.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from reasrm.commands.app import app
+from tests.components import ROOT
+
+COMMANDS, VARIABLES = (ROOT / "docs" / "reference" / name for name in ("command-line.md", "variables.md"))
+HEAD = "<!-- generated: python -m tests.contract.reference --write -->\n"
+
+
+def pages() -> dict[Any, str]:
+    """The text of every generated page."""
+    return {COMMANDS: command_page(), VARIABLES: variable_page()}
+
+
+def commands(command: Any = None, path: str = "reasrm") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its full name."""
+    command = typer.main.get_command(app) if command is None else command
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from commands(inner, f"{path} {name}")
+
+
+def command_page() -> str:
+    """Every command with its arguments, flags, defaults and examples."""
+    parts = [
+        HEAD,
+        "# The command line\n",
+        "Errors are one line on standard error. The exit code is 2 for bad input, 1 for a failure, 3 where a single judgment or "
+        "ranking has no verdict, and 130 after Ctrl-C. A flag comes before its variable.\n",
+    ]
+    for path, command in commands():
+        arguments = "".join(
+            f" {parameter.name.upper()}" if parameter.required else f" [{parameter.name.upper()}]"
+            for parameter in command.params
+            if parameter.param_type_name == "argument"
+        )
+        parts += [f"## {path}\n", f"{plain(command.help)}\n", f"```text\n{path}{arguments} [FLAGS]\n```\n", table(command)]
+        if command.epilog:
+            parts.append(examples(command.epilog))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def table(command: Any) -> str:
+    """The parameters of a command."""
+    rows = ["| argument or flag | value | default | meaning |", "|---|---|---|---|"]
+    for parameter in command.params:
+        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+        names = f"`{parameter.name.upper()}`" if parameter.param_type_name == "argument" else names
+        about = plain(parameter.help) + (f" Variable: `{parameter.envvar}`." if parameter.envvar else "")
+        rows.append(f"| {names} | {value_of(parameter)} | {default_of(parameter)} | {about} |")
+    return "\n".join(rows) + "\n"
+
+
+def variable_page() -> str:
+    """Every environment variable, with the flag that it stands for."""
+    parts = [
+        HEAD,
+        "# Environment variables\n",
+        "Only the command line reads them. A flag comes before its variable. Each `REASRM_` variable may have `_FILE` behind its name "
+        "and then names a file with the value, as container platforms mount secrets; the variable itself comes before the file.\n",
+    ]
+    for path, command in commands():
+        rows = [
+            f"| `{parameter.envvar}` | `{parameter.opts[-1]}` | {value_of(parameter)} | {default_of(parameter)} | {plain(parameter.help)} |"
+            for parameter in command.params
+            if parameter.envvar
+        ]
+        if rows:
+            parts += [
+                f"## {path}\n",
+                "\n".join(["| variable | flag | value | default | meaning |", "|---|---|---|---|---|", *rows]) + "\n",
+            ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def value_of(parameter: Any) -> str:
+    """The kind of value that a parameter takes; empty for a switch."""
+    if getattr(parameter, "is_flag", False) or parameter.param_type_name == "argument":
+        return ""
+    return (parameter.metavar or "TEXT").replace("|", ", ")
+
+
+def default_of(parameter: Any) -> str:
+    """The default as the help shows it."""
+    if parameter.required:
+        return "required"
+    if isinstance(parameter.show_default, str):
+        return plain(parameter.show_default)
+    if parameter.default in (None, False, (), []) or callable(parameter.default):
+        return ""
+    return f"`{'on' if parameter.default is True else parameter.default}`"
+
+
+def examples(epilog: str) -> str:
+    """The examples as a block, and what is said after them as text."""
+    lines = [line for line in epilog.splitlines() if line.strip()]
+    shown = [line.strip() for line in lines if line.startswith("  ")]
+    told = [line.strip() for line in lines if not line.startswith("  ") and line.strip() != "Examples:"]
+    return "```text\n" + "\n".join(shown) + "\n```\n" + (f"\n{plain(' '.join(told))}\n" if told else "")
+
+
+def plain(text: str | None) -> str:
+    """Text for a table: without lines of its own, and without what Markdown would read."""
+    return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def main() -> None:
+    """Say which pages are stale, or write them."""
+    stale = [page for page, text in pages().items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+    for page in stale:
+        if "--write" in sys.argv[1:]:
+            page.write_text(pages()[page], encoding="utf-8")
+        sys.stdout.write(f"{page.relative_to(ROOT)}\n")
+    sys.exit(bool(stale) and "--write" not in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

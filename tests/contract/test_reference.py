@@ -1,0 +1,21 @@
+"""The generated reference pages say what the commands take today."""
+
+from __future__ import annotations
+
+import pytest
+from reasrm_serving.settings import Settings
+
+from tests.contract import reference
+
+
+@pytest.mark.parametrize("page", [reference.COMMANDS, reference.VARIABLES], ids=lambda page: page.name)
+def test_a_generated_page_is_up_to_date(page) -> None:
+    assert page.read_text(encoding="utf-8") == reference.pages()[page], "python -m tests.contract.reference --write"
+
+
+def test_every_command_and_every_setting_of_the_gateway_stands_in_the_reference() -> None:
+    commands, variables = (page.read_text(encoding="utf-8") for page in (reference.COMMANDS, reference.VARIABLES))
+    for path, command in reference.commands():
+        assert f"## {path}\n" in commands
+        assert all(f"`{name}`" in commands for parameter in command.params for name in parameter.opts if name.startswith("-"))
+    assert all(f"`REASRM_{name.removesuffix('_s').upper()}`" in variables for name in Settings.model_fields)
