@@ -96,7 +96,7 @@ async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgmen
             return await judge.judge(pair, options)
     from reasrm.client import Judge
 
-    async with Judge(address.url, token=address.token, timeout_s=address.timeout_s) as gateway:
+    async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:
         return await gateway.judge(pair, options)
 
 
@@ -109,7 +109,7 @@ async def engine_judge(address: JudgeAddress) -> AsyncGenerator[tuple[EngineJudg
 
     pack = load_pack(address.prompts)
     async with HttpEngine(
-        address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s
+        address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file
     ) as completer:
         await completer.info()
         yield EngineJudge(completer, pack, fence_key()), pack

@@ -111,7 +111,7 @@ async def _rank(fields: dict[str, Any], options: dict[str, Any], address: JudgeA
     encoded(fields)  # text that is not Unicode is refused here, also where no gateway is asked
     group, how = checked(Group.model_validate, fields), checked(RankOptions.model_validate, options)
     if address.engine is None:
-        async with Judge(address.url, token=address.token, timeout_s=address.timeout_s) as gateway:
+        async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:
             return await gateway.rank(**fields, **options)
     async with engine_judge(address) as (judge, pack):
         deadline = asyncio.get_running_loop().time() + address.timeout_s

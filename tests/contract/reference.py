@@ -69,21 +69,24 @@ def variable_page() -> str:
     parts = [
         HEAD,
         "# Environment variables\n",
-        "Only the command line reads them. A flag comes before its variable. Each `REASRM_` variable may have `_FILE` behind its name "
-        "and then names a file with the value, as container platforms mount secrets; the variable itself comes before the file.\n",
+        "Only the command line reads them. A flag comes before its variable. Each `REASRM_` variable may have `_FILE` behind its "
+        "name and then names a file with the value, as container platforms mount secrets; the variable comes before the file.\n",
     ]
+    tables: dict[str, list[str]] = {}
     for path, command in commands():
-        rows = [
-            f"| `{parameter.envvar}` | `{parameter.opts[-1]}` | {value_of(parameter)} | {default_of(parameter)} | {plain(parameter.help)} |"
-            for parameter in command.params
-            if parameter.envvar
-        ]
+        rows = [row for parameter in command.params if parameter.envvar and (row := variable_row(parameter))]
         if rows:
-            parts += [
-                f"## {path}\n",
-                "\n".join(["| variable | flag | value | default | meaning |", "|---|---|---|---|---|", *rows]) + "\n",
-            ]
+            tables.setdefault("\n".join(rows), []).append(path)
+    for rows, paths in tables.items():
+        names = ", ".join([paths[0], *(path.removeprefix("reasrm ") for path in paths[1:])])
+        parts += [f"## {names}\n", f"| variable | flag | value | default | meaning |\n|---|---|---|---|---|\n{rows}\n"]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def variable_row(parameter: Any) -> str:
+    """A row of the table of variables."""
+    cells = (f"`{parameter.envvar}`", f"`{parameter.opts[-1]}`", value_of(parameter), default_of(parameter), plain(parameter.help))
+    return f"| {' | '.join(cells)} |"
 
 
 def value_of(parameter: Any) -> str:
