@@ -1,13 +1,14 @@
-"""What each part of the training is worth at equal compute: bare answers, chains of one pass, chains of two; then RL or more SFT.
+"""The value of each part of the training at equal compute: bare answers, chains of one pass, chains of two; then RL or more SFT.
 
-Every arm starts from nothing, on the generated world. What RL costs is counted in passes of a token through the model (a sampled
-token 1, one trained on 3); the arm without RL gets as much as further steps of SFT: at a tenth of the rate, from the same model,
-and for the first seed with two passes also from nothing, in one schedule. Two controls see less than a judge does: the responses
-without the question, and only how long they are. Near 50 %, they say that nothing but the task tells which is better. The controls,
-and votes (of the arm with two passes, over 100 pairs), are of the first seed alone.
+Every arm starts from random weights, on the generated world. The cost of RL is counted in passes of a token through the model
+(1 for a sampled token, 3 for one that is trained on). The arm without RL gets as much compute in further steps of SFT: at a
+tenth of the rate, from the same model; for the first seed with two passes also from random weights, in one schedule. Two
+controls see less than a judge does: the responses without the question, and only their lengths. If they stay near 50 %, nothing
+but the task tells which response is better. The controls, and votes (of the arm with two passes, over 100 pairs), are run with
+the first seed only.
 
 Run: python bench/arms.py --seeds 1,2,3 [--sft 1600 --rl 40] [--arms "one pass,two passes"] [--jobs 2].
-Resumable: what is done stays in --folder.
+It can be stopped and started again: results stay in --folder.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def make_recipe(given: argparse.Namespace, arm: str, seed: int) -> Any:
 
 
 def do(given: argparse.Namespace, arm: str, seed: int) -> None:
-    """Train and measure one arm: after SFT, and after RL on it or as much compute of further SFT."""
+    """Train and measure one arm: after SFT, and after RL or as much compute of further SFT."""
     from reasrm_training.data.from_world import generated_examples
     from reasrm_training.model import libraries
     from reasrm_training.oracle.from_world import generated_chains
@@ -76,7 +77,7 @@ def do(given: argparse.Namespace, arm: str, seed: int) -> None:
     trained = rl_trainer.train(recipe, tasks, folder / "rl", kind=pack.kind, start=start)
     measure(recipe, heldout, trained, folder / "rl.json", votes=votes)
     steps = round(tokens_of(folder / "rl") * (SAMPLED + TRAINED) / TRAINED / (tokens_of(folder / "sft") / given.sft))
-    # A tenth of the rate, as the first schedule ended near 0: at the full rate, taken up again, 88.8 % fell to 84.2.
+    # A tenth of the rate, as the first schedule ended near 0. With the full rate again, 88.8 % fell to 84.2.
     changes = {"steps": steps, "learning_rate": recipe.distill.learning_rate / 10}
     more = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=changes)})
     measure(more, heldout, sft_trainer.train(more, chains, folder / "more", start=start), folder / "more.json", votes=votes)
@@ -119,9 +120,9 @@ def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes:
 
 
 def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
-    """For what share of pairs a bare verdict is likelier to be A with the better response first than with it second.
+    """The share of pairs for which a bare verdict A is more likely with the better response first than with it second.
 
-    A model that says A whatever it is shown is right in half of the judgments, and may know more than it says; this shows it.
+    A model that always says A is right in half of the judgments, and may know more than it says. This share shows that.
     """
     import torch
     from reasrm_training.model.loading import load_policy

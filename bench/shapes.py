@@ -1,10 +1,10 @@
-"""The trainer at a real shape, dummy weights, one GPU: rollouts by engine, where a step's seconds go, memory against the plan.
+"""The trainer at the shape of a real model, random weights, one GPU: sampling speed, time per part, memory against the plan.
 
-RL by LoRA samples the same prompts with transformers and with SGLang on the GPU that it trains on; a reply of random weights has
-no end, so all are as long as they may be. Distillation fills its batches, by LoRA and, with fewer layers, of all weights.
-Each arm is a process of its own. Its first step warms up and does not count.
+RL by LoRA samples the same prompts with transformers and with SGLang on the GPU that it trains on. Replies of random weights do
+not end by themselves, so all have the greatest length. Distillation fills its batches, by LoRA and, with fewer layers, of all
+weights. Each arm runs in a process of its own. Its first step is a warm-up and does not count.
 
-Run: python bench/shapes.py --server "/opt/sglang/bin/python -m sglang.launch_server". Without a GPU it runs just as well with a
+Run: python bench/shapes.py --server "/opt/sglang/bin/python -m sglang.launch_server". Without a GPU it also runs with a
 small model (--model serving/reasrm_serving/judge --prompt-tokens 64 --reply-tokens 16 --length 256): a rehearsal, and no figure.
 """
 
@@ -69,7 +69,7 @@ gpu = "{gpu}"
 
 
 def make_model(name: str, layers: int | None, folder: Path) -> None:
-    """A model of the shape called `name` (or that of a folder) with random bf16 weights, and a tokenizer for it, in `folder`."""
+    """Write a model of the shape `name` (or that of a folder) with random bf16 weights, and a tokenizer for it, into `folder`."""
     import torch
     import transformers
     from reasrm_training.config.model import Model
@@ -113,7 +113,7 @@ def make_recipe(given: argparse.Namespace, arm: str) -> Any:
 
 
 def measure(given: argparse.Namespace, arm: str) -> dict[str, Any]:
-    """Train `arm` and say how fast that was, where its seconds went, and how much memory it took and was to take."""
+    """Train `arm` and return its speed, its seconds by part, and its measured and planned memory."""
     import torch
     from reasrm_training.loop.fit import MetricsWriter
     from reasrm_training.model import libraries
@@ -140,21 +140,21 @@ def measure(given: argparse.Namespace, arm: str) -> dict[str, Any]:
     else:
         sft_trainer.train(recipe, long_chains(recipe, texts), folder, callbacks=[report])
     rows = [row for row in report.metrics.read() if row["step"] > 1]
-    found: dict[str, Any] = {"arm": arm}
+    figures: dict[str, Any] = {"arm": arm}
     if stage == "rlvr":
-        found["seconds"] = {part: statistics.median(row.get(f"seconds/{part}", 0.0) for row in rows) for part in PARTS}
+        figures["seconds"] = {part: statistics.median(row.get(f"seconds/{part}", 0.0) for row in rows) for part in PARTS}
         replies = given.prompts * given.generations * statistics.median(row["completions/mean_length"] for row in rows)
-        found["rollout_tokens_per_s"] = replies / found["seconds"]["sampling"]
+        figures["rollout_tokens_per_s"] = replies / figures["seconds"]["sampling"]
     if torch.cuda.is_available():
-        parts = next(one for one in plan(recipe).stages if one.stage == stage).memory
+        parts = next(planned for planned in plan(recipe).stages if planned.stage == stage).memory
         elsewhere = {"context"} | ({"sampling"} if recipe.rollouts.backend == "sglang" else set())
-        found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        found["planned_gb"] = sum(size for part, size in parts.items() if part not in elsewhere) / 1e9
-    return found
+        figures["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        figures["planned_gb"] = sum(size for part, size in parts.items() if part not in elsewhere) / 1e9
+    return figures
 
 
 def long_texts(given: argparse.Namespace, tokenizer: Any) -> list[str]:
-    """Prompts' texts that leave a few of --prompt-tokens free, each of tasks of its own."""
+    """The texts of prompts, each of other tasks, that leave a few of --prompt-tokens free."""
     from reasrm_training.world import generate
 
     room = given.prompt_tokens - 16  # for what a chat template adds
@@ -170,7 +170,7 @@ def long_texts(given: argparse.Namespace, tokenizer: Any) -> list[str]:
 
 
 def long_chains(recipe: Any, texts: list[str]) -> list[Any]:
-    """A chain a step, of nearly as many tokens as distillation takes."""
+    """One chain per step, with nearly as many tokens as distillation takes."""
     from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
     from reasrm_training.oracle import Chain
 
@@ -214,32 +214,32 @@ def main() -> None:
 
 
 def in_a_process(folder: Path, arm: str) -> dict[str, Any]:
-    """One arm in a fresh process: what one has left on the GPU is none of the next one's."""
+    """One arm in a fresh process, so that no arm inherits memory on the GPU."""
     command = [sys.executable, __file__, *sys.argv[1:], "--arm", arm, "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{arm} failed; what it says stands above")
-    found = json.loads(done.stdout.splitlines()[-1])
+        raise SystemExit(f"{arm} failed; its messages stand above")
+    figures = json.loads(done.stdout.splitlines()[-1])
     print(f"{arm}: done", file=sys.stderr, flush=True)
-    return found
+    return figures
 
 
-def report(given: argparse.Namespace, found: list[dict[str, Any]]) -> None:
-    """Print a row an arm, and the figures."""
+def report(given: argparse.Namespace, arms: list[dict[str, Any]]) -> None:
+    """Print one row per arm, and the figures."""
     print("| arm | tokens/s sampled | " + " | ".join(f"{part}, s" for part in PARTS) + " | peak, GB | planned, GB |")
     print("|---" * (len(PARTS) + 4) + "|")
-    for one in found:
-        cells = [one.get("rollout_tokens_per_s"), *(one.get("seconds", {}).get(part) for part in PARTS)]
-        cells += [one.get("peak_gb"), one.get("planned_gb")]
-        print(f"| {one['arm']} | " + " | ".join("–" if cell is None else f"{cell:,.1f}" for cell in cells) + " |")
-    speed = {one["arm"].partition("/")[2]: one["rollout_tokens_per_s"] for one in found if "rollout_tokens_per_s" in one}
+    for arm in arms:
+        cells = [arm.get("rollout_tokens_per_s"), *(arm.get("seconds", {}).get(part) for part in PARTS)]
+        cells += [arm.get("peak_gb"), arm.get("planned_gb")]
+        print(f"| {arm['arm']} | " + " | ".join("–" if cell is None else f"{cell:,.1f}" for cell in cells) + " |")
+    speed = {arm["arm"].partition("/")[2]: arm["rollout_tokens_per_s"] for arm in arms if "rollout_tokens_per_s" in arm}
     figures = {
         "bench": "shapes",
         "model": given.model,
         "rollout_tokens_per_s": {engine: round(value) for engine, value in speed.items()},
         "sglang_vs_transformers": round(speed["sglang"] / speed["transformers"], 2) if len(speed) == 2 else None,
-        "seconds": {one["arm"]: {k: round(v, 2) for k, v in one["seconds"].items()} for one in found if "seconds" in one},
-        "memory_vs_plan": {one["arm"]: round(one["peak_gb"] / one["planned_gb"], 3) for one in found if "peak_gb" in one},
+        "seconds": {arm["arm"]: {k: round(v, 2) for k, v in arm["seconds"].items()} for arm in arms if "seconds" in arm},
+        "memory_vs_plan": {arm["arm"]: round(arm["peak_gb"] / arm["planned_gb"], 3) for arm in arms if "peak_gb" in arm},
     }
     print(json.dumps(figures))
 

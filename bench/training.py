@@ -1,6 +1,6 @@
-"""What this trainer costs over a bare TRL loop, and how fast each engine samples: tokens/s side by side, on one model and one data.
+"""The cost of this trainer compared with a bare TRL loop, and the speed of each sampling engine, in tokens/s on one model and data.
 
-Each arm is a process of its own, and the arms take turns, so that neither warm caches nor a busy machine favours one of them.
+Each arm runs in a process of its own, and the arms take turns, so that neither warm caches nor a busy machine favour one of them.
 Run: python bench/training.py [--rounds 3] [--sglang URL]; without a URL, SGLang is started from .venv-sglang if it is there.
 """
 
@@ -49,7 +49,7 @@ def make_recipe(folder: Path) -> Any:
 
 
 def prepare(folder: Path) -> None:
-    """Make the data, the chains, and the model that every arm starts from."""
+    """Make the data, the chains, and the model from which every arm starts."""
     from reasrm_training.model.loading import load_policy
     from reasrm_training.model.tokenizer import load_tokenizer
     from reasrm_training.run.stages import chains, data
@@ -62,17 +62,17 @@ def prepare(folder: Path) -> None:
 
 
 def measure(arm: str, folder: Path) -> float:
-    """Tokens that `arm` gets through in a second: trained on, and for GRPO sampled, padding not counted."""
+    """The tokens per second of `arm`: trained on, and for GRPO sampled too, without padding."""
     from reasrm_training.loop.fit import MetricsWriter, fit
     from reasrm_training.model import libraries
 
     libraries.quiet()
-    stage, _, who = arm.partition("/")
+    stage, _, loop = arm.partition("/")
     recipe = make_recipe(folder)
     out = Path(tempfile.mkdtemp(dir=folder))
-    trainer = (sft_trainer if stage == "sft" else grpo_trainer)(recipe, folder / "model", out, bare=who == "bare")
+    trainer = (sft_trainer if stage == "sft" else grpo_trainer)(recipe, folder / "model", out, bare=loop == "bare")
     started = time.perf_counter()
-    if who == "bare":
+    if loop == "bare":
         trainer.train()
     else:
         trainer.add_callback(MetricsWriter(out))
@@ -82,7 +82,7 @@ def measure(arm: str, folder: Path) -> float:
 
 
 def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
-    """Ours, or TRL's SFTTrainer on the same rows with the same settings and nothing else."""
+    """This trainer, or TRL's bare SFTTrainer on the same rows with the same settings."""
     from datasets import Dataset
     from reasrm_training.model.loading import load_policy
     from reasrm_training.model.tokenizer import load_tokenizer
@@ -90,11 +90,11 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
     from reasrm_training.sft import trainer as sft_trainer
     from trl import SFTConfig, SFTTrainer
 
-    found = list(read_chains(recipe.folder("chains") / "chains.jsonl"))
+    lessons = list(read_chains(recipe.folder("chains") / "chains.jsonl"))
     if not bare:
-        return sft_trainer.make_trainer(recipe, found, out, start=model)
+        return sft_trainer.make_trainer(recipe, lessons, out, start=model)
     tokenizer = load_tokenizer(recipe, model)
-    rows = [sft_trainer.encode(tokenizer, chain, recipe.distill.max_length) for chain in found]
+    rows = [sft_trainer.encode(tokenizer, chain, recipe.distill.max_length) for chain in lessons]
     args = SFTConfig(
         **bare_arguments(recipe, recipe.distill, out),
         max_steps=SFT_STEPS,
@@ -110,7 +110,7 @@ def sft_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
 
 
 def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
-    """Ours, or TRL's GRPOTrainer on the same prompts with the same settings and a reward of one line."""
+    """This trainer, or TRL's bare GRPOTrainer on the same prompts with the same settings and a reward of one line."""
     from datasets import Dataset
     from reasrm_training.data.examples import read_examples
     from reasrm_training.model.loading import load_policy
@@ -145,7 +145,7 @@ def grpo_trainer(recipe: Any, model: Path, out: Path, *, bare: bool) -> Any:
 
 
 def bare_arguments(recipe: Any, stage: Any, out: Path) -> dict[str, Any]:
-    """What decides the arithmetic, as our own trainers set it."""
+    """The settings that decide the arithmetic, as this trainer sets them."""
     return {
         "output_dir": str(out),
         "per_device_train_batch_size": stage.micro_batch,
@@ -161,7 +161,7 @@ def bare_arguments(recipe: Any, stage: Any, out: Path) -> dict[str, Any]:
 
 
 def rollouts(engine: str, folder: Path, url: str) -> float:
-    """Reply tokens that `engine` samples in a second, ROLLOUTS at once."""
+    """The reply tokens per second of `engine`, with ROLLOUTS replies at once."""
     from reasrm_training.data.examples import read_examples
     from reasrm_training.measure import sampling
     from reasrm_training.model import libraries

@@ -132,7 +132,7 @@ def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn
     tokenizer = load_tokenizer(given)
     told: list[tuple[int, int]] = []
     model = load_policy(given, None, trained=False)
-    generate = by_model(model, tokenizer, max_tokens=8, batch=4, progress=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
+    generate = by_model(model, tokenizer, max_tokens=8, batch=4, on_reply=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
     prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
     first = generate(prompts, 1.0, 7)
     assert generate(prompts, 1.0, 7) == first

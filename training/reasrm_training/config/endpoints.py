@@ -1,4 +1,4 @@
-"""The part of a recipe that says who writes the chains, and what that may cost."""
+"""The `[oracle]` table of a recipe: which models write the chains, and what that may cost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reasrm.types import Frozen
 class Endpoint(Frozen):
     """An OpenAI-compatible server and its price. `api_key_env` names the environment variable that holds its key.
 
-    `body` is laid over every request, without the keys that `omit` names: some models take other parameters than most do.
+    The keys of `body` are added to every request, and those in `omit` are removed, as some models take other parameters.
     """
 
     url: str
     model: str
-    listed: bool = True  # false: do not look for the model in the server's list, where it has none or other names
+    listed: bool = True  # false: do not look for the model in the server's list, if it has none or uses other names there
     body: dict[str, Any] = Field(default={})
     omit: tuple[str, ...] = ()
     api_key_env: str = ""
@@ -30,19 +30,19 @@ class Endpoint(Frozen):
 
     @property
     def overlay(self) -> dict[str, Any]:
-        """What is laid over every request; None takes a key away."""
+        """The keys that are added to every request. None removes a key."""
         return self.body | dict.fromkeys(self.omit)
 
     @property
     def writer(self) -> str:
-        """Eight hex digits that name who writes: the model, and what is asked of it besides the prompt."""
+        """Eight hex digits that name the writer of replies: the model, and its parameters besides the prompt."""
         return hashlib.sha256(json.dumps([self.model, self.overlay], sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Oracle(Frozen):
-    """Who writes chains: `first` unaided, `second` corrects what failed, knowing the label.
+    """The models that write chains: `first` without the label, and `second`, which knows it and corrects what failed.
 
-    `samples` > 1 asks `first` that often and keeps a right one (rejection sampling, for one's own model).
+    With `samples` > 1, `first` is asked up to that often until it is right (rejection sampling, for one's own model).
     """
 
     first: Endpoint
@@ -50,9 +50,9 @@ class Oracle(Frozen):
     samples: PositiveInt = 1
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
     max_tokens: PositiveInt = 8192
-    attempts: PositiveInt = 4  # requests for one reply, the first included
-    may_lack: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01  # share of the examples that may end without an answer
-    max_tokens_total: PositiveInt | None = None  # no request starts once these are spent
+    attempts: PositiveInt = 4  # requests for one reply, including the first
+    may_lack: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01  # share of the examples that may end without a reply
+    max_tokens_total: PositiveInt | None = None  # no request starts that could exceed it
     max_usd: PositiveFloat | None = None
 
     @model_validator(mode="after")
@@ -63,7 +63,7 @@ class Oracle(Frozen):
 
     @model_validator(mode="after")
     def _cap_counts(self) -> Self:
-        ends = [end for end in (self.first, self.second) if end]
-        if self.max_usd and not any(end.usd_per_million_input or end.usd_per_million_output for end in ends):
+        endpoints = [endpoint for endpoint in (self.first, self.second) if endpoint]
+        if self.max_usd and not any(end.usd_per_million_input or end.usd_per_million_output for end in endpoints):
             raise ValueError("max_usd needs prices: give usd_per_million_input and usd_per_million_output of first or second")
         return self

@@ -1,4 +1,4 @@
-"""A model from nothing: a byte-level tokenizer fitted to the world's texts, and a Llama with random weights."""
+"""A model from scratch: a byte-level tokenizer that is fitted to the world's texts, and a Llama with random weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reasrm_training.world.oracle import careless_chain
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-#: One token each: the tags of a reply and the fences of the prompt pack "world".
+#: Tags with a token of their own: those of a reply, and the fences of the prompt pack "world".
 TAGS = tuple(
     f"<{slash}{name}>"
     for name in (
@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _TAG = re.compile("|".join(TAGS))
-FIT_TASKS = 6000  # tasks that the merges are fitted to
+FIT_TASKS = 6000  # tasks whose texts the merges are fitted to
 FIT_SEED = 999
 BRANCH_SCALE = 0.1  # of a layer's output weights at the start
 LOOK_BACK = (1, 2, 3)
@@ -36,7 +36,7 @@ LOOK_BACK_SCORE = 20.0  # attention logit of the token looked at
 
 
 def _texts() -> list[str]:
-    """What the tokenizer is fitted to: prompts and replies of training tasks, careful and careless ones, without their tags."""
+    """The texts that the tokenizer is fitted to: prompts and replies, careful and careless, of training tasks, without tags."""
     texts = []
     for i, task in enumerate(generate(FIT_SEED, FIT_TASKS)):
         order = "ab" if i % 2 else "ba"
@@ -49,7 +49,7 @@ def _texts() -> list[str]:
 def make_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE of exactly `vocab_size` tokens: single digits, ChatML, and each of `TAGS` as one added token.
 
-    Any text can be encoded, and decoding gives it back. Raises ValueError where `vocab_size` has no room for bytes and tags.
+    It encodes any text, and decoding returns the text. Raises ValueError where `vocab_size` has no room for bytes and tags.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -83,9 +83,9 @@ def make_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
 def make_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """A Llama of `shape` with random fp32 weights drawn from `seed`; its vocabulary is the tokenizer's.
 
-    Two departures from plain random weights, without which copying is not learnt within thousands of steps: what a layer adds
-    starts small beside the embeddings, and, where the shape has attention biases, the first layer's first heads start out
-    looking 1, 2 and 3 tokens back.
+    It departs from plain random weights in two ways, without which copying is not learned within thousands of steps. The output
+    of each layer starts small compared with the embeddings. And where the shape has attention biases, the first heads of the
+    first layer start by looking 1, 2 and 3 tokens back.
     """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM

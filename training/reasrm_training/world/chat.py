@@ -1,4 +1,4 @@
-"""Requests with weighted rules. Both replies are drawn word by word alike; who keeps the weightier rules wins."""
+"""Writing requests with weighted rules. Both replies are drawn in the same way, word by word; the heavier kept rules win."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHTS = {2: (60, 40), 3: (40, 35, 25)}
 
 @dataclass(frozen=True, slots=True)
 class WordRule:
-    """One rule: where to look, what must stand there, its weight in percent."""
+    """One rule: a place in the reply, the word that it must hold, and the rule's weight in percent."""
 
     place: str
     word: str
@@ -24,17 +24,17 @@ class WordRule:
 
 @dataclass(frozen=True, slots=True)
 class WritingRequest:
-    """A request, its rules, and two replies: `texts` as written, `found` what stands at each rule's place."""
+    """A request, its rules, and two replies: their `texts`, and the `words` at each rule's place."""
 
     key: str
     question: str
     rules: tuple[WordRule, ...]
     texts: tuple[str, str]
-    found: tuple[tuple[str, ...], tuple[str, ...]]
+    words: tuple[tuple[str, ...], tuple[str, ...]]
 
     def score(self, side: int) -> int:
         """The weight of the rules that reply `side` keeps, in percent."""
-        return sum(rule.weight for rule, word in zip(self.rules, self.found[side], strict=True) if rule.word == word)
+        return sum(rule.weight for rule, word in zip(self.rules, self.words[side], strict=True) if rule.word == word)
 
 
 NOTE = (
@@ -52,7 +52,7 @@ COUNTS = {3: "three", 4: "four", 5: "five"}
 
 
 def _kept(rng: Random, word: str, options: tuple[str, ...]) -> str:
-    """Keep the rule or not, evenly; a broken rule shows another word of the same kind."""
+    """`word`, or with equal probability another of the same kind, which breaks the rule."""
     return word if rng.random() < 0.5 else rng.choice([o for o in options if o != word])
 
 
@@ -84,11 +84,11 @@ def cards(rng: Random, level: int) -> WritingRequest:
     names = rng.sample(tuple(FIELDS), level + 2)
     ruled = names[: 2 if level == 1 else 3]
     rules = [WordRule(f, rng.choice(FIELDS[f]), w) for f, w in zip(ruled, WEIGHTS[len(ruled)], strict=True)]
-    wanted = {rule.place: rule.word for rule in rules}
+    word_at = {rule.place: rule.word for rule in rules}
     cards = []
     for _ in range(2):
         cards.append(
-            {f: _kept(rng, wanted[f], FIELDS[f]) if f in wanted else rng.choice(FIELDS[f]) for f in rng.sample(names, len(names))}
+            {f: _kept(rng, word_at[f], FIELDS[f]) if f in word_at else rng.choice(FIELDS[f]) for f in rng.sample(names, len(names))}
         )
     text = " ".join(CARD_RULE.format(place=r.place, word=r.word) for r in rules)
     return WritingRequest(

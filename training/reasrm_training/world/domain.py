@@ -1,7 +1,7 @@
-"""What the world's judge may be asked: the templates of the tasks as patterns, for the `domain.json` beside a model.
+"""The input that the world's judge is made for: the templates of the tasks as patterns, for the `domain.json` beside a model.
 
-A pair is inside where `question` of one entry matches the whole question and `response` of the same entry is found in both
-responses, which are at most `max_response_chars` long. Everything else is outside, and gets no verdict.
+A pair is inside if the pattern `question` of an entry matches its whole question, and the pattern `response` of the same entry
+matches a part of each response, which may have `max_response_chars`. Everything else is outside and gets no verdict.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _PROGRAM = r"L1 x=\d\nL2 y=\d(?:\nL[3-5] [xy]=[xy][+-][xy1-4]){1,3}\nprint [xy]"
 
 
 def _patterns(templates: tuple[str, ...], **slots: str) -> list[str]:
-    """Each template as a pattern, its slots replaced."""
-    found = []
+    """Each template as a pattern, with patterns in place of its slots."""
+    patterns = []
     for template in templates:
         pattern = re.escape(template)
         for name, slot in slots.items():
             pattern = pattern.replace(re.escape(f"{{{name}}}"), slot)
-        found.append(pattern)
-    return found
+        patterns.append(pattern)
+    return patterns
 
 
-def _said(answer: str) -> str:
+def _answer(answer: str) -> str:
     return _any(_patterns(CORES, **{"": answer}))
 
 
 def domain() -> dict[str, Any]:
     """The patterns by family, as they are written to `domain.json`."""
-    number, row = _said(r"\d{1,5}"), _said(_ROW)
+    number, row = _answer(r"\d{1,5}"), _answer(_ROW)
     one = {"n": _LETTER, "o": _LETTER, "x": _LETTERS}
     arithmetic = {"a": _NUMBER, "b": _NUMBER}
     note_rule = _patterns((NOTE_RULE,), place=_any(PLACES), word=_WORD)[0]
@@ -56,13 +56,13 @@ def domain() -> dict[str, Any]:
         "addition": (_patterns(reasoning.ADD, **arithmetic), number),
         "subtraction": (_patterns(reasoning.SUBTRACT, **arithmetic), number),
         "multiplication": (_patterns(reasoning.MULTIPLY, a=_NUMBER, b="[2-5]"), number),
-        "ordering": (_patterns(reasoning.SORT, x=_SEATS), _said(f"{_THING}(?: {_THING}){{2,4}}")),
+        "ordering": (_patterns(reasoning.SORT, x=_SEATS), _answer(f"{_THING}(?: {_THING}){{2,4}}")),
         "counting": (_patterns(reasoning.COUNT, c=_COLOUR, x=_ITEMS), number),
         "edits": (
             _patterns((*reasoning.REPLACE, *reasoning.REVERSE, *reasoning.DROP), **one),
             row,
         ),
-        "traces": (_patterns(reasoning.TRACE, x=_PROGRAM), _said(r"\d")),
+        "traces": (_patterns(reasoning.TRACE, x=_PROGRAM), _answer(r"\d")),
         "notes": (
             _patterns(NOTE, n=_any(COUNTS.values()), rules=rf"{note_rule}(?: {note_rule}){{1,2}}"),
             rf"Here: {_WORD}(?: {_WORD}){{2,4}}\.",

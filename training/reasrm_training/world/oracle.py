@@ -1,4 +1,4 @@
-"""The two oracles of a distillation: one is careless in a known share, one mends its chains by the label."""
+"""The two oracles of a distillation: one is careless in a known share of tasks, the other corrects its chains by the label."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from random import Random
 
 from reasrm_training.world.tasks import Order, WorldTask
 
-#: How much likelier than on average the careless oracle is to glance, by level: it tires of long work.
+#: The factor by level on the careless oracle's probability to glance: it glances more often at long work.
 TIRED = {1: 0.1, 2: 1.0, 3: 1.9}
 
 
 def careless_chain(task: WorldTask, order: Order, share: float = 0.5) -> str:
-    """The chain of an oracle without the label. In about `share` of the tasks it glances: it takes the longer response.
+    """The chain of an oracle without the label. In about `share` of the tasks it only glances, and takes the longer response.
 
-    Lengths say nothing here, so a glance is right half the time and the oracle in 1 - share / 2 of the tasks.
+    Lengths say nothing here. So a glance is right half of the time, and the oracle in 1 - share / 2 of the tasks.
     """
     rng = Random(f"careless:{task.id}:{order}")
     if rng.random() >= share * TIRED[task.level]:
@@ -31,5 +31,5 @@ def careless_chain(task: WorldTask, order: Order, share: float = 0.5) -> str:
 
 
 def careful_chain(task: WorldTask, order: Order) -> str:
-    """The chain of an oracle that was told the label and mends what was wrong; it does not speak of the label."""
+    """The chain of an oracle that knows the label and corrects the other one. It does not mention the label."""
     return task.chain(order)

@@ -1,7 +1,7 @@
-"""Problems with one right answer, each with a neighbour that differs in one thing.
+"""Problems with one right answer, each with a neighbour that differs in one detail.
 
-The wrong response of a task is the right answer to the neighbour, and neighbourhood is symmetric: who sees the responses
-without the question cannot tell which is which. Every working reads the question only, and copies before it computes.
+The wrong response of a task is the right answer to the neighbour, and being neighbours is symmetric: a reader of the responses
+without the question cannot tell which one is right. Every working depends on the question only, and copies before it computes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from reasrm_training.world.text import COLOURS, LETTERS, THINGS
 
 @dataclass(frozen=True, slots=True)
 class ReasoningProblem:
-    """A question, its answer as symbols, and the working that leads to it.
+    """A question, its answer as symbols, and the working that leads to the answer.
 
-    `key` is equal for a problem and its mirror images; it decides the split. `glue` joins the answer's symbols.
+    `key` is equal for a problem and its mirror images, and decides the split. `glue` joins the answer's symbols.
     """
 
     key: str
@@ -28,12 +28,12 @@ class ReasoningProblem:
 
     @property
     def text(self) -> str:
-        """The answer as written."""
+        """The answer as text."""
         return self.glue.join(self.answer)
 
 
 class InvalidDraw(Exception):
-    """The drawn problem does not exist; draw another one."""
+    """The problem that was drawn does not exist. Draw another one."""
 
 
 Neighbours = tuple[ReasoningProblem, ReasoningProblem]

@@ -1,4 +1,4 @@
-"""Tasks of a world whose truth a program knows: a question, a better and a worse response, and the chain that tells them apart."""
+"""Tasks whose right verdict a program knows: a question, a better and a worse response, and the chain that decides between them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison of the evaluation: what is due and what each response has; a rule's weight in percent and place."""
+    """One comparison of the evaluation: the symbol that is due, both responses' symbols, a rule's weight in percent and place."""
 
     due: str
     chosen: str
@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class WorldTask:
-    """A pair whose better side is known. `deliberation` is the reply up to its evaluation and reads the question only."""
+    """A pair whose better side is known. `deliberation` is the reply up to its evaluation, and depends on the question only."""
 
     id: str
     family: str
@@ -65,11 +65,11 @@ class WorldTask:
         return f"<eval>\n<quote_A>{self.glue}{first}</quote_A>\n<quote_B>{self.glue}{second}</quote_B>\n{body}\n</eval>"
 
 
-Seen = list[tuple[Check, str, str]]  # a check with what A and B have in its place
+Comparisons = list[tuple[Check, str, str]]  # a check, and the symbols of A and B in its place
 
 
-def _compared(seen: Seen, glue: str) -> str:
-    """Symbol by symbol: what is due, A's, B's, and who has it where they differ."""
+def _compared(seen: Comparisons, glue: str) -> str:
+    """Symbol by symbol: the one that is due, A's, B's, and the side that has it where they differ."""
     out = []
     for check, a, b in seen:
         mark = "=" if a == b else "A" if a == check.due else "B"
@@ -77,8 +77,8 @@ def _compared(seen: Seen, glue: str) -> str:
     return "\n".join(out)
 
 
-def _weighed(seen: Seen) -> str:
-    """Rule by rule: place and weight, what is due beside what A has, then beside what B has, and who alone keeps it."""
+def _weighed(seen: Comparisons) -> str:
+    """Rule by rule: place and weight, the word that is due beside A's and beside B's, and the side that alone keeps the rule."""
     out = []
     for check, a, b in seen:
         keeps_a, keeps_b = (_yes(word == check.due) for word in (a, b))
@@ -135,7 +135,7 @@ def _chat(rng: Random, family: str, level: int, split: Split, name: str) -> Worl
         quotes=texts,
         checks=tuple(
             Check(r.word, c, w, r.weight, r.place)
-            for r, c, w in zip(request.rules, request.found[good], request.found[1 - good], strict=True)
+            for r, c, w in zip(request.rules, request.words[good], request.words[1 - good], strict=True)
         ),
         glue=" ",
     )

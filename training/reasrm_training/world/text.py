@@ -1,4 +1,4 @@
-"""The words of the world: what fills its tasks, and the manners in which its responses are given."""
+"""The words of the world: those that fill its tasks, and the phrases around its responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 PLACES = {"first": 0, "second": 1, "third": 2, "last": -1}
 
-#: How a response may open and close. Drawn for each response alike, so a long and polite one is as often wrong as right.
+#: Openings and closings of responses. They are drawn alike for each, so that a long, polite response is as often wrong as right.
 OPENINGS = (
     *("",) * 5,
     *("Sure. ",) * 2,
@@ -41,10 +41,10 @@ CLOSINGS = (
     " with you again from the start. You ask such thoughtful questions, and it is always a joy to work on them together!",
 )
 
-#: How an answer is said.
+#: The wording of an answer.
 CORES = ("The answer is {}.", "Answer: {}.", "It is {}.")
 
 
 def styled(rng: Random, core: str) -> str:
-    """Put `core` into a manner that says nothing about whether it is right."""
+    """`core` with an opening and a closing, which tell nothing about whether it is right."""
     return rng.choice(OPENINGS) + core + rng.choice(CLOSINGS)

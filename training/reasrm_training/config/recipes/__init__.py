@@ -1,4 +1,4 @@
-"""The built-in recipes, and how any recipe is read: TOML in, a `Recipe` or one line a mistake out.
+"""The built-in recipes, and how any recipe is read: from TOML into a `Recipe`, or one line per mistake.
 
 A file may say `extends = "name or file"` and then give only what differs.
 """
@@ -21,14 +21,14 @@ FOLDER = Path(__file__).parent
 
 
 def built_in_recipes() -> list[str]:
-    """Names that `load_recipe` knows without a file."""
+    """The names that `load_recipe` knows without a file."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a built-in recipe or a TOML file, changed by `overrides`: `dotted.key=value`, a TOML value or a bare word.
 
-    Raises RecipeError with one line a mistake, each naming the file and the key.
+    Raises RecipeError with one line per mistake, each with the file and the key.
     """
     path, raw = _read(name_or_file)
     for override in overrides:
@@ -39,17 +39,17 @@ def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Reci
         problems = error.errors()
         # A sequence whose items are wrong is also reported as too short; only the items are the caller's mistake.
         wrong = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
-        told = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
-        raise RecipeError("\n".join(f"{path.name}: {_explain(problem)}" for problem in told)) from None
+        shown = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
+        raise RecipeError("\n".join(f"{path.name}: {_explain(problem)}" for problem in shown)) from None
 
 
 def _read(name_or_file: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
-    """The file and its keys, laid over those of the recipe that it extends."""
+    """The file, and its keys merged into those of the recipe that it extends."""
     path = Path(name_or_file)
     if path.suffix != ".toml" and not path.is_file():
         path = FOLDER / f"{name_or_file}.toml"
     if path in seen:
-        raise RecipeError(f"{path.name}: extends itself, by way of {' -> '.join(file.name for file in seen)}")
+        raise RecipeError(f"{path.name}: extends itself, through {' -> '.join(file.name for file in seen)}")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
@@ -66,7 +66,7 @@ def _read(name_or_file: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, 
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, table by table; `false` in place of a table takes it away."""
+    """The values of `over` in place of those of `base`, table by table. `false` in place of a table removes it."""
     out = base | over
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
