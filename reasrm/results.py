@@ -50,13 +50,13 @@ class Compared(Frozen):
         verdict = outcome if isinstance(outcome, Verdict) else None
         games: list[Game] = []
         for opinion in judgment.opinions:
-            said = opinion.outcome
-            winner = said.winner if isinstance(said, Verdict) else None
+            of_reply = opinion.outcome
+            winner = of_reply.winner if isinstance(of_reply, Verdict) else None
             games.append(
                 Game(
                     order=opinion.order if not flipped else ("ba" if opinion.order == "ab" else "ab"),
                     winner=other(winner) if winner and flipped else winner,
-                    reason=None if isinstance(said, Verdict) else said.reason,
+                    reason=None if isinstance(of_reply, Verdict) else of_reply.reason,
                     reply=opinion.reply if replies else "",
                 )
             )

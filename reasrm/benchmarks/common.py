@@ -14,11 +14,11 @@ from reasrm.types import Side
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a judge is asked, and what a comparison without a verdict counts.
+    """In which orders a pair is judged, and what a comparison without a verdict counts.
 
     `reads`: "one" order, drawn for each row; "games": two games, the second with the order flipped, each a vote; "both": the
     judgment's own verdict over both orders. A comparison without a verdict counts `no_verdict`: that is the benchmark's rule, not
-    this project's, and how many there were is always said beside the score.
+    this project's; their number always stands beside the score.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Benchmark:
             if self.apart:
                 self.check_apart([first, row.file])
             if any(protocol.lacks_an_order(compared) for compared in row.comparisons):
-                one_order = " or ".join(each.name for each in self.protocols if each.reads == "one")
+                one_order = " or ".join(other.name for other in self.protocols if other.reads == "one")
                 raise InputError(
                     f"{row.file}, row {row.row}, was read in one order only, and the protocol {protocol.name} needs both: "
                     f"judge the benchmark again with --protocol {protocol.name}"

@@ -1,6 +1,6 @@
 """JudgeBench (arXiv 2410.12784; github.com/ScalerLab/JudgeBench).
 
-Two games a pair, the second with the order flipped; each counts +1, -1 or 0, and the pair is right only if the sum is above 0.
+Two games per pair, the second with the order flipped; each counts +1, -1 or 0, and the pair is right only if the sum is above 0.
 Overall is the accuracy over all pairs of one response model: its authors score the file of each model alone.
 """
 

@@ -20,7 +20,7 @@ def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
     correctness: dict[str, list[float]] = {}
     human: dict[str, list[float]] = {}
     for row in rows:
-        hits = [hit for each in row.comparisons if (hit := protocol.hit(row, each)) is not None]
+        hits = [hit for compared in row.comparisons if (hit := protocol.hit(row, compared)) is not None]
         if row.error or not hits:
             continue
         kind = human if len(row.lengths) == 2 else correctness

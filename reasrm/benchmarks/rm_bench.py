@@ -29,7 +29,7 @@ def level(matrices: Sequence[Matrix], name: str) -> Mean:
 
 def matrix_of(row: Scored, protocol: Protocol) -> Matrix:
     """The hits of a row's nine comparisons; one that was not made counts as no verdict."""
-    hits = {(each.i, each.j - 3): protocol.hit(row, each) for each in row.comparisons}
+    hits = {(compared.i, compared.j - 3): protocol.hit(row, compared) for compared in row.comparisons}
     return [[_or(hits.get((i, j)), protocol.no_verdict) for j in range(3)] for i in range(3)]
 
 
@@ -47,8 +47,8 @@ def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
     sections: dict[str, Mean] = {}
     for domain in (name for name in DOMAINS if name in matrices):
         value = sum(subsets[f"{domain} {name}"].value for name in LEVELS) / 3
-        each = Mean.of(sum(map(sum, matrix)) / 9 for matrix in matrices[domain])
-        sections[domain] = Mean(value, each.stderr, each.n)
+        nine = Mean.of(sum(map(sum, matrix)) / 9 for matrix in matrices[domain])
+        sections[domain] = Mean(value, nine.stderr, nine.n)
     domains = list(sections)
     for name in LEVELS:
         sections[name] = average([subsets[f"{domain} {name}"] for domain in domains])

@@ -24,7 +24,7 @@ def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
         if row.error or not row.comparisons:
             continue
         if kind == "BoN_set":
-            hit = float(all(protocol.winner(row, each) == row.preferred(each) for each in row.comparisons))
+            hit = float(all(protocol.winner(row, compared) == row.preferred(compared) for compared in row.comparisons))
         else:
             hit = protocol.hit(row, row.comparisons[0])
         if hit is not None:

@@ -1,4 +1,4 @@
-"""Readers of the published benchmarks: a row into the fields of an `Example`. How they are scored stands in `reasrm.benchmarks`."""
+"""Readers of the published benchmarks: a row into the fields of an `Example`. `reasrm.benchmarks` scores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The noun of a data set: one question, its responses, and what is known of which is better."""
+"""The noun of a data set: one question, its responses, and which of them are better as far as that is known."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from reasrm.types import Frozen, Pair, Question, Response, Side
 class Example(Frozen):
     """One row of any data set.
 
-    `labels` holds a number a response, greater is better; None where nobody said. No position carries meaning: which response is
-    preferred stands in the labels only. `comparisons` are the (i, j) that the data set asks about; with none, two responses are
-    one comparison and more are to be ranked. `strength` >= 0 says how clearly the preferred one is better, in the data set's own
-    units. `subset` is the data set's own name for the row's kind.
+    `labels` holds one number per response, greater is better; None where nobody labelled them. No position carries meaning: the
+    labels alone say which response is preferred. `comparisons` are the (i, j) that the data set asks about; with none, two
+    responses are one comparison, and more are to be ranked. `strength` >= 0 says how clearly the preferred one is better, in the
+    data set's own units. `subset` is the data set's own name for the row's kind.
     """
 
     id: str = ""
@@ -64,8 +64,8 @@ class Example(Frozen):
     def text(self) -> str:
         """Everything that is written in it, without a space between."""
         messages = [message for part in (self.question, *self.responses) for message in part]
-        called = [call.arguments for message in messages for call in message.tool_calls]
-        return "".join([self.id, self.subset, self.rubric or "", *(message.content for message in messages), *called])
+        arguments = [call.arguments for message in messages for call in message.tool_calls]
+        return "".join([self.id, self.subset, self.rubric or "", *(message.content for message in messages), *arguments])
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from reasrm.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what a byte that is no UTF-8 is decoded to
+MOST_PYTHON_JSON = 2**28  # bytes of an array that is read whole where it is no strict JSON
 _BATCH = 256  # rows of a columnar file that are in memory at once
 
 
@@ -61,14 +62,14 @@ def rows(source: str | Path, split: str | None = None, config: str | None = None
 
 
 def read_file(path: Path, name: str) -> Iterator[Record]:
-    """The rows of one file, called `name` in what is said of them."""
+    """The rows of one file, called `name` in messages."""
     reader = _READERS.get(_kind(path))
     if reader is None:
         raise InputError(f"{path}: no reader for {path.suffix or 'a file without suffix'}; there are {', '.join(sorted(_READERS))}")
     number = 0
     try:
-        for number, found in enumerate(reader(path), 1):
-            yield Record(name, number, None, found) if isinstance(found, str) else Record(name, number, found)
+        for number, row in enumerate(reader(path), 1):
+            yield Record(name, number, None, row) if isinstance(row, str) else Record(name, number, row)
     except InputError as error:
         raise InputError(f"{name}, row {number + 1}: {error}") from error
     except EOFError as error:
@@ -77,8 +78,8 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
         raise InputError(f"{name}, after row {number}: cannot be read: {error}") from error
 
 
-def _records(name: str, found: Iterable[Row]) -> Iterator[Record]:
-    return (Record(name, number, row) for number, row in enumerate(found, 1))
+def _records(name: str, table: Iterable[Row]) -> Iterator[Record]:
+    return (Record(name, number, row) for number, row in enumerate(table, 1))
 
 
 def _kind(path: Path) -> str:
@@ -133,12 +134,28 @@ def _json(path: Path) -> Iterator[Row | str]:
         yield from _json_lines(path)
         return
     ijson = needed("ijson")
+    number = 0  # items that were read
     with _open(path) as file:
         try:
             for row in ijson.items(file, "item", use_float=True):
+                number += 1
                 yield row if isinstance(row, dict) else "this item is no JSON object"
         except ijson.IncompleteJSONError as error:
-            raise InputError(f"the file is cut short or no JSON: {str(error).splitlines()[0]}") from error
+            for row in _python_json(path, error)[number:]:
+                yield row if isinstance(row, dict) else "this item is no JSON object"
+
+
+def _python_json(path: Path, error: Exception) -> list[Any]:
+    """An array as Python writes it, where NaN and Infinity are numbers. Raises InputError for `error` where it is none either."""
+    why = InputError(f"the file is cut short or no JSON: {str(error).splitlines()[0]}")
+    if path.stat().st_size > MOST_PYTHON_JSON:
+        raise why from error
+    with _open(path) as file:
+        try:
+            array = json.load(file)
+        except (ValueError, RecursionError):
+            raise why from error
+    return cast("list[Any]", array)
 
 
 def _csv(path: Path) -> Iterator[Row | str]:
@@ -239,11 +256,11 @@ def hub_rows(name: str, split: str | None, config: str | None, data_dir: str | N
     """The rows of a hub data set, streamed. Raises InputError where the hub has no such data set, split, `config` or `data_dir`."""
     datasets = needed("datasets")
     try:
-        found = datasets.load_dataset(name, config, data_dir=data_dir, streaming=True, split=split)
+        loaded = datasets.load_dataset(name, config, data_dir=data_dir, streaming=True, split=split)
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: no such file, and the hub gives no such data set: {str(error).splitlines()[0]}") from error
-    splits = cast(dict[str, Iterable[Row]], found) if isinstance(found, dict) else None
-    yield from found if splits is None else splits[_one_split(list(splits), split, name)]
+    splits = cast(dict[str, Iterable[Row]], loaded) if isinstance(loaded, dict) else None
+    yield from loaded if splits is None else splits[_one_split(list(splits), split, name)]
 
 
 def _one_split(there: Sequence[str], split: str | None, name: str) -> str:

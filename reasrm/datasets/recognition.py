@@ -49,8 +49,8 @@ def _columns_of(rows: Sequence[Row]) -> frozenset[str]:
 
 def _knowing_most(schemas: Sequence[Schema], columns: frozenset[str]) -> list[Schema]:
     """For rows that all lack something: the schemas that know most of the columns, so that each row says what it lacks."""
-    known = [len(columns & schema.reads.keys()) for schema in schemas]
-    return [schema for schema, count in zip(schemas, known, strict=True) if count == max(known)]
+    counts = [len(columns & schema.reads.keys()) for schema in schemas]
+    return [schema for schema, count in zip(schemas, counts, strict=True) if count == max(counts)]
 
 
 def _most_specific(schemas: Sequence[Schema]) -> list[Schema]:
@@ -70,10 +70,10 @@ def mapping_of(text: str) -> dict[str, str]:
     """`chosen=good,rejected=bad` as {"good": "chosen", "bad": "rejected"}: the column's name to the one that schemas know."""
     mapping: dict[str, str] = {}
     for part in text.split(","):
-        known, equals, column = (side.strip() for side in part.partition("="))
-        if not (known and equals and column) or column in mapping:
+        name, equals, column = (side.strip() for side in part.partition("="))
+        if not (name and equals and column) or column in mapping:
             raise InputError(f"--map takes NAME=COLUMN,NAME=COLUMN, each column once, not {text!r}", field="map")
-        mapping[column] = known
+        mapping[column] = name
     return mapping
 
 
@@ -83,4 +83,4 @@ def renamed(row: Row, mapping: Mapping[str, str]) -> Row:
         return row
     hidden = set(mapping.values())
     kept = {column: value for column, value in row.items() if column not in mapping and column not in hidden}
-    return kept | {known: row.get(column) for column, known in mapping.items()}
+    return kept | {name: row.get(column) for column, name in mapping.items()}

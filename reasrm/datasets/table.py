@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,8 +62,10 @@ class Table:
         return cls(file, chosen, mapping, winners, tuple(notes))
 
     def row(self, row: Row) -> Row:
-        """`row` with its columns and its winner called as the schema calls them."""
+        """`row` with its columns and its winner called as the schema calls them. NaN, pandas' word for nothing, is null."""
         row = renamed(row, self.mapping)
+        if any(isinstance(value, float) and math.isnan(value) for value in row.values()):
+            row = {column: None if isinstance(value, float) and math.isnan(value) else value for column, value in row.items()}
         if not self.winners or WINNER not in self.schema.reads or row.get(WINNER) is None:
             return row
         return {**row, WINNER: self.winners.get(folded(row[WINNER]), row[WINNER])}
@@ -71,9 +74,9 @@ class Table:
         """What `row` returned, as an example. Raises InputError."""
         return self.schema.read(row, self.file)
 
-    def column(self, known: str) -> str:
-        """The file's own name of a column that the schema calls `known`."""
-        return next((column for column, name in self.mapping.items() if name == known), known)
+    def column(self, name: str) -> str:
+        """The file's own name of a column that the schema calls `name`."""
+        return next((column for column, mapped in self.mapping.items() if mapped == name), name)
 
 
 def _check_columns(file: str, sample: Sequence[Row], mapping: Mapping[str, str]) -> None:
@@ -84,7 +87,7 @@ def _check_columns(file: str, sample: Sequence[Row], mapping: Mapping[str, str])
 
 
 def _check_mapping(file: str, schema: Schema, mapping: Mapping[str, str]) -> None:
-    for known in mapping.values():
-        if known not in schema.reads:
+    for name in mapping.values():
+        if name not in schema.reads:
             listed = ", ".join(sorted(schema.reads))
-            raise SchemaError(f"{file}: {schema.name} has no {known!r} to map a column to; it has {listed}", field="map")
+            raise SchemaError(f"{file}: {schema.name} has no {name!r} to map a column to; it has {listed}", field="map")

@@ -97,8 +97,8 @@ class _Reader(ast.NodeVisitor):
     def _unique(self, name: str) -> str:
         number, unique = 1, name
         while any(
-            known == unique or known.startswith((f"{unique}.", f"{unique}["))
-            for known in (*self.constants.texts, *self.constants.unfinished)
+            taken == unique or taken.startswith((f"{unique}.", f"{unique}["))
+            for taken in (*self.constants.texts, *self.constants.unfinished)
         ):
             number += 1
             unique = f"{name}#{number}"

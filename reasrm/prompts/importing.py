@@ -39,7 +39,7 @@ class _Message:
 
     def fits(self, name: str, text: str) -> bool:
         """Whether a constant looks like this message."""
-        here = {_OURS[found.lower()] for found in _FIELD.findall(text) if found.lower() in _OURS}
+        here = {_OURS[name.lower()] for name in _FIELD.findall(text) if name.lower() in _OURS}
         if self.fields:
             return self.fields <= here
         return not here and len(text) >= _SYSTEM_CHARS and "system" in name.lower()

@@ -190,12 +190,12 @@ class _EarlierRows:
 
 
 def _folded(messages: Sequence[Message]) -> str:
-    """Everything that is said and called, without differences of case and of white space within lines."""
+    """Every text and every call, without differences of case and of white space within lines."""
     return _spaced(messages).casefold()
 
 
 def _spaced(messages: Sequence[Message]) -> str:
-    """Everything that is said and called, without differences of white space that change no text.
+    """Every text and every call, without differences of white space that change no text.
 
     How a line is indented stays: it is part of a program. Where it ends, blank lines, and runs of spaces within it do not.
     """

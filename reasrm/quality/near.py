@@ -22,7 +22,7 @@ class Near:
     def __init__(self, threshold: float) -> None:
         self._datasketch = needed("datasketch")
         self._threshold = threshold
-        # The index proposes and the sketches decide, so it had better propose too much. It can't be built for more than 0.98.
+        # The index proposes and the sketches decide, so it should propose too many. It cannot be built for more than 0.98.
         self._index: Any = self._datasketch.MinHashLSH(min(threshold, 0.98), PERMUTATIONS, weights=(0.1, 0.9))
         self._sketches: dict[str, Any] = {}
 
@@ -48,8 +48,8 @@ class Near:
             self._sketches[name] = sketch
 
     def _like(self, sketch: Any) -> str | None:
-        found = [(self._sketches[name].jaccard(sketch), name) for name in self._index.query(sketch)]
-        similar = [each for each in found if each[0] >= self._threshold]
+        proposed = [(self._sketches[name].jaccard(sketch), name) for name in self._index.query(sketch)]
+        similar = [(similarity, name) for similarity, name in proposed if similarity >= self._threshold]
         return max(similar)[1] if similar else None
 
     def _sketch(self, text: str) -> Any:

@@ -35,7 +35,9 @@ class Strength(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A judge asked `rounds` times with seeds that differ; the probability is the mean over the rounds that gave a verdict.
+    """A judge that judges each pair `rounds` times, each time with another seed.
+
+    The probability is the mean over the rounds that gave a verdict.
 
     All rounds are made, unlike votes, which stop as soon as the majority is decided.
     """
@@ -46,13 +48,13 @@ class Repeated:
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """The rounds' judgments as one."""
         seeds = [options.seed + turn for turn in range(self.rounds)]
-        each = [await self.inner.judge(pair, options.model_copy(update={"seed": seed})) for seed in seeds]
-        known = [judgment.outcome for judgment in each if isinstance(judgment.outcome, Verdict)]
-        return each[0].model_copy(
+        judgments = [await self.inner.judge(pair, options.model_copy(update={"seed": seed})) for seed in seeds]
+        verdicts = [judgment.outcome for judgment in judgments if isinstance(judgment.outcome, Verdict)]
+        return judgments[0].model_copy(
             update={
-                "outcome": _mean(known) if known else each[0].outcome,
-                "opinions": tuple(opinion for judgment in each for opinion in judgment.opinions),
-                "usage": sum((judgment.usage for judgment in each), Usage()),
+                "outcome": _mean(verdicts) if verdicts else judgments[0].outcome,
+                "opinions": tuple(opinion for judgment in judgments for opinion in judgment.opinions),
+                "usage": sum((judgment.usage for judgment in judgments), Usage()),
             }
         )
 
@@ -70,24 +72,24 @@ def strengths(judges: Sequence[Iterable[Scored]]) -> Iterator[Strength]:
         first = rows[0]
         if any((row.index, row.id, row.labels) != (first.index, first.id, first.labels) for row in rows):
             raise InputError(f"the judgments are not of the same rows: {first.file}, row {first.row} differs")
-        each = tuple(_strength(row) for row in rows)
-        known = [value for value in each if value is not None]
+        by_judge = tuple(_strength(row) for row in rows)
+        measured = [value for value in by_judge if value is not None]
         votes = [vote for row in rows for vote in _votes(row)]
-        spread = statistics.stdev(known) if len(known) > 1 else statistics.stdev(votes) if len(votes) > 1 else None
+        spread = statistics.stdev(measured) if len(measured) > 1 else statistics.stdev(votes) if len(votes) > 1 else None
         yield Strength(
             index=first.index,
             file=first.file,
             row=first.row,
             id=first.id,
-            strength=statistics.fmean(known) if known else None,
+            strength=statistics.fmean(measured) if measured else None,
             spread=spread,
-            judges=each,
+            judges=by_judge,
             replies=len(votes),
         )
 
 
 def kept_from(rows: Iterable[Scored], entries: Iterable[DataRow], judge: JudgeIdentity, votes: int) -> bool:
-    """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies a pair: then they need not be made again."""
+    """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies per pair. Then they need not be made again."""
     return all(
         row is not None
         and entry is not None

@@ -1,4 +1,4 @@
-"""The page: what the tally counts, drawn and told, with the rows where the judge was most surely wrong."""
+"""The page: the counts of a tally as numbers and plots, and the rows where the judge was most surely wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reasrm.wording import percent, percentage, sure
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkTable:
-    """A benchmark's table beside the published ones: `rows` are (name, cells, is ours), the cells one a column."""
+    """A benchmark's table beside the published ones: `rows` are (name, cells, is ours), one cell per column."""
 
     title: str
     protocol: str
@@ -89,7 +89,7 @@ def _wrong_row(row: Scored, compared: Compared, entry: DataRow | None) -> dict[s
     named, right = ("A", "B") if compared.winner == "A" else ("B", "A")
     probability = compared.probability_a if compared.probability_a is not None else 0.5
     example = entry.example if entry else None
-    game = next((each for each in compared.games if each.winner == compared.winner and each.reply), None)
+    game = next((game for game in compared.games if game.winner == compared.winner and game.reply), None)
     return {
         "where": f"{row.id} · {row.file}, row {row.row}" + (f" · {row.subset}" if row.subset else ""),
         "sure": sure(probability),

@@ -13,8 +13,8 @@ MOST_SUBSETS = 30
 
 def accuracy(tally: Tally) -> Any:
     """Accuracy by subset with Wilson's intervals; of many subsets, those with the most verdicts."""
-    largest = sorted(tally.accuracy.items(), key=lambda each: -each[1].n)[:MOST_SUBSETS]
-    shares = sorted(largest, key=lambda each: each[1].value or 0.0)
+    largest = sorted(tally.accuracy.items(), key=lambda item: -item[1].n)[:MOST_SUBSETS]
+    shares = sorted(largest, key=lambda item: item[1].value or 0.0)
     figure, axes = axes_of(WIDE, 0.9 + 0.26 * len(shares))
     for place, (_, share) in enumerate(shares):
         low, high = (100 * end for end in share.interval)
@@ -33,10 +33,10 @@ def calibration(tally: Tally) -> Any:
     figure, axes = axes_of(WIDE, 3.4)
     axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
     diagram = tally.calibration.diagram
-    largest = max((each.n for each in diagram), default=1)
-    axes.plot([each.confidence for each in diagram], [each.accuracy for each in diagram], color=GREEN, linewidth=1.2, alpha=0.6)
-    sizes = [12 + 160 * each.n / largest for each in diagram]
-    axes.scatter([each.confidence for each in diagram], [each.accuracy for each in diagram], s=sizes, color=GREEN, zorder=3)
+    largest = max((part.n for part in diagram), default=1)
+    axes.plot([part.confidence for part in diagram], [part.accuracy for part in diagram], color=GREEN, linewidth=1.2, alpha=0.6)
+    sizes = [12 + 160 * part.n / largest for part in diagram]
+    axes.scatter([part.confidence for part in diagram], [part.accuracy for part in diagram], s=sizes, color=GREEN, zorder=3)
     axes.set_xlim(0.48, 1.02)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence of the verdict")
@@ -63,7 +63,7 @@ def biases(tally: Tally) -> Any:
         ("for the longer response", tally.longer, tally.longer_labelled.value),
         ("for the response shown first", tally.shown_first, 0.5),
     ]
-    shown = [each for each in named if each[1].n]
+    shown = [(name, share, ideal) for name, share, ideal in named if share.n]
     figure, axes = axes_of(WIDE, 0.9 + 0.42 * len(shown))
     for place, (_, share, ideal) in enumerate(shown):
         low, high = (100 * end for end in share.interval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,15 @@ def test_a_line_of_a_csv_that_cannot_be_read_costs_itself_only(tmp_path: Path) -
     rows = list(DataSet(path))
     assert [bool(row.example) for row in rows] == [True, False, False, True]
     assert ["no CSV" in rows[1].error, rows[2].error] == [True, "this line is not UTF-8"]
+
+
+def test_nan_is_pandas_word_for_nothing_also_in_an_array(tmp_path: Path) -> None:
+    nan = float("nan")
+    rows = [PAIR | {"input": nan, "margin": nan}, PAIR | {"chosen": nan}, PAIR | {"margin": 2}]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    for path in (tmp_path / "x.json", write(tmp_path / "x.jsonl", *rows)):
+        first, second, third = DataSet(path)
+        assert first.example is not None
+        assert (first.example.strength, first.example.question[0].content) == (None, "Name a prime.")
+        assert second.error == "chosen is null"
+        assert third.example is not None
