@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import itertools
+import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -14,14 +16,15 @@ import numpy as np
 
 
 class OpenRlhfExecutor:
-    """OpenRLHF >= 0.11, `openrlhf/utils/agent.py`: `SingleTurnAgentExecutor` with `--reward.remote_url`.
+    """OpenRLHF 0.11.2, `openrlhf/utils/agent.py`: `SingleTurnAgentExecutor` with `--reward.remote_url`.
 
-    One query a call, cut evenly over the addresses, so that with several the first gets it and the others empty lists. A session of
-    180 s a try, five tries, a second between them, whatever went wrong; then the sample has no reward, and the run goes on or not.
+    One query per call; of several addresses each call takes the next one. A session of 180 s per try, five tries, a second between
+    them, whatever went wrong; then the sample has no reward.
     """
 
     def __init__(self, reward_endpoints: str | Sequence[str]) -> None:
         self.reward_endpoints = [reward_endpoints] if isinstance(reward_endpoints, str) else list(reward_endpoints)
+        self._next_endpoint = itertools.cycle(self.reward_endpoints)
 
     async def execute(self, prompt: str, response: str, label: Any) -> dict[str, Any]:
         """The reward part of a sample; `response` is what the policy wrote after `prompt`, special tokens included."""
@@ -34,17 +37,17 @@ class OpenRlhfExecutor:
         if info:
             output |= {
                 "reward": info.get("rewards"),
-                "scores": info.get("scores") or info.get("rewards"),
+                "scores": info.get("rewards") if info.get("scores") is None else info["scores"],
                 "extra_logs": info.get("extra_logs") or {},
             }
         return output
 
     async def fetch(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[dict[str, Any]]:
-        """What every address answers to its part."""
+        """What the addresses answer to their parts; an empty part is not sent."""
         size = -(-len(queries) // len(self.reward_endpoints))
-        parts = [slice(i * size, min((i + 1) * size, len(queries))) for i in range(len(self.reward_endpoints))]
+        parts = [slice(start, start + size) for start in range(0, len(queries), max(1, size))]
         bodies = [{"query": queries[part], "prompts": prompts[part], "labels": labels[part]} for part in parts]
-        return list(await asyncio.gather(*map(self._post, self.reward_endpoints, bodies)))
+        return list(await asyncio.gather(*(self._post(next(self._next_endpoint), body) for body in bodies)))
 
     async def _post(self, url: str, body: dict[str, Any], tries: int = 5) -> dict[str, Any]:
         for _ in range(tries):
@@ -72,6 +75,12 @@ def openrlhf_batch(outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rewards": torch.tensor([each["reward"] for each in outputs]),
         "scores": torch.tensor([each["scores"] for each in outputs]),
     } | logs
+
+
+def openrlhf_keeps(samples: Sequence[dict[str, Any]], bounds: tuple[float, float] = (0.0, 1.0)) -> bool:
+    """Whether dynamic filtering keeps a prompt's samples (`SamplesGenerator._generate_vllm`): by the mean of their scores."""
+    scores = [sample["scores"][0] for sample in samples]
+    return bounds[0] < sum(scores) / len(scores) < bounds[1]
 
 
 class SlimeRm:
@@ -145,12 +154,83 @@ class VerlRewardLoop:
             return {"reward_score": result["score"], "reward_extra_info": dict(result)}
         return {"reward_score": result, "reward_extra_info": {"acc": result}}
 
+    async def limited(
+        self, items: Sequence[dict[str, Any]], max_concurrent: int = 1, timeout_s: float = 300.0
+    ) -> list[dict[str, Any]]:
+        """A batch under the `rate_limited` manager: so many at once (one by default), and a failure is 0."""
+        semaphore = asyncio.Semaphore(max_concurrent)
+
+        async def one(item: dict[str, Any]) -> dict[str, Any]:
+            async with semaphore:
+                try:
+                    return await asyncio.wait_for(self.run_single(item), timeout_s)
+                except Exception as error:  # noqa: BLE001 - as theirs
+                    return {"reward_score": 0.0, "reward_extra_info": {"error": str(error), "acc": 0.0}}
+
+        return await asyncio.gather(*(one(item) for item in items))
+
     async def compute_rm_score(self, items: Sequence[dict[str, Any]], **more: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A batch's scores, and an array of each extra, as the trainer puts them beside it."""
         outputs = await asyncio.gather(*(self.run_single(item, **more) for item in items))
         infos = [each["reward_extra_info"] for each in outputs]
         extras = {key: np.array([info[key] for info in infos]) for key in infos[0]}
         return np.array([each["reward_score"] for each in outputs], dtype=np.float32), extras
+
+
+class GymAgent:
+    """NeMo Gym 07d6b0d, `responses_api_agents/simple_agent/app.py`: the stock agent, with the gateway as its resources server.
+
+    It knows a host and a port. It asks again only when a connection breaks; a status that is an error ends the rollout. With
+    observability on, `ServerClient` puts `/ng-rollout/ID` in front of the paths of resources servers.
+    """
+
+    def __init__(self, base_url: str, rollout_id: str | None = None) -> None:
+        self.base_url, self.prefix = base_url, "" if rollout_id is None else f"/ng-rollout/{rollout_id}"
+
+    async def post(self, path: str, body: Any, cookies: Any = None) -> Any:
+        """The JSON that the gateway answers; raises for an error."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    async with session.post(f"{self.base_url}{self.prefix}{path}", json=body, cookies=cookies) as response:
+                        response.raise_for_status()
+                        return await response.json()
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    await asyncio.sleep(0.5)
+
+    async def run(self, row: dict[str, Any], text: str) -> dict[str, Any]:
+        """A rollout of a task's `row`, whose model wrote `text`: the verified result."""
+        assert await self.post("/seed_session", row) == {}
+        result = await self.post("/verify", row | {"response": responses_object(text)})
+        assert result["responses_create_params"] and result["response"] and "reward" in result
+        return result
+
+
+async def genrm_comparison(
+    base_url: str, question: str, first: str, second: str, principle: str | None = None
+) -> tuple[float, ...]:
+    """NeMo Gym's `GenRMCompareResourcesServer._run_single_comparison`, with the gateway as its GenRM model.
+
+    It reads no status: an answer without scores is asked for again three times, 0.2 s apart, and then is neutral.
+    """
+    body = {
+        "input": [{"role": "user", "content": question, "type": "message"}],
+        "metadata": {"response_1": first, "response_2": second} | ({} if principle is None else {"principle": principle}),
+        "max_output_tokens": 1024,
+        "temperature": 0.6,
+    }
+    async with aiohttp.ClientSession() as session:
+        for _ in range(4):
+            async with session.post(f"{base_url}/v1/responses", json=body) as response:
+                raw = await response.json()
+            messages = [item for item in raw.get("output", []) if item["type"] == "message"]
+            text = "".join(part["text"] for item in messages for part in item["content"] if part["type"] == "output_text")
+            try:
+                scores = json.loads(text)
+                return float(scores["score_1"]), float(scores["score_2"]), float(scores["ranking"])
+            except (ValueError, TypeError, KeyError):
+                await asyncio.sleep(0.2)
+    return 3.0, 3.0, 3.5
 
 
 def responses_object(text: str) -> dict[str, Any]:
