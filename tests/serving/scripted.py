@@ -27,7 +27,8 @@ def strength(text: str) -> float:
 
 
 class ScriptedEngine:
-    """Speaks OpenAI's chat completions. `pause_s` makes it slow; `asked` counts completions, `texts` holds the latest prompts.
+    """Speaks OpenAI's chat completions. `pause_s` makes it slow; `asked` counts completions, `texts` holds the latest prompts,
+    `conversations` all of their messages.
 
     `down` makes it answer 503, or with the status that it is. A prompt of more than `context` tokens, at four characters each, is
     refused in SGLang's words.
@@ -40,6 +41,7 @@ class ScriptedEngine:
         self.pause_s = pause_s
         self.version = version
         self.texts: deque[str] = deque(maxlen=100)
+        self.conversations: deque[str] = deque(maxlen=100)
         self.loaded: list[str] = []
         self.refuses = ""  # new weights, and why
         self.app = FastAPI()
@@ -80,6 +82,7 @@ class ScriptedEngine:
         self.asked += 1
         user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
         self.texts.append(user["content"])
+        self.conversations.append("\n".join(message["content"] for message in body["messages"]))
         first, second = (strength(shown[-1]) for shown in SHOWN.findall(user["content"]))
         probability = 1 / (1 + math.exp(second - first - 0.3))
         letter, twin = ("A", "B") if probability > 0.5 else ("B", "A")

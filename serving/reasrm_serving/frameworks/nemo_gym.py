@@ -139,9 +139,9 @@ async def verify(request: Request) -> Response:
 
 
 @router.post("/seed_session")
-async def seed_session() -> dict[str, str]:
+async def seed_session() -> Response:
     """What an agent calls before a rollout; there is nothing to prepare."""
-    return {}
+    return Response(b"{}", media_type="application/json")
 
 
 @router.post("/aggregate_metrics", responses=ERRORS, openapi_extra=asks(AggregateRequest, {}))
@@ -152,9 +152,9 @@ async def aggregate_metrics(request: Request) -> Response:
 
 
 @router.get("/reverify_mode")
-async def reverify_mode() -> str:
+async def reverify_mode() -> Response:
     """A rollout cannot be verified again by itself: its reward is relative to its group."""
-    return "unsupported"
+    return Response(b'"unsupported"', media_type="application/json")
 
 
 async def _rewarded(request: Request, query: RewardQuery, rollout: JudgedRollout, limit_s: float) -> Reward:
