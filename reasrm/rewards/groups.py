@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reasrm.client import Judge
+from pydantic import TypeAdapter
+
+from reasrm.client import Judge, checked
 from reasrm.client.options import check_rank_fields
 from reasrm.errors import ConfigurationError, GatewayError, InputError
-from reasrm.judging.group import MAX_RESPONSES, RankOptions, Rewarded, Totals
-from reasrm.types import TRANSIENT, NoVerdict, Ranking
+from reasrm.judging.group import MAX_RESPONSES, RankOptions, Rewarded, Totals, key_of
+from reasrm.types import TRANSIENT, Message, NoVerdict, Ranking, Response
 
 log = logging.getLogger("reasrm.rewards")
+_RESPONSE = TypeAdapter[tuple[Message, ...]](Response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,36 @@ def check_group(size: int | None, name: str) -> None:
 async def rank_group(
     judge: Judge, question: Any, responses: Sequence[Any], options: GroupOptions, reference: Any = None
 ) -> list[Rewarded]:
-    """A reward for each of a group's `responses`, or the reason why there is none. Raises for the caller's mistakes."""
+    """A reward for each of a group's `responses`, or the reason why there is none. Raises for the caller's mistakes.
+
+    Each text is ranked once, in an order that the texts decide, as the gateway does with the rollouts of a cohort. So a group gets
+    the same rewards whether it is whole here or not.
+    """
     fields: dict[str, Any] = {"replies": False, **options.fields} | ({} if reference is None else {"reference": reference})
     try:
-        ranking = await judge.rank(question, responses, **fields)
+        keys = [key_of(checked(_RESPONSE.validate_python, response)) for response in responses]
+        by_key = dict(sorted(zip(keys, responses, strict=True), key=lambda item: item[0]))
+        ranking = await judge.rank(question, list(by_key.values()), **fields)
     except ConfigurationError:
         raise
     except (GatewayError, InputError) as error:
         return [_failed(error, "a group")] * len(responses)
-    rewards = [reward for reward in ranking.rewards if reward is not None]
-    totals, mean = Totals.of(ranking), sum(rewards) / len(rewards) if rewards else None
-    passing = _passing(ranking)
-    if passing is not None:  # the rewards of the rest would be others
-        return [Rewarded(reward=None, no_verdict=passing, totals=totals)] * len(responses)
+    totals, failure = Totals.of(ranking), _transient(ranking)
+    if failure is not None:  # the rewards of the rest would be others
+        return [Rewarded(reward=None, no_verdict=failure, totals=totals)] * len(responses)
+    standings = dict(zip(by_key, ranking.standings, strict=True))
+    rewards = [standings[key].reward for key in keys]
+    known = [reward for reward in rewards if reward is not None]
+    mean = sum(known) / len(known) if known else None
     return [
         Rewarded(
-            reward=each.reward,
-            stderr=each.stderr,
+            reward=reward,
+            stderr=standings[key].stderr,
             mean=mean,
-            no_verdict=None if each.reward is not None else _why(ranking, each.index),
+            no_verdict=None if reward is not None else _why(ranking, standings[key].index),
             totals=totals,
         )
-        for each in ranking.standings
+        for key, reward in zip(keys, rewards, strict=True)
     ]
 
 
@@ -92,7 +103,7 @@ def reason_of(rewarded: Rewarded) -> str:
     return (rewarded.no_verdict or "unknown").partition(":")[0]
 
 
-def _passing(ranking: Ranking) -> str | None:
+def _transient(ranking: Ranking) -> str | None:
     reasons = (each.judgment.outcome.reason for each in ranking.comparisons if isinstance(each.judgment.outcome, NoVerdict))
     return next((reason for reason in reasons if reason in TRANSIENT), None)
 

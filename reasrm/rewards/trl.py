@@ -68,7 +68,7 @@ async def judge_reward(
     if log_metric is not None:
         for name, value in StepMetrics.of(rewarded).items():
             log_metric(f"judge/{name}", value)
-    return [each.reward for each in rewarded]
+    return [reward.reward for reward, _ in rewarded]
 
 
 def judge_reward_sync(
@@ -135,10 +135,10 @@ class _Batch:
         completions: Sequence[Any],
         references: Sequence[Any],
         step: str,
-    ) -> list[Rewarded]:
-        """A reward for each completion, in their order."""
+    ) -> list[tuple[Rewarded, float]]:
+        """For each completion, in their order, its reward and its share of its group."""
         judge = connections.judge(self.url, self.token, self.timeout_s)
-        rewarded: list[Rewarded | None] = [None] * len(prompts)
+        rewarded: list[tuple[Rewarded, float] | None] = [None] * len(prompts)
 
         async def one_group(members: list[int]) -> None:
             question, begun, _ = prompt_of(prompts[members[0]])
@@ -153,7 +153,7 @@ class _Batch:
                     *(reward_rollout(judge, question, response, self.options, **cohort) for response in responses)
                 )
             for index, reward in zip(members, rewards, strict=True):
-                rewarded[index] = reward
+                rewarded[index] = reward, 1.0 / (self.size or len(members))
 
         await asyncio.gather(*map(one_group, _groups(prompts, references, self.size)))
         return [each for each in rewarded if each is not None]
@@ -195,7 +195,7 @@ def _repeats(prompts: Sequence[Any], size: int) -> bool:
 class StepMetrics:
     """What a call learnt besides the rewards.
 
-    Each rollout brings its share of its group's totals, so that over all ranks each group is counted once.
+    Each rollout brings its share of its group's totals, so that each group is counted once over all ranks.
     """
 
     reasons: Counter[str] = field(default_factory=Counter[str])
@@ -203,21 +203,21 @@ class StepMetrics:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, rewarded: Sequence[Rewarded]) -> dict[str, float]:
-        """Shares and sums for the trainer's log."""
+    def of(cls, rewarded: Sequence[tuple[Rewarded, float]]) -> dict[str, float]:
+        """Shares and sums for the trainer's log, of rewards and their shares of their groups."""
         metrics = cls()
-        for each in rewarded:
-            if each.reward is None:
-                metrics.reasons[reason_of(each)] += 1
-            if each.totals is not None:
-                metrics.add(each.totals)
+        for reward, share in rewarded:
+            if reward.reward is None:
+                metrics.reasons[reason_of(reward)] += 1
+            if reward.totals is not None:
+                metrics.add(reward.totals, share)
         return metrics.values(len(rewarded))
 
-    def add(self, totals: Totals) -> None:
+    def add(self, totals: Totals, share: float) -> None:
         """Count a rollout's share of its group's totals."""
         self.seconds = max(self.seconds, totals.seconds)
         for name in ("comparisons", "without_verdict", "cached", "both_orders", "consistent", "prompt_tokens", "completion_tokens"):
-            self.sums[name] += getattr(totals, name) / totals.responses
+            self.sums[name] += share * getattr(totals, name)
 
     def values(self, rewards: int) -> dict[str, float]:
         """The metrics by name, of so many rewards."""
