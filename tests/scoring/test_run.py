@@ -163,8 +163,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_judged(t
 def test_fail_fast_stops_at_a_bad_row_before_anything_is_judged(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", 5)
     with source.open("a") as file:
-        file.write('{"question": "q", "a": "", "b": "x"}\n')
-    with pytest.raises(InputError, match=r"in.jsonl, row 6: .*empty"):
+        file.write('{"question": "q", "a": null, "b": "x"}\n')
+    with pytest.raises(InputError, match=r"in.jsonl, row 6: a is null"):
         score_by_hash(source, tmp_path / "out.jsonl", fail_fast=True)
     assert not (tmp_path / "out.jsonl.journal").exists()
 
@@ -253,6 +253,7 @@ def test_the_survey_says_what_is_bad_and_what_came_before(tmp_path: Path) -> Non
     job = Job(DataSet(source), tmp_path / "out.jsonl", How(Options()))
     asyncio.run(score_with(job, Connected(HashJudge(), {}), limiter=Limiter(), say=said.append))
     assert said[0] == "4 rows of schema pair"
-    assert "1 of them cannot be judged, the first is" in said[1]
-    assert "row 4: a is null" in said[1]
-    assert "2 ids came before, the first is" in said[2]
+    assert said[1].startswith("read: question from question; responses from a and b")
+    assert "1 of them cannot be judged, the first is" in said[2]
+    assert "row 4: a is null" in said[2]
+    assert "2 ids came before, the first is" in said[3]

@@ -191,11 +191,15 @@ BAD_SOURCES = {
     "unknown_columns": ([{"x": 1}], {}, "fit no schema"),
     "unknown_schema": ([BASE], {"schema": "skywurk"}, "no schema 'skywurk'"),
     "missing_column": ([{"prompt": "q", "chosen": "a"}] * 3, {"schema": "preference"}, "rejected is missing"),
-    "not_a_side": ([{"question": "q", "a": "x", "b": "y", "winner": "C"}], {}, "row 1: winner is 'c', not A, B or tie"),
+    "not_a_side": (
+        [{"question": "q", "a": "x", "b": "y", "winner": "C"}],
+        {},
+        "row 1: winner is 'C', not A, B or tie; write A, B or tie there",
+    ),
     "unknown_name": (
         [{"q": "q", "x": "x", "y": "y", "v": "A"}],
         {"columns": {"question": "q", "a": "x", "b": "y", "winer": "v"}},
-        "pair has no 'winer' to map a column to; it has a, b, id, question, rubric, strength, subset, winner",
+        "pair has no 'winer' to map a column to; it has a, b, history, id, input, question, rubric, ",
     ),
     "no_winner": (
         [{"question": "q", "a": "x", "b": "y"}] * 3,

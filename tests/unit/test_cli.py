@@ -174,12 +174,12 @@ def test_packs_are_listed_as_json():
 
 def test_a_pack_is_imported_and_shown(tmp_path):
     source = tmp_path / "prompts.py"
-    source.write_text('PROMPT = "[Q] {question} [A] {answer_a} [B] {answer_b}"')
+    source.write_text('PROMPT = "[Q] {question} [A] {answer_a} [B] {answer_b} <answer>[[A/B]]</answer>"')
     imported = reasrm("prompts", "import", str(source), "-o", str(tmp_path / "mine"))
     assert imported.returncode == 0, imported.stderr
     assert "user.txt           from PROMPT" in imported.stdout
     shown = reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?")
-    assert "[Q] why? [A] 42 [B] 43" in shown.stdout
+    assert "[Q] why? [A] 42 [B] 43 <answer>[[A/B]]</answer>" in shown.stdout
     as_data = json.loads(reasrm("prompts", "show", str(tmp_path / "mine"), "--question", "why?", "--json").stdout)
-    assert as_data["messages"][-1] == {"role": "user", "content": "[Q] why? [A] 42 [B] 43"}
+    assert as_data["messages"][-1] == {"role": "user", "content": "[Q] why? [A] 42 [B] 43 <answer>[[A/B]]</answer>"}
     assert as_data["digest"].startswith("mine@") and as_data["prefill"] == ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reasrm.datasets import DataRow, DataSet, read_examples
+from reasrm.datasets.winners import HOW
 from reasrm.errors import InputError, RecipeError, SchemaError
 from reasrm_training.config.data import Source
 from reasrm_training.data.examples import PreferenceExample, text_of
@@ -136,6 +137,7 @@ def _in_recipe_words(message: str) -> str:
         NAME_COLUMNS: 'Name yours, for instance by columns = { prompt = "text", chosen = "good", rejected = "bad" }',
         "choose with --schema NAME": 'choose by schema = "NAME"',
         "or --schema for all": 'or schema = "NAME" for all',
+        HOW: "write A, B or tie there",
         "choose one with --split": 'choose one by split = "NAME"',
     }
     for flag, key in words.items():
