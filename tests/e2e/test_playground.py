@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.components import ROOT, Gateway
 from tests.e2e import playground_examples
@@ -177,6 +177,34 @@ def test_a_link_to_what_nobody_judged_fills_the_form_and_spends_nothing(open_pag
     assert page.locator(".verdict").count() == 0
 
 
+def test_a_link_of_a_ranking_shows_the_ranking(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Rank five")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(VERDICT)
+    podium = page.get_by_role("region", name="Ranking").locator(".headline").inner_text()
+    link = clipboard(page, "Copy link")
+    opened = open_page(None)
+    opened.goto(link)
+    expect(opened.get_by_role("region", name="Ranking").locator(".headline")).to_have_text(re.compile(r"\s*".join(podium.split())))
+    expect(opened.locator(".facts").first).to_contain_text("Cached")
+
+
+def test_a_link_that_unpacks_into_far_more_text_than_it_holds_is_refused_at_once(open_page: Open) -> None:
+    page = open_page()
+    packed = page.evaluate(
+        """() => import('./static/share.js').then(({ pack }) => pack({ question: "q".repeat(40e6), a: "a", b: "b" }))"""
+    )
+    assert 30_000 < len(packed) < 100_000
+    opened = open_page(f"/#/r/{packed}")
+    expect(opened.get_by_role("alert")).to_contain_text("more text than the page can show", timeout=5000)
+    turns = [{"role": "user", "content": "q"}] * 5000
+    pack = "request => import('./static/share.js').then(({ pack }) => pack(request))"
+    packed = page.evaluate(pack, {"question": turns, "a": "a", "b": "b"})
+    opened = open_page(f"/#/r/{packed}")
+    expect(opened.get_by_role("alert")).to_contain_text("more turns", timeout=5000)
+
+
 def test_a_damaged_link_says_so(open_page: Open) -> None:
     page = open_page("/#/r/AAAAjunk")
     expect(page.get_by_role("alert")).to_contain_text("damaged")
@@ -247,3 +275,78 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(open_page: Open)
     expect(page.get_by_role("alert")).to_contain_text("max_tokens")
     expect(page.get_by_label("Response B", exact=True)).to_be_editable()
     expect(page.get_by_label("Response B", exact=True)).to_have_value("It is 4.")
+
+
+def test_after_a_verdict_the_keyboard_stays_in_the_form_and_a_click_on_a_text_edits_it(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sum")
+    judge(page)
+    expect(page.locator("#judge")).to_be_focused()
+    page.locator(".response.side-B .reading").click()
+    expect(page.get_by_label("Response B", exact=True)).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#form.as-read")
+    page.get_by_role("region", name="Question, as judged").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Question", exact=True)).to_be_focused()
+
+
+def test_an_error_is_shown_in_full_strength_also_after_the_texts_were_changed(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sum")
+    judge(page)
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label("Response A", exact=True).fill(" ")
+    expect(page.locator("#result")).to_have_class("stale")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Response A is empty")
+    expect(page.locator("#result")).to_have_css("opacity", "1")
+    page.get_by_label("Response A", exact=True).fill("x")
+    expect(page.locator("#result")).to_have_css("opacity", "1")
+
+
+def test_the_seconds_are_counted_while_the_judge_is_at_work(open_page: Open) -> None:
+    page = open_page(quiet=False)
+    example(page, "Sum")
+    page.route("**/v1/judge/stream", lambda route: None)  # a judge that takes its time
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".verdict.waiting .elapsed")).to_have_text(re.compile(r"[1-9] s"))
+    page.keyboard.press("Escape")
+    expect(page.locator(".elapsed")).to_have_count(0)
+
+
+def test_a_judge_of_real_questions_gets_real_questions_as_examples(open_page: Open) -> None:
+    page = open_page(None)
+
+    def another(route: Route) -> None:
+        models = route.fetch().json()
+        models["data"][0]["prompt_digest"] = "rubric@0123"
+        route.fulfill(json=models)
+
+    page.route("**/v1/models", another)
+    page.goto(open_page().url)
+    expect(page.get_by_role("group", name="Examples").get_by_role("button").first).to_have_text("Fact")
+    expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("sky"))
+    expect(page.locator("#about")).to_be_hidden()
+
+
+def test_a_quotation_that_does_not_stand_in_its_response_is_flagged(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sum")
+    judge(page)
+    judgment = json.loads(clipboard(page, "JSON"))
+    evaluation = "<quote_A>made up</quote_A><quote_B>818</quote_B>"
+    reply = f"<type>Chat</type><eval>{evaluation}</eval><answer>[[A]]</answer>"
+    for opinion in judgment["opinions"]:
+        opinion["reply"] = reply
+        opinion["reading"] |= {"rubric": None, "evaluation": evaluation}
+        side = "A" if opinion["order"] == "ab" else "B"
+        opinion["reading"]["quotes"] = [{"side": side, "kind": "quote", "text": "made up", "in_response": False}]
+    page.evaluate(
+        """judgment => import('./static/judgment.js').then(({ JudgmentView }) =>
+          new JudgmentView(document.getElementById("result"), { A: "A", B: "B" }).finish(judgment))""",
+        judgment,
+    )
+    expect(page.locator(".reply .quote.missing")).to_have_count(2)
+    expect(page.locator(".reply .quote.missing .not-there").first).to_contain_text("not in")
+    expect(page.locator(".reply .quote:not(.missing)")).to_have_count(2)

@@ -65,3 +65,43 @@ def test_quotations_are_found_up_to_space_case_and_marks(open_page: Callable[...
     page = open_page()
     for text, quote, found in QUOTED:
         assert page.evaluate(FIND, [text, quote]) == found
+
+
+HOSTILE = {
+    "spaces in a criterion": ("<rubric>\n1. a", " ", "b"),
+    "digits in a criterion": ("<rubric>\n1. a ", "1", ""),
+    "brackets in a criterion": ("<rubric>\n1. a ", "(", "4"),
+    "dashes in a criterion": ("<rubric>\n1. a (4%) ", "- ", "b"),
+    "quotations": ("<eval>", "<quote_A>x", ""),
+    "angle brackets": ("", "<a", "!"),
+}
+GROWTH = """([head, piece, tail]) => Promise.all([import('./static/structure.js'), import('./static/highlight.js')]).then(
+  ([{ structure, pieces }, { marked }]) => {
+    const time = (length) => {
+      const text = head + piece.repeat(length / piece.length) + tail;
+      const started = performance.now();
+      structure(text);
+      pieces(text, "ab");
+      marked(text, [piece.repeat(200) + "?", "x " + " ".repeat(length) + " y"]);
+      return performance.now() - started;
+    };
+    time(1000);
+    return [Math.max(5, time(4000)), time(128000)];
+  })"""
+
+
+@pytest.mark.parametrize("shape", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_reply_takes_time_by_its_length(open_page: Callable[..., Page], shape: tuple[str, str, str]) -> None:
+    few, many = open_page().evaluate(GROWTH, list(shape))
+    assert many / few < 32**1.3
+
+
+def test_weights_read_as_the_library_reads_them(open_page: Callable[..., Page]) -> None:
+    lines = ["Names the 20% discount (40%)", "**Accuracy (40%)**: 20% off (20%)", "Accuracy: 30%", "Fell by 20%", "Tone (10%)."]
+    reply = "<rubric>\n" + "\n".join(f"1. {line}" for line in lines) + "\n</rubric>"
+    (seen,) = structures(open_page(), [reply])
+    rubric = parse(reply).rubric
+    assert rubric is not None
+    assert [(item["text"], item["weight"]) for item in seen["rubric"]["items"]] == [
+        (item.text, item.weight) for item in rubric.items
+    ]

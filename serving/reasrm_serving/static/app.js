@@ -46,12 +46,18 @@ function viewPair(orders) {
 /** What was said, or is about to be said, is of other texts than those in the form. */
 function forget() {
   running?.abort();
+  fresh();
   $("result").replaceChildren();
 }
 
 function beginReading() {
+  fresh();
   composer.crown([]);
   composer.read(true);
+}
+
+/** What the result shows from now on speaks of the texts in the form. */
+function fresh() {
   $("result").classList.remove("stale");
 }
 
@@ -89,19 +95,22 @@ async function rank(request, signal) {
 }
 
 function busy(on) {
-  $("judge").hidden = on;
-  $("stop").hidden = !on;
-  if (on) $("stop").focus({ preventScroll: true });
+  const [shown, hidden] = on ? [$("stop"), $("judge")] : [$("judge"), $("stop")];
+  const focused = [hidden, document.body].includes(document.activeElement); // a button that is hidden drops the focus
+  shown.hidden = false;
+  hidden.hidden = true;
+  if (on || focused) shown.focus({ preventScroll: true });
 }
 
 function complain(error) {
   composer.read(false);
-  const told = error.status === 429 ? `${error.message}. Try again in a moment.` : messageOf(error);
-  $("result").replaceChildren(error.status === 401 ? keyForm(enterWithKey) : h("div", { class: "card error", role: "alert" }, told));
+  fresh();
+  const message = error.status === 429 ? `${error.message}. Try again in a moment.` : messageOf(error);
+  $("result").replaceChildren(error.status === 401 ? keyForm(enterWithKey) : h("div", { class: "card error", role: "alert" }, message));
 }
 
 function enterWithKey() {
-  model().catch(() => {});
+  model().then((world) => examples(world, false)).catch(() => {});
   if (location.hash.length < 3) judge();
   else route();
 }
@@ -165,13 +174,14 @@ async function openRequest(packed) {
   try {
     request = await (await import("./share.js")).unpack(packed);
     composer.load(request);
-  } catch {
-    return complain(new Error("This link is damaged: part of it is missing."));
+  } catch (error) {
+    return complain(error instanceof RangeError ? error : new Error("This link is damaged: part of it is missing."));
   }
   try {
-    const judgment = request.responses ? null : await api.kept(request);
+    if (request.responses) return await judge(); // its comparisons are in the gateway's cache, if it was ranked lately
+    const judgment = await api.kept(request);
     if (judgment) show(viewPair(), request, judgment);
-    else toast(`Press ${request.responses ? "Rank" : "Judge"} to judge this again`);
+    else toast("Press Judge to judge this again");
   } catch (error) {
     complain(error);
   }
@@ -179,8 +189,9 @@ async function openRequest(packed) {
 
 // --- the rest of the page -------------------------------------------------------------------------------------------------
 
-async function examples() {
-  const all = await api.get("static/examples.json");
+/** The embedded judge knows its generated world and nothing else; any other judge gets questions of people. */
+async function examples(world, fill = true) {
+  const all = await api.get(world ? "static/examples.json" : "static/examples_general.json");
   $("examples").replaceChildren(...all.map(({ name, request }) =>
     h("button", { type: "button", class: "example", onclick: () => {
       composer.load(request);
@@ -189,7 +200,7 @@ async function examples() {
       say(`Example ${name}`);
       $("judge").focus({ preventScroll: true });
     } }, name)));
-  if (location.hash.length < 3) composer.load(all[0].request);
+  if (fill && location.hash.length < 3) composer.load(all[0].request);
 }
 
 async function model() {
@@ -197,7 +208,9 @@ async function model() {
   $("model").textContent = data[0].id;
   $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens`;
   $("model").hidden = false;
-  $("about").hidden = !data[0].prompt_digest.startsWith("world@");
+  const world = data[0].prompt_digest.startsWith("world@");
+  $("about").hidden = !world;
+  return world;
 }
 
 function theme() {
@@ -219,7 +232,7 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   judge();
 });
-$("form").addEventListener("input", (event) => event.target.closest(".field") && $("result").classList.add("stale"));
+$("form").addEventListener("input", (event) => event.target.closest(".field") && $("result").querySelector(".verdict") && $("result").classList.add("stale"));
 $("stop").onclick = () => running?.abort();
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !$("view-judge").hidden && !running) judge();
@@ -229,5 +242,4 @@ addEventListener("hashchange", route);
 if (navigator.platform.startsWith("Mac")) $("judge").querySelector("kbd").textContent = "⌘ ↵";
 $("add").title = `up to ${LETTERS.length} responses`;
 route();
-examples().catch(() => {});
-model().catch(() => {});
+model().catch(() => false).then(examples).catch(() => {});

@@ -16,6 +16,7 @@ export class Composer {
     this.question = new Turns("user", "Question", "What was asked?");
     $("question-head").append(this.question.toggle);
     $("question").append(this.question.node);
+    this.#editable(this.question);
     this.responses = [];
     for (let i = 0; i < FEWEST; i++) this.add();
     $("add").onclick = () => {
@@ -35,8 +36,17 @@ export class Composer {
   add() {
     const field = new Turns("assistant", `Response ${LETTERS[this.responses.length]}`, "What was answered?");
     this.responses.push(field);
+    this.#editable(field);
     this.#draw();
     return field;
+  }
+
+  /** A text that was judged is written in again where somebody clicks it. */
+  #editable(field) {
+    field.onedit = () => {
+      this.read(false);
+      field.focus();
+    };
   }
 
   /** The other way round: A becomes B; of more than two, the order is reversed. */

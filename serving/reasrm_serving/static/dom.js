@@ -34,6 +34,17 @@ export function slot(node) {
   };
 }
 
+/** A span that counts the seconds since it was made, until it leaves the page. */
+export function clock() {
+  const started = performance.now();
+  const node = h("span", { class: "elapsed", role: "timer", "aria-live": "off" });
+  const timer = setInterval(() => {
+    if (!node.isConnected) return clearInterval(timer);
+    node.textContent = ` ${Math.round((performance.now() - started) / 1000)} s`;
+  }, 1000);
+  return node;
+}
+
 export const $ = (id) => document.getElementById(id);
 
 /** Say something to screen readers. */

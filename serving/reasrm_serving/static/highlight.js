@@ -17,12 +17,23 @@ function folded(text) {
   return { out, places };
 }
 
+const MARKS = /["'“”„\s]/;
+
+/** `text` without quotation marks and white space at its ends. */
+export function bare(text) {
+  let [from, to] = [0, text.length];
+  while (from < to && MARKS.test(text[from])) from++;
+  while (to > from && MARKS.test(text[to - 1])) to--;
+  return text.slice(from, to);
+}
+
 /** Where `quote` stands in `text`: [from, to) spans; several where it leaves something out by "...". */
-export function find(text, quote) {
-  const { out, places } = folded(text);
+export const find = (text, quote) => findIn(folded(text), quote);
+
+function findIn({ out, places }, quote) {
   const spans = [];
   let from = 0;
-  for (const part of folded(quote.replace(/^["'“”\s]+|["'“”\s]+$/g, "")).out.split(/\s*(?:\.\.\.|\[\.\.\.\])\s*/)) {
+  for (const part of folded(bare(quote)).out.split(/ ?(?:\.\.\.|\[\.\.\.\]) ?/)) {
     const needle = part.trim();
     if (!needle) continue;
     let at = bounded(out, needle, from);
@@ -34,20 +45,27 @@ export function find(text, quote) {
   return spans;
 }
 
-/** The first place of `needle` where it begins and ends with words; any place, if there is no such. */
+const TRIES = 50; // of places inside of words, so that a hostile text costs no more than its length
+
+/** The first place of `needle` where it begins and ends with words; any place, if there is none among the first. */
 function bounded(text, needle, from) {
   const letter = (c) => c !== undefined && /[\p{L}\p{N}]/u.test(c);
-  for (let at = text.indexOf(needle, from); at >= 0; at = text.indexOf(needle, at + 1)) {
+  const first = text.indexOf(needle, from);
+  for (let at = first, tries = 0; at >= 0 && tries < TRIES; at = text.indexOf(needle, at + 1), tries++) {
     const cutBefore = letter(text[at - 1]) && letter(needle[0]);
     const cutAfter = letter(text[at + needle.length]) && letter(needle.at(-1));
     if (!cutBefore && !cutAfter) return at;
   }
-  return text.indexOf(needle, from);
+  return first;
 }
+
+const MOST_QUOTES = 64;
 
 /** `text` cut where a quote begins or ends: [{text, marks}], marks being the indices of the quotes that hold there. */
 export function marked(text, quotes) {
-  const spans = quotes.flatMap((quote, index) => find(text, quote).map(([from, to]) => ({ from, to, index })));
+  if (!quotes.length) return [{ text, marks: [] }];
+  const whole = folded(text);
+  const spans = quotes.slice(0, MOST_QUOTES).flatMap((quote, index) => findIn(whole, quote).map(([from, to]) => ({ from, to, index })));
   const cuts = [...new Set([0, text.length, ...spans.flatMap(({ from, to }) => [from, to])])].sort((x, y) => x - y);
   return cuts.slice(0, -1).map((from, i) => ({
     text: text.slice(from, cuts[i + 1]),

@@ -1,6 +1,7 @@
 // One judgment, while it is written and when it is there: the verdict, and each reply as structure.
 
-import { h, say, slot } from "./dom.js";
+import { clock, h, say, slot } from "./dom.js";
+import { bare } from "./highlight.js";
 import { pieces, structure } from "./structure.js";
 import { axis } from "./charts.js";
 import { REASONS, count, percent, plural, seconds, surely } from "./words.js";
@@ -20,7 +21,7 @@ export class JudgmentView {
     this.votes = h("div", { class: "votes", role: "tablist", "aria-label": "Votes", hidden: true });
     this.columns = h("div", { class: "columns" });
     root.replaceChildren(this.verdict, this.votes, this.columns);
-    this.started = performance.now();
+    this.clock = clock();
     this.#waiting("Waiting for the judge");
     if (orders.length) this.#draw();
   }
@@ -102,7 +103,7 @@ export class JudgmentView {
     if (this.waitingFor === what) return;
     this.waitingFor = what;
     this.verdict.className = "card verdict waiting";
-    this.verdict.replaceChildren(h("p", { class: "eyebrow" }, "Judging"), h("p", { class: "headline" }, what, h("span", { class: "dots", "aria-hidden": "true" })));
+    this.verdict.replaceChildren(h("p", { class: "eyebrow" }, "Judging"), h("p", { class: "headline" }, what, h("span", { class: "dots", "aria-hidden": "true" }), this.clock));
     say(what);
   }
 
@@ -174,7 +175,7 @@ class ReplyView {
     this.slots.type(parts.type ?? "", () => parts.type && titled("Kind of task", h("span", { class: "chip" }, parts.type === "chat" ? "Chat: judged by a rubric" : "Reasoning: judged by a solution")));
     this.slots.rubric(JSON.stringify(rubric ?? ""), () => rubric && titled("Rubric", criteria(rubric)));
     this.slots.solution(parts.solution ?? "", () => parts.solution && titled("The judge's own solution", h("pre", { class: "prose mono" }, parts.solution)));
-    this.slots.evaluation(evaluation ?? "", () => evaluation && titled("Evaluation", [this.told && h("p", { class: "told" }, this.told), this.#evaluation(evaluation)]));
+    this.slots.evaluation(`${Boolean(reading)} ${evaluation ?? ""}`, () => evaluation && titled("Evaluation", [this.told && h("p", { class: "told" }, this.told), this.#evaluation(evaluation, reading?.quotes ?? [])]));
     const bare = !rubric && !parts.solution && !evaluation && !parts.type;
     this.slots.rest(bare ? parts.rest ?? "" : "", () => bare && parts.rest && h("p", { class: "prose" }, parts.rest));
   }
@@ -187,7 +188,8 @@ class ReplyView {
     return [h("h3", {}, this.title), verdict, outcome && !outcome.winner && h("p", { class: "plain" }, REASONS[outcome.reason])];
   }
 
-  #evaluation(evaluation) {
+  #evaluation(evaluation, quotes) {
+    const missing = new Set(quotes.filter(({ in_response }) => in_response === false).map(({ side, text }) => side + bare(text)));
     const all = pieces(evaluation, this.order);
     this.quotes = all.filter((piece) => piece.kind === "quote" && piece.text);
     return h("div", { class: "prose evaluation-text" }, all.map((piece) => {
@@ -195,6 +197,9 @@ class ReplyView {
       const name = this.names[piece.side];
       const props = { class: `${piece.kind} side-${name}`, title: `${piece.kind === "quote" ? "quoted from" : "summary of"} ${name}` };
       const label = h("span", { class: "letter", "aria-hidden": "true" }, name);
+      if (piece.kind === "quote" && missing.has(piece.side + bare(piece.text))) {
+        return h("span", { ...props, class: `${props.class} missing` }, label, piece.text, h("span", { class: "not-there" }, ` not in ${name}`));
+      }
       if (piece.kind === "summary") return h("span", props, label, piece.text);
       return h("a", { ...props, href: "#", onclick: (event) => jump(event, piece, name) }, label, piece.text);
     }));

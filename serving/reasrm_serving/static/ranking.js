@@ -1,23 +1,22 @@
 // A group's ranking: rewards with their standard errors, and every comparison that they come from.
 
 import { rewards } from "./charts.js";
-import { h, say } from "./dom.js";
+import { clock, h, say } from "./dom.js";
 import { JudgmentView } from "./judgment.js";
-import { LETTERS, count, percent, plural, seconds, signed } from "./words.js";
+import { LETTERS, count, plural, seconds, signed } from "./words.js";
 
 const nameOf = (index, responses) => (index < responses ? LETTERS[index] : "reference");
 
-/** Those with the highest reward: mostly one, several where they share it. */
-export const leaders = ({ order, standings }) => order.filter((index) => standings[index].reward === standings[order[0]].reward);
+/** Those in the first place: mostly one, several where they tie. */
+export const leaders = ({ order, standings }) => order.filter((index) => standings[index].place === 1);
 
 export class RankingView {
   /** `onquotes` is told what the chosen comparison quotes, as one list a response. */
   constructor(root, responses, onquotes) {
     Object.assign(this, { root, responses, onquotes });
-    this.started = performance.now();
     const verdict = h("section", { class: "card verdict waiting" },
       h("p", { class: "eyebrow" }, "Ranking"),
-      h("p", { class: "headline" }, `Comparing ${responses} responses`, h("span", { class: "dots", "aria-hidden": "true" })));
+      h("p", { class: "headline" }, `Comparing ${responses} responses`, h("span", { class: "dots", "aria-hidden": "true" }), clock()));
     root.replaceChildren(verdict);
     say("Ranking");
   }
@@ -26,7 +25,6 @@ export class RankingView {
     for (const { judgment } of ranking.comparisons) derive(judgment);
     this.ranking = ranking;
     const best = ranking.order[0];
-    const { usage } = ranking;
     const readings = ranking.comparisons.reduce((sum, { judgment }) => sum + judgment.opinions.length, 0);
     const disagreeing = ranking.comparisons.filter(({ judgment }) => judgment.order_consistent === false).length;
     this.chosen = h("div", { class: "chosen", "aria-live": "off" });
@@ -37,7 +35,7 @@ export class RankingView {
         h("p", { class: "plain" }, `From ${plural(ranking.comparisons.length, "comparison")}, ${plural(readings, "reply").replace("replys", "replies")} in all`,
           disagreeing > 0 && `; in ${disagreeing} of them the two orders disagree`, ". A reward is a strength by Bradley and Terry, the whisker its standard error."),
         h("dl", { class: "facts" },
-          [["Time", seconds(ranking.seconds)], ["Tokens", `${count(usage.prompt_tokens)} read, ${count(usage.completion_tokens)} written`], ["Method", ranking.method.replaceAll("_", " ")]]
+          facts(ranking)
             .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
         h("div", { class: "actions" }, actions)),
       h("div", { class: "columns", "data-count": "2" },
@@ -52,7 +50,7 @@ export class RankingView {
   #order() {
     const { order, standings } = this.ranking;
     const steps = order.flatMap((index, place) => {
-      const even = place > 0 && standings[index].reward === standings[order[place - 1]].reward;
+      const even = place > 0 && standings[index].place === standings[order[place - 1]].place;
       const name = nameOf(index, this.responses);
       return [place > 0 && h("span", { class: "than" }, even ? "=" : "›"), h("span", { class: `letter big side-${name}` }, name)];
     });
@@ -102,13 +100,14 @@ export class RankingView {
     const known = between.map(({ probability }) => probability).filter((probability) => probability !== null);
     const mean = known.length ? known.reduce((sum, each) => sum + each, 0) / known.length : null;
     const [row, column] = [nameOf(i, this.responses), nameOf(j, this.responses)];
-    const said = mean === null ? "no verdict" : percent(mean);
+    const shown = mean === null ? "–" : rounded(mean);
+    const said = mean === null ? "no verdict" : `${shown} %`;
     const doubtful = between.some(({ judgment }) => judgment.order_consistent === false);
     return h("td", {}, h("button", {
       type: "button", class: mean === null ? "cell none" : `cell ${mean >= 0.5 ? "for" : "against"}`, "data-cell": `${i}-${j}`,
       "aria-label": `${row} against ${column}: ${said}${doubtful ? ", the orders disagree" : ""}`, "aria-pressed": "false",
       vars: mean === null ? {} : { "--sure": `${Math.round(Math.abs(mean - 0.5) * 120 + 6)}%` }, onclick: () => this.#choose(i, j, true),
-    }, mean === null ? "–" : Math.round(100 * mean), doubtful && h("span", { class: "doubt", "aria-hidden": "true" }, "≠")));
+    }, shown, doubtful && h("span", { class: "doubt", "aria-hidden": "true" }, "≠")));
   }
 
   #choose(i, j, asked = false) {
@@ -129,6 +128,23 @@ export class RankingView {
     this.onquotes(quoted);
     if (asked) this.chosen.firstChild.focus();
   }
+}
+
+/** What the ranking took; comparisons from the cache took nothing. */
+function facts({ comparisons, cached, seconds: took, usage, method }) {
+  return [
+    ["Method", method.replaceAll("_", " ")],
+    cached > 0 && ["Cached", `${cached} of ${plural(comparisons.length, "comparison")}`],
+    cached < comparisons.length && ["Time", seconds(took)],
+    cached < comparisons.length && ["Tokens", `${count(usage.prompt_tokens)} read, ${count(usage.completion_tokens)} written`],
+  ].filter(Boolean);
+}
+
+/** A probability in percent, never rounded to certainty. */
+function rounded(probability) {
+  const whole = Math.round(100 * probability);
+  if (whole === 100 && probability < 1) return "> 99";
+  return whole === 0 && probability > 0 ? "< 1" : String(whole);
 }
 
 /** Give a bare judgment the facts that /v1/judge says beside it. */

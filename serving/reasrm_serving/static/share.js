@@ -3,9 +3,25 @@
 import { hasToken } from "./api.js";
 
 const LONGEST_LINK = 16000; // what chats and mail programs still leave whole
+const MOST_BYTES = 1_000_000; // of texts in a link: a few kilobytes of it can hold a hundred times as much
+const MOST_TURNS = 100;
 
-async function through(bytes, transform) {
-  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(transform)).arrayBuffer());
+/** The bytes after `transform`. Throws a RangeError beyond `most` of them, before they are all there. */
+async function through(bytes, transform, most = Infinity) {
+  const chunks = [];
+  let size = 0;
+  const reader = new Blob([bytes]).stream().pipeThrough(transform).getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    size += value.length;
+    if (size > most) {
+      reader.cancel();
+      throw new RangeError("This link holds more text than the page can show.");
+    }
+    chunks.push(value);
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 /** The request itself, compressed into the link's fragment: the gateway need not have kept it, and no log sees it. */
@@ -16,11 +32,16 @@ export async function pack(state) {
   return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** What `pack` packed; throws for anything else. */
+/** What `pack` packed; throws a RangeError for what is too large for the page, another error for anything else. */
 export async function unpack(text) {
+  if (text.length > MOST_BYTES) throw new RangeError("This link holds more text than the page can show.");
   const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  const bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream("deflate-raw"));
-  return JSON.parse(new TextDecoder().decode(bytes));
+  const bytes = await through(Uint8Array.from(binary, (c) => c.charCodeAt(0)), new DecompressionStream("deflate-raw"), MOST_BYTES);
+  const request = JSON.parse(new TextDecoder().decode(bytes));
+  const { question, a, b, responses = [a, b] } = request;
+  if ([question, ...responses].some((text) => typeof text !== "string" && !(Array.isArray(text) && text.length))) throw new Error("no text");
+  if ([question, ...responses].some((text) => Array.isArray(text) && text.length > MOST_TURNS)) throw new RangeError("This link holds more turns than the page can show.");
+  return request;
 }
 
 const page = () => location.href.split("#")[0];

@@ -43,18 +43,43 @@ function block(text, tag, before) {
 function readRubric(text) {
   const justification = block(text, "justify", ["eval"]);
   const criteria = text.replace(/<justify>[\s\S]*/i, "").trim();
-  const start = /^\s*(?:\d+\s*[.)]|[-*•])\s+/;
+  const start = /^\s*(?:\d{1,4}\s{0,4}[.)]|[-*•])\s+/;
   const items = criteria.split("\n").filter((line) => start.test(line)).map((line) => readItem(line.replace(start, "")));
   return { items, justification, text: criteria };
 }
 
+const PERCENT = "(?<![\\d.,])(\\d{1,3}(?:\\.\\d{1,4})?)\\s{0,4}%";
+const WORD = "(?:weight(?:ed|ing)?\\s{0,4}[:=]?\\s{0,4})";
+/** A criterion's weight, the surest form first: in brackets, beside the word "weight", or bare at one end of the criterion's name. */
+const WEIGHTS = [
+  `[(\\[]\\s{0,4}${WORD}?${PERCENT}(?:\\s{0,4}weight)?\\s{0,4}[)\\]]`,
+  `${WORD}${PERCENT}|${PERCENT}\\s{0,4}weight\\b`,
+  `^${PERCENT}|${PERCENT}(?=\\s{0,4}:|\\s[–—-]\\s)|(?:(?<=[:=–—-])|(?<=[:=–—-]\\s))${PERCENT}$`,
+].map((pattern) => new RegExp(pattern, "gi"));
+
+/** A percentage inside of a sentence ("the 20% discount") is a part of the criterion. */
 function readItem(line) {
   const plain = line.replaceAll("**", "").trim();
-  const weight = /\s*[([]?\s*(?:weight\s*[:=]?\s*)?(\d+(?:\.\d+)?)\s*%\s*[)\]]?\s*/.exec(plain);
-  if (!weight) return { text: plain, weight: null };
-  const trim = (part) => part.replace(/^[\s:–-]+|[\s:–-]+$/g, "");
-  const parts = [plain.slice(0, weight.index), plain.slice(weight.index + weight[0].length)].map(trim).filter(Boolean);
-  return { text: parts.join(": "), weight: Number(weight[1]) / 100 };
+  for (const pattern of WEIGHTS) {
+    const matches = [...plain.matchAll(pattern)];
+    if (!matches.length) continue;
+    const after = (match) => plain.slice(match.index + match[0].length);
+    const weight = matches.find((match) => after(match).trimStart()[0] === ":") ?? matches.at(-1);
+    return { text: joined(trimmed(plain.slice(0, weight.index)), trimmed(after(weight))), weight: Number(weight.slice(1).find(Boolean)) / 100 };
+  }
+  return { text: plain, weight: null };
+}
+
+function trimmed(text) {
+  let [from, to] = [0, text.length];
+  while (from < to && " :–-".includes(text[from])) from++;
+  while (to > from && " :–-".includes(text[to - 1])) to--;
+  return text.slice(from, to);
+}
+
+function joined(head, tail) {
+  if (head && tail && !/[\p{L}\p{N}]/u.test(tail[0])) return ".;,".includes(tail) ? head + tail : `${head} ${tail}`;
+  return [head, tail].filter(Boolean).join(": ");
 }
 
 /**

@@ -12,8 +12,12 @@ export class Turns {
     this.turns = [{ role, content: "" }];
     this.several = false;
     this.writing = h("div", { class: "writing" });
-    this.reading = h("div", { class: "reading", tabindex: "0", role: "region", "aria-label": `${name}, as judged` });
-    this.toggle = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.#switch() }, "Turns");
+    this.reading = h("div", {
+      class: "reading", tabindex: "0", role: "region", "aria-label": `${name}, as judged`, title: "Click to edit",
+      onclick: () => getSelection().isCollapsed && this.onedit?.(),
+      onkeydown: (event) => event.key === "Enter" && !event.ctrlKey && !event.metaKey && this.#edit(event),
+    });
+    this.toggle = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.#switch() }, "Several turns");
     this.node = h("div", { class: "field" }, this.writing, this.reading);
     this.#draw();
   }
@@ -49,6 +53,11 @@ export class Turns {
             marks.length ? h("mark", { class: `quoted side-${side}`, "data-quotes": marks.map((i) => `${anchor}${i}`).join(" ") }, text) : text),
         )),
     );
+  }
+
+  #edit(event) {
+    event.preventDefault(); // else the key would write a line into the text
+    this.onedit?.();
   }
 
   #switch() {

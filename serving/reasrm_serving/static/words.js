@@ -17,7 +17,7 @@ export const REASONS = {
   deadline: "There was no reply in time.",
 };
 
-/** Two decimals with a real minus; what rounds to nought has no sign. */
+/** Two decimals with a real minus; what rounds to zero has no sign. */
 export const signed = (n) => n.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
 
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
