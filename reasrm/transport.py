@@ -49,6 +49,8 @@ def misconfigured(error: BaseException, url: str) -> ConfigurationError | None:
     """The mistake in the set-up that `error` of a connection to `url` shows; None for a failure that may pass."""
     where = shown_address(url)
     for cause in _causes(error):
+        if not hasattr(cause, "reason"):  # aiohttp's errors borrow the class of ssl's, and not what is in it
+            continue
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ConfigurationError(
                 f"the certificate of {where} is not trusted ({cause.verify_message or cause.reason}): name the file of its "

@@ -62,6 +62,12 @@ class Settings(BaseModel):
         "them; it sends each prompt to the server that has cached its beginning.",
     )
     engine_key: SecretStr | None = Field(default=None, description="The engine's API key.")
+    engine_ca: Path | None = Field(
+        default=None, description="A PEM file of certificate authorities to trust, for engines with a private certificate."
+    )
+    show_engine_errors: bool = Field(
+        default=False, description="Show callers what the engine itself says of a failure. The log has it always."
+    )
     model: str | None = Field(
         default=None,
         description="The name under which an engine with several models serves the judge; with local, the model's folder.",

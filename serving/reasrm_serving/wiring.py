@@ -100,7 +100,14 @@ def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pac
         pack, domain = load_pack(settings.prompts or "rubric"), None
         key = secret(settings.engine_key)
         for url in settings.engine:
-            opened[_shown(url)] = EngineClient(url, model=settings.model, api_key=key, timeout_s=settings.timeout_s)
+            opened[_shown(url)] = EngineClient(
+                url,
+                model=settings.model,
+                api_key=key,
+                timeout_s=settings.timeout_s,
+                ca_file=settings.engine_ca,
+                show_words=settings.show_engine_errors,
+            )
     members = [
         Member(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
     ]

@@ -7,6 +7,7 @@ Streams, aborts and questions about the weights, of which there are few, go thro
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,8 +25,18 @@ JSON = {"content-type": "application/json"}
 class EngineClient(HttpEngine):
     """An `HttpEngine` with a pool of aiohttp connections. It tries once: `EnginePool` decides where a request goes next."""
 
-    def __init__(self, url: str, *, model: str | None, api_key: str | None, timeout_s: float) -> None:
-        super().__init__(url, model=model, api_key=api_key, timeout_s=timeout_s, retries=0, show_words=False)
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None,
+        api_key: str | None,
+        timeout_s: float,
+        ca_file: Path | None = None,
+        show_words: bool = False,
+    ) -> None:
+        super().__init__(url, model=model, api_key=api_key, timeout_s=timeout_s, retries=0, ca_file=ca_file, show_words=show_words)
+        self._tls = tls(self.url, ca_file)
         self._headers = JSON | ({"authorization": f"Bearer {api_key}"} if api_key else {})
         self._session: aiohttp.ClientSession | None = None
 
@@ -47,7 +58,7 @@ class EngineClient(HttpEngine):
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:  # made inside the running loop
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S, ssl=tls(self.url, None) or True),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S, ssl=self._tls or True),
                 timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
