@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reasrm import failures
 from reasrm.client import Judge, checked
 from reasrm.client.options import check_rank_fields
 from reasrm.errors import ConfigurationError, GatewayError, InputError
@@ -94,12 +95,12 @@ async def reward_rollout(judge: Judge, question: Any, response: Any, options: Gr
 
 def _failed(error: GatewayError | InputError, what: str) -> Rewarded:
     log.warning("%s has no reward: %s", what, error)
-    kind = "gateway" if isinstance(error, GatewayError) else "refused"
+    kind = failures.reason_of(error) or "refused"
     return Rewarded(reward=None, no_verdict=f"{kind}: {error}")
 
 
 def reason_of(rewarded: Rewarded) -> str:
-    """The reason in one word, as it is counted: "gateway", "refused", or the judge's own."""
+    """The reason in one word, as it is counted: one of `reasrm.types.Reason`, or "refused" for a rollout that is no input."""
     return (rewarded.no_verdict or "unknown").partition(":")[0]
 
 

@@ -123,7 +123,7 @@ async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
     away = functools.partial(judge_reward, url="http://127.0.0.1:9", timeout_s=1)
     got = await away(["q"] * 4, ANSWERS, num_generations=4, log_metric=metrics.__setitem__)
     assert got == [None] * 4
-    assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/gateway"] == 1.0
+    assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/engine_failed"] == 1.0
 
 
 async def test_a_gateway_that_is_just_being_started_costs_no_reward(engine: ScriptedEngine, tmp_path: Path) -> None:
