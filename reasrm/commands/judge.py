@@ -95,9 +95,16 @@ async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgmen
         async with engine_judge(address) as (judge, _):
             return await judge.judge(pair, options)
     from reasrm.client import Judge
+    from reasrm.errors import GatewayUnreachable, ReasrmError
+    from reasrm.failures import failed_judgment
 
     async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:
-        return await gateway.judge(pair, options)
+        try:
+            return await gateway.judge_or_raise(pair, options)
+        except GatewayUnreachable:  # to a person at a terminal that is no judgment, but a gateway that does not run
+            raise
+        except ReasrmError as error:
+            return failed_judgment(error)
 
 
 @asynccontextmanager
