@@ -159,7 +159,10 @@ def _served_version(body: dict[str, Any], info: EngineInfo) -> str:
 
 
 def _tokens(logprobs: dict[str, Any] | None, temperature: float) -> tuple[Token, ...] | None:
-    """The last tokens with their alternatives. SGLang's log-probabilities are those after the temperature: scaled back here."""
+    """The last tokens, with their alternatives those that may hold a verdict's letter; the others have none.
+
+    SGLang's log-probabilities are those after the temperature: scaled back here.
+    """
     content = (logprobs or {}).get("content")
     if not content:
         return None

@@ -74,6 +74,7 @@ class _Server(uvicorn.Server):
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=FINISH_S,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who is in front of a proxy
         )
         super().__init__(config)
 

@@ -68,7 +68,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         history = History(settings.keeps_recent)
         leases = Leases(link, metrics.coalesced.labels("cluster").inc) if link else None
         judge = JudgingService(PoolJudge(engines, pack, key, domain), engines, cache, leases, queue, metrics, history)
-        stack.push_async_callback(judge.aclose)
+        stack.push_async_callback(cache.aclose)
         _show(metrics, queue, engines, link)
         ranker = Ranker(judge, engines, pack.reuse)
         warming = Ranker.warm()

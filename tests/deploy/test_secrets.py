@@ -78,7 +78,8 @@ async def test_a_gateway_may_run_every_kind_of_command_that_it_uses(guarded: Red
     failures: list[int] = []
     async with RedisLink(guarded.url, lambda: failures.append(1)) as link:
         cache = Cache(link, ttl_s=60, megabytes=1)
-        await cache.store("key", cache.hold("key", JudgmentJson.of(judgment)))
+        cache.put("key", JudgmentJson.of(judgment))
+        await cache.aclose()
         stored = await Cache(link, ttl_s=60, megabytes=1).in_redis("key")
         assert stored is not None and stored.read(cached=True).outcome == judgment.outcome
         leases, token = Leases(link), new_token()

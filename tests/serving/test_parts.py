@@ -123,12 +123,12 @@ def test_the_key_holds_everything_that_decides() -> None:
 def test_memory_is_bounded_and_the_latest_stay() -> None:
     cache = Cache(None, ttl_s=60, megabytes=0.05)
     for number in range(1000):
-        cache.hold(str(number), JudgmentJson.of(JUDGMENT.model_copy(update={"model": str(number)})))
+        cache.put(str(number), JudgmentJson.of(JUDGMENT.model_copy(update={"model": str(number)})))
     kept = [number for number in range(1000) if cache.in_memory(str(number))]
     assert 20 < len(kept) < 200
     assert kept == list(range(1000 - len(kept), 1000))
     nothing = Cache(None, ttl_s=60, megabytes=0)
-    nothing.hold("key", JudgmentJson.of(JUDGMENT))
+    nothing.put("key", JudgmentJson.of(JUDGMENT))
     assert nothing.in_memory("key") is None
 
 

@@ -112,11 +112,11 @@ def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway
     assert httpx.get(plain_gateway.url + "/docs").status_code == 404, "no page that loads scripts from elsewhere"
 
 
-def test_beyond_the_bound_the_answer_is_429_at_once_and_what_is_cached_is_still_given(
+def test_without_room_the_answer_is_429_and_what_is_cached_is_still_given(
     gateway_factory: Callable[..., Gateway], random_judge: Sglang
 ) -> None:
     known = a_pair()
-    with gateway_factory("--engine", random_judge.url, "--max-in-flight", "2") as gateway:
+    with gateway_factory("--engine", random_judge.url, "--max-in-flight", "2", "--turn-wait", "0.2") as gateway:
         url = f"{gateway.url}/v1/judge"
         assert httpx.post(url, json=known, timeout=60).status_code == 200
         with hanging_on(url, a_long_one()), hanging_on(url, a_long_one()):
@@ -126,6 +126,7 @@ def test_beyond_the_bound_the_answer_is_429_at_once_and_what_is_cached_is_still_
                 assert (refused.status_code, refused.json()["error"]["type"]) == (429, "busy")
                 assert int(refused.headers["retry-after"]) >= 1
             assert httpx.post(url, json=known, timeout=60).json()["cached"] is True
+            assert "event: judgment" in httpx.post(f"{url}/stream", json=known, timeout=60).text
             assert metric(gateway, "reasrm_in_flight") == 2, "nobody had to wait for a place"
         until(lambda: metric(gateway, "reasrm_in_flight") == 0)
         assert httpx.post(url, json=a_pair(), timeout=60).status_code == 200

@@ -31,6 +31,8 @@ from reasrm.errors import InputError, TooLong
 from reasrm.types import Ask, Token
 
 CHUNK = 2**20
+#: Weights; configuration, tokenizer and domain; the chat template; the tokenizers of older models.
+DECIDING = (".safetensors", ".json", ".jinja", ".txt", ".model")
 disable_progress_bar()  # a model that loads in a second needs none, and a server's log none at all
 
 
@@ -68,7 +70,7 @@ class EmbeddedModel:
         if not self._tokenizer.chat_template:
             raise InputError(f"the model in {folder} has no chat template, so it cannot be asked", field="model")
         self.name = _name(folder)
-        self.weight_version = _digest(folder)
+        self.weight_version = digest_of(folder)
         self.max_context = int(self._model.config.max_position_embeddings)
         ends: int | list[int] = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
         self._ends: list[int] = [ends] if isinstance(ends, int) else ends
@@ -226,10 +228,11 @@ def _name(folder: Path) -> str:
     return json.loads(recipe.read_text(encoding="utf-8"))["name"] if recipe.is_file() else folder.resolve().name
 
 
-def _digest(folder: Path) -> str:
-    """What the weights are called: a digest of their files."""
+def digest_of(folder: Path) -> str:
+    """The weight version: a digest of every file that decides a reply, which are the weights and all that says how to use them."""
     hasher = hashlib.blake2b(digest_size=8)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(file for file in folder.iterdir() if file.suffix in DECIDING):
+        hasher.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK):
                 hasher.update(chunk)

@@ -5,11 +5,13 @@ A judgment's key holds everything that decides it, so nothing ever has to be inv
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable
 from typing import Any, cast
 
 from cachetools import TTLCache
+from redis.asyncio import Redis
 
 from reasrm.types import Options, Pair
 from reasrm_serving.judgment_json import JudgmentJson
@@ -39,6 +41,8 @@ class Cache:
         self._link = link
         self._ttl_s = ttl_s
         memory_s = min(ttl_s, IN_FRONT_OF_REDIS_S) if link else ttl_s
+        self._unsaved: dict[str, bytes] = {}
+        self._saving: asyncio.Task[None] | None = None
         self._memory: TTLCache[str, bytes] = TTLCache(
             maxsize=megabytes * 2**20, ttl=memory_s, getsizeof=lambda packed: len(packed) + OVERHEAD
         )
@@ -62,18 +66,34 @@ class Cache:
             self._hold(key, packed)
         return judgment
 
-    def hold(self, key: str, judgment: JudgmentJson) -> bytes:
-        """Keep a new judgment, which must not be a failure, in this process; returns what `store` takes."""
+    def put(self, key: str, judgment: JudgmentJson) -> None:
+        """Keep a new judgment, which must not be a failure: in this process at once, in Redis soon after."""
         packed = judgment.pack()
         self._hold(key, packed)
-        return packed
-
-    async def store(self, key: str, packed: bytes) -> None:
-        """Keep it in Redis too."""
         if self._link is not None:
-            milliseconds = int(self._ttl_s * 1000)
-            await self._link.ask(lambda redis: cast("Awaitable[Any]", redis.set(stored_name(key), packed, px=milliseconds)))
+            self._unsaved[key] = packed
+            if self._saving is None or self._saving.done():
+                self._saving = asyncio.create_task(self._save(self._link))
+
+    async def aclose(self) -> None:
+        """Wait until Redis has everything."""
+        if self._saving is not None:
+            await self._saving
+
+    async def _save(self, link: RedisLink) -> None:
+        """Write what there is in one go, and then what came meanwhile: a round trip per judgment would cost as much as the rest."""
+        milliseconds = int(self._ttl_s * 1000)
+        while self._unsaved:
+            batch, self._unsaved = self._unsaved, {}
+            await link.ask(lambda redis, batch=batch: _set_all(redis, batch, milliseconds))
 
     def _hold(self, key: str, packed: bytes) -> None:
         if len(packed) + OVERHEAD <= self._memory.maxsize:
             self._memory[key] = packed
+
+
+async def _set_all(redis: Redis, batch: dict[str, bytes], milliseconds: int) -> None:
+    async with redis.pipeline(transaction=False) as pipe:
+        for key, packed in batch.items():
+            pipe.set(stored_name(key), packed, px=milliseconds)
+        await pipe.execute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
@@ -63,11 +62,6 @@ class JudgingService:
         self._in_memory, self._in_redis, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
         secret_id = hashlib.blake2b(judge.key, digest_size=8).hexdigest() if judge.pack.fenced else ""
         self._decided_by = (judge.pack.digest, secret_id)
-        self._storing: set[asyncio.Task[None]] = set()
-
-    async def aclose(self) -> None:
-        """Wait until what was judged is stored."""
-        await asyncio.gather(*self._storing)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair`; waits for its turn. Raises `InputError`, the caller's mistake, and nothing for a judgment that failed."""
@@ -147,11 +141,7 @@ class JudgingService:
         json = JudgmentJson.of(judgment)
         key = None if json.failed else await self._key_to_keep(request, judgment.weight_version)
         if key is not None:
-            packed = self._cache.hold(key, json)
-            if self._leases is not None:
-                storing = asyncio.create_task(self._cache.store(key, packed))
-                self._storing.add(storing)
-                storing.add_done_callback(self._storing.discard)
+            self._cache.put(key, json)
         return GivenJudgment(json, cached=False), key
 
     async def _key_to_keep(self, request: PairRequest, version: str) -> str | None:

@@ -15,11 +15,10 @@ from reasrm.failures import failed_judgment
 from reasrm.types import Options, Pair
 from reasrm_serving.errors import Problem, problem_of
 from reasrm_serving.http.openapi import BATCHED, asks
-from reasrm_serving.http.requests import read
+from reasrm_serving.http.requests import DirectRoute, read
 from reasrm_serving.http.schemas import BATCH_EXAMPLES, BatchRequest
 from reasrm_serving.judging.service import GivenJudgment, PairRequest
 from reasrm_serving.judgment_json import JudgmentJson
-from reasrm_serving.routes.direct import DirectRoute
 from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"], route_class=DirectRoute)

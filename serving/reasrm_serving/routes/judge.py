@@ -8,10 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from reasrm_serving.errors import Problem, failure_of
 from reasrm_serving.http.openapi import JUDGED, asks
-from reasrm_serving.http.requests import read, unless_gone
+from reasrm_serving.http.requests import DirectRoute, read, unless_gone
 from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
 from reasrm_serving.judging.service import GivenJudgment, PairRequest
-from reasrm_serving.routes.direct import DirectRoute
 from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"], route_class=DirectRoute)

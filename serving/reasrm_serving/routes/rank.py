@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 
 from reasrm.types import Comparison, Ranking, Reading
 from reasrm_serving.http.openapi import RANKED, asks
-from reasrm_serving.http.requests import read, unless_gone
+from reasrm_serving.http.requests import DirectRoute, read, unless_gone
 from reasrm_serving.judging.ranking import RankRequest
 from reasrm_serving.wiring import services_of
 
-router = APIRouter(tags=["judging"])
+router = APIRouter(tags=["judging"], route_class=DirectRoute)
 
 _QUESTION = "What is 17 + 25?"
 EXAMPLES: dict[str, Any] = {

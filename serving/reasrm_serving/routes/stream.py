@@ -12,10 +12,9 @@ from fastapi.responses import StreamingResponse
 from reasrm.types import Order
 from reasrm_serving.errors import failure_of, problem_of
 from reasrm_serving.http.openapi import STREAMED, asks
-from reasrm_serving.http.requests import read
+from reasrm_serving.http.requests import DirectRoute, read
 from reasrm_serving.http.schemas import JUDGE_EXAMPLES, JudgeRequest
 from reasrm_serving.judging.service import GivenJudgment, PairRequest
-from reasrm_serving.routes.direct import DirectRoute
 from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"], route_class=DirectRoute)
@@ -32,6 +31,9 @@ async def stream(request: Request) -> Response:
     deadline = body.deadline(services.settings.timeout_s)
     info = await services.engines.now(deadline)
     work = services.judge.request(body.pair, body.options(info.max_context), info)
+    if not services.queue.free and await services.judge.stored(work.key) is None:
+        async with services.queue.turn(services.settings.turn_wait_s):
+            pass  # there is room by now: without, the answer is 429, which a stream that has begun cannot say
     headers = NOT_BUFFERED | {"x-judgment-id": work.key}
     return StreamingResponse(_events(services, work, deadline), media_type="text/event-stream", headers=headers)
 
