@@ -1,4 +1,4 @@
-"""The folder of a finished run, without a run: every file that a report reads."""
+"""The folder of a finished run, made without a run: every file that a report reads."""
 
 from __future__ import annotations
 

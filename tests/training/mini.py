@@ -1,4 +1,4 @@
-"""Whole runs that take seconds: the recipe of one, and how a test does it, here or as a command."""
+"""Whole runs that take seconds: their recipe, and how a test starts one, in its own process or as a command."""
 
 from __future__ import annotations
 

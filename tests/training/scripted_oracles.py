@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that answers as a test says, and a recipe whose oracles it plays."""
+"""An OpenAI-compatible server whose replies a test decides, and a recipe that uses it for both oracles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Oracles(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.behaviour: Behaviour = lambda body: chain("A")
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.listings: list[int] = []  # statuses with which the list of models is refused before it is given
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         body["path"] = self.path
         body["key"] = self.headers.get("authorization")
         with self.server.lock:
-            self.server.asked.append(body)
+            self.server.requests.append(body)
             self.server.in_flight += 1
             self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
         reply = self.server.behaviour(body)

@@ -1,6 +1,6 @@
-"""The command line with FSDP2 or ZeRO-3 on processes without a GPU: both shard there too, accelerate only where it sees a GPU.
+"""The command line with FSDP2 or ZeRO-3 on processes without a GPU. Both can shard there; accelerate does it only if it sees a GPU.
 
-So accelerate is told of an accelerator; the tensors, the collectives (gloo) and the checkpoints are what they would be.
+So accelerate is made to see an accelerator. Tensors, collectives (gloo) and checkpoints are the real ones.
 """
 
 from __future__ import annotations

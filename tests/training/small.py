@@ -1,4 +1,4 @@
-"""Training runs that take seconds: a chat model of random weights learns to say which of two numbers is larger."""
+"""Training runs that take seconds: a chat model with random weights learns which of two numbers is larger."""
 
 from __future__ import annotations
 

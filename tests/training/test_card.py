@@ -1,4 +1,4 @@
-"""The card of a trained judge: everything in it comes from what the run left."""
+"""The card of a trained judge: everything in it comes from the files of the run."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_a_card_has_the_recipe_the_table_the_data_and_the_curves(finished: Recip
     assert (tmp_path / "export" / CURVES).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_judge_of_the_generated_world_is_called_that(finished: Recipe):
-    said = "It is a judge of generated tasks and of nothing else."
-    assert said in card(finished, {}, curves=False)
-    assert said not in card(load_recipe("qwen3-8b"), {}, curves=False)
+def test_the_card_says_that_a_judge_is_of_the_generated_world(finished: Recipe):
+    sentence = "It is a judge of generated tasks and of nothing else."
+    assert sentence in card(finished, {}, curves=False)
+    assert sentence not in card(load_recipe("qwen3-8b"), {}, curves=False)
 
 
-def test_the_front_matter_is_what_hubs_read(finished: Recipe):
+def test_hubs_can_read_the_front_matter(finished: Recipe):
     from huggingface_hub import ModelCardData
     from huggingface_hub.repocard import ModelCard
 
@@ -87,11 +87,11 @@ def test_the_same_run_gives_the_same_card_and_picture(finished: Recipe, tmp_path
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_the_card_tells_nobody_where_it_was_made(finished: Recipe, tmp_path: Path):
+def test_the_card_does_not_say_where_it_was_made(finished: Recipe, tmp_path: Path):
     assert str(tmp_path) not in write_card(finished, tmp_path / "export").read_text(encoding="utf-8")
 
 
-def test_its_front_matter_names_the_weights_what_they_reach_and_where_they_are_weak(finished: Recipe, tmp_path: Path):
+def test_the_front_matter_names_the_weights_their_accuracy_and_their_weak_subsets(finished: Recipe, tmp_path: Path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "model.safetensors").write_bytes(b"weights")
     front = yaml.safe_load(write_card(finished, tmp_path / "export").read_text(encoding="utf-8").split("---")[1])

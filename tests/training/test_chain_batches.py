@@ -1,4 +1,4 @@
-"""Asking the oracles by files, as batch APIs take and give them."""
+"""Requests to the oracles as files, as batch APIs take and return them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, comp
 EXAMPLES = [example(number) for number in range(COUNT)]
 
 
-def test_batch_files_lead_to_the_same_chains_as_asking(setting: Setting, oracles: Oracles, tmp_path: Path):
+def test_batch_files_give_the_same_chains_as_requests(setting: Setting, oracles: Oracles, tmp_path: Path):
     oracles.behaviour = wrong_at_first
     setting.make()
     online = (setting.chains / "chains.jsonl").read_bytes()
@@ -46,7 +46,7 @@ def answered(line: str) -> str:
     return json.dumps({"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}) + "\n"
 
 
-def test_what_failed_in_a_batch_is_counted_and_asked_for_again(setting: Setting, tmp_path: Path):
+def test_failed_requests_of_a_batch_are_counted_and_written_again(setting: Setting, tmp_path: Path):
     recipe = setting.recipe()
     examiner = examiner_of(recipe)
     outcomes = [
@@ -73,7 +73,7 @@ def test_results_of_other_data_are_left_alone(setting: Setting, tmp_path: Path):
     with open_journal(recipe, setting.data, setting.chains) as journal:
         (requests,), _ = batch.write_batches(examiner_of(recipe), EXAMPLES, journal, setting.chains)
     results.write_text("".join(answered(line) for line in requests.read_text().splitlines()))
-    swapped = [each.swapped() for each in EXAMPLES]
+    swapped = [example.swapped() for example in EXAMPLES]
     write_examples(setting.data / "distill.jsonl", swapped)
     with open_journal(recipe, setting.data, setting.chains, restart=True) as journal:
         assert batch.read_batch(results, examiner_of(recipe), swapped, journal) == {"not of this data": COUNT}
@@ -87,7 +87,7 @@ def test_a_request_has_a_short_name_whatever_its_example_is_called(setting: Sett
     assert len(json.loads(requests.read_text())["custom_id"]) <= 64
 
 
-def test_no_more_is_written_than_the_budget_does_for(setting: Setting):
+def test_no_requests_are_written_beyond_the_budget(setting: Setting):
     recipe = setting.recipe(max_usd=0.2)
     with open_journal(recipe, setting.data, setting.chains) as journal:
         (requests,), left_out = batch.write_batches(examiner_of(recipe), EXAMPLES, journal, setting.chains)
@@ -95,7 +95,7 @@ def test_no_more_is_written_than_the_budget_does_for(setting: Setting):
     assert 0 < written == COUNT - left_out < 0.2 / (60 * 100e-6)
 
 
-def test_a_batch_asks_as_the_endpoint_wants_it(setting: Setting):
+def test_a_batch_uses_the_endpoints_own_parameters(setting: Setting):
     end = {"url": setting.url, "model": "first", "omit": ["max_tokens"], "body": {"max_completion_tokens": 60}}
     recipe = setting.recipe(first=end)
     with open_journal(recipe, setting.data, setting.chains) as journal:
@@ -105,7 +105,7 @@ def test_a_batch_asks_as_the_endpoint_wants_it(setting: Setting):
     assert "max_tokens" not in body
 
 
-def test_a_file_that_holds_no_batch_results_is_named(setting: Setting, tmp_path: Path):
+def test_a_file_without_batch_results_is_named(setting: Setting, tmp_path: Path):
     (tmp_path / "results.jsonl").write_text('{"custom_id": "x", "response": null}\n[]\n')
     with (
         open_journal(setting.recipe(), setting.data, setting.chains) as journal,

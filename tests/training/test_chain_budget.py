@@ -1,4 +1,4 @@
-"""What the oracles may cost: counted as the server does or as well as can be, and never more than the recipe allows."""
+"""The cost of the oracles: counted by the server or estimated, and never more than the recipe allows."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_the_budget_is_never_overdrawn_and_may_be_raised(setting: Setting, oracl
     with pytest.raises(Refused):
         setting.make(setting.recipe(max_tokens_total=3000))
     assert setting.make(setting.recipe(max_usd=1.0)).kept == {"first": COUNT}
-    assert len(oracles.asked) == COUNT
+    assert len(oracles.requests) == COUNT
 
 
-def test_a_request_waits_for_those_whose_replies_cost_less_than_they_might(setting: Setting, oracles: Oracles):
+def test_a_request_waits_for_replies_that_cost_less_than_was_reserved(setting: Setting, oracles: Oracles):
     """Four at once could cost 0.9, and one costs 0.006: the money does for all of them."""
     oracles.behaviour = lambda body: chain(label_in(body))
     report = setting.make(setting.recipe(max_tokens=2000, max_usd=0.5))
@@ -43,26 +43,26 @@ def test_a_request_waits_for_those_whose_replies_cost_less_than_they_might(setti
     assert report.spend.usd == pytest.approx(COUNT * 0.006)
 
 
-def test_what_one_request_may_cost_is_more_than_the_budget(setting: Setting, oracles: Oracles):
+def test_a_request_that_may_cost_more_than_the_budget_is_not_sent(setting: Setting, oracles: Oracles):
     with pytest.raises(Refused, match=r"0 tokens and \$0\.00 are spent, and what is left of the budget may be less than one more"):
         setting.make(setting.recipe(max_usd=0.001))
-    assert oracles.asked == []
+    assert oracles.requests == []
 
 
 def test_tokens_that_a_server_does_not_count_are_estimated(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: json.dumps(completion(chain(label_in(body)), {})).encode()
     spend = setting.make().spend
-    prompts = sum(tokens_in(*(message["content"] for message in body["messages"])) for body in oracles.asked)
+    prompts = sum(tokens_in(*(message["content"] for message in body["messages"])) for body in oracles.requests)
     assert (spend.prompt_tokens, spend.completion_tokens) == (prompts, COUNT * tokens_in(chain("A")))
     assert spend.usd > 0.0
 
 
-def test_tokens_below_zero_are_none(setting: Setting, oracles: Oracles):
+def test_negative_token_counts_are_ignored(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: json.dumps(completion(chain(label_in(body)), {"completion_tokens": -7})).encode()
     assert setting.make().spend.completion_tokens == COUNT * tokens_in(chain("A"))
 
 
-def test_a_sign_of_a_script_without_spaces_is_a_token():
+def test_a_character_of_a_script_without_spaces_counts_as_a_token():
     assert tokens_in("五" * 30) == 30
     assert tokens_in("five " * 30) == 50
 

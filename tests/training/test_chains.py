@@ -1,4 +1,4 @@
-"""Asking the oracles over HTTP: both passes, trouble of every kind, and being killed."""
+"""Requests to the oracles over HTTP: both passes, failures of every kind, and kills."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_two_passes_give_a_chain_for_every_example_in_the_examples_order(setting
     assert report.kept == {"first": COUNT // 2, "second": COUNT // 2}
     assert report.problems == {"first": {"wrong": COUNT // 2}}
     chains = list(read_chains(setting.chains / "chains.jsonl"))
-    assert [found.id for found in chains] == [str(number) for number in range(COUNT)]
-    assert all(found.reply == chain(found.winner) for found in chains)
-    assert Counter(body["model"] for body in oracles.asked) == {"first": COUNT, "second": COUNT // 2}
+    assert [kept.id for kept in chains] == [str(number) for number in range(COUNT)]
+    assert all(kept.reply == chain(kept.winner) for kept in chains)
+    assert Counter(body["model"] for body in oracles.requests) == {"first": COUNT, "second": COUNT // 2}
 
 
 def test_no_more_requests_are_in_flight_than_the_recipe_allows(setting: Setting, oracles: Oracles):
@@ -61,9 +61,9 @@ def test_busy_garbage_and_hang_ups_are_retried_and_counted(setting: Setting, ora
 def test_half_of_a_surrogate_pair_spoils_neither_journal_nor_chains(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: chain(label_in(body)).replace("</eval>", " \ud83d</eval>", 1)
     assert setting.make().kept == {"first": COUNT}
-    asked = len(oracles.asked)
+    sent = len(oracles.requests)
     assert setting.make().kept == {"first": COUNT}
-    assert len(oracles.asked) == asked
+    assert len(oracles.requests) == sent
     assert all(" ?</eval>" in kept.reply for kept in read_chains(setting.chains / "chains.jsonl"))
 
 
@@ -78,45 +78,45 @@ def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Sett
     oracles.behaviour = one_in_five_busy
     with pytest.raises(EngineUnreachable, match=r"8 of 40 examples got no answer \(32 EngineBusy\); run again"):
         setting.make()
-    assert len(oracles.asked) == COUNT - 8 + 8 * 4
+    assert len(oracles.requests) == COUNT - 8 + 8 * 4
     assert len(list(read_chains(setting.chains / "chains.jsonl"))) == COUNT - 8
     refused.clear()
     assert setting.make().kept == {"first": COUNT}
-    assert len(oracles.asked) == COUNT - 8 + 8 * 4 + 8
+    assert len(oracles.requests) == COUNT - 8 + 8 * 4 + 8
 
 
-def test_an_oracle_that_is_gone_ends_the_run_soon_and_says_so(setting: Setting, oracles: Oracles):
+def test_an_oracle_that_is_gone_ends_the_run_with_a_message(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 503
     with pytest.raises(EngineUnreachable, match=r"20 requests in a row failed, the last one so: .* run again to go on"):
         setting.make(setting.recipe(attempts=2))
-    assert len(oracles.asked) <= 2 * (GIVE_UP_AFTER + 8)
+    assert len(oracles.requests) <= 2 * (GIVE_UP_AFTER + 8)
 
 
-def test_an_address_where_nothing_answers_is_told_before_the_first_example(setting: Setting):
+def test_an_address_where_nothing_answers_is_reported_before_the_first_example(setting: Setting):
     setting.url = "http://127.0.0.1:9"
     with pytest.raises(EngineError, match="no engine answers at"):
         setting.make()
 
 
-def test_a_model_that_the_server_does_not_serve_is_told(setting: Setting):
+def test_a_model_that_the_server_does_not_serve_is_reported(setting: Setting):
     recipe = setting.recipe(first={"url": setting.url, "model": "third"})
     with pytest.raises(InputError, match="does not serve 'third'; it serves first, second"):
         setting.make(recipe)
 
 
-def test_a_refused_request_is_counted_and_does_not_hold_up_the_rest(setting: Setting, oracles: Oracles):
+def test_a_refused_request_is_counted_and_does_not_delay_the_others(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 400 if "question 3\n" in body["messages"][1]["content"] else chain(label_in(body))
     with pytest.raises(EngineUnreachable, match=r"1 of 40 examples got no answer \(1 EngineRefused\); .* raise oracle.may_lack"):
         setting.make()
-    assert len(oracles.asked) == COUNT
+    assert len(oracles.requests) == COUNT
     report = setting.make(setting.recipe(may_lack=0.05))
     assert (report.kept, report.unanswered, report.failures) == ({"first": COUNT - 1}, 1, {"EngineRefused": 1})
-    assert len(oracles.asked) == COUNT + 1
+    assert len(oracles.requests) == COUNT + 1
 
 
-def test_refusals_do_not_make_an_oracle_look_gone_once_it_answered(setting: Setting, oracles: Oracles):
+def test_an_oracle_that_has_answered_does_not_count_as_gone_after_refusals(setting: Setting, oracles: Oracles):
     late = [f"question {number}\n" for number in range(10, COUNT)]
-    oracles.behaviour = lambda body: 400 if any(each in str(body["messages"][1]["content"]) for each in late) else chain("A")
+    oracles.behaviour = lambda body: 400 if any(text in str(body["messages"][1]["content"]) for text in late) else chain("A")
     for _ in range(2):
         report = setting.make(setting.recipe(second=None, may_lack=1.0))
         assert report.unanswered == COUNT - 10
@@ -126,7 +126,7 @@ def test_refusals_do_not_make_an_oracle_look_gone_once_it_answered(setting: Sett
 
 
 @pytest.mark.parametrize("status", [401, 404, 408, 500, 502, 504])
-def test_a_server_that_stumbles_is_asked_again(setting: Setting, oracles: Oracles, status: int):
+def test_requests_are_repeated_after_a_server_error(setting: Setting, oracles: Oracles, status: int):
     stumbled: set[str] = set()
 
     def stumbling(body: dict[str, Any]) -> Any:
@@ -141,7 +141,7 @@ def test_a_server_that_stumbles_is_asked_again(setting: Setting, oracles: Oracle
     assert (report.kept, report.failures) == ({"first": COUNT}, {"EngineError": COUNT})
 
 
-def test_a_reply_without_content_is_an_empty_one_and_is_paid_for(setting: Setting, oracles: Oracles):
+def test_a_reply_without_content_is_empty_and_is_paid_for(setting: Setting, oracles: Oracles):
     nothing = json.dumps(completion(None)).encode()
     oracles.behaviour = lambda body: nothing if "question 3\n" in body["messages"][1]["content"] else chain(label_in(body))
     report = setting.make(setting.recipe(second=None))
@@ -151,18 +151,18 @@ def test_a_reply_without_content_is_an_empty_one_and_is_paid_for(setting: Settin
 
 
 @pytest.mark.parametrize("body", [b'{"a":' * 100_000, json.dumps(completion("x", {"prompt_tokens": float("inf")})).encode()])
-def test_json_that_is_absurd_is_nonsense_and_no_crash(setting: Setting, oracles: Oracles, body: bytes):
+def test_absurd_json_is_counted_and_does_not_crash_the_run(setting: Setting, oracles: Oracles, body: bytes):
     troubles = {"question 3\n": [body]}
 
-    def absurd(asked: dict[str, Any]) -> Any:
-        mine = next((left for text, left in troubles.items() if text in asked["messages"][1]["content"] and left), None)
-        return mine.pop() if mine else chain(label_in(asked))
+    def absurd(body: dict[str, Any]) -> Any:
+        mine = next((left for text, left in troubles.items() if text in body["messages"][1]["content"] and left), None)
+        return mine.pop() if mine else chain(label_in(body))
 
     oracles.behaviour = absurd
     assert setting.make().failures == {"EngineNonsense": 1}
 
 
-def test_a_full_disk_is_told_as_such(setting: Setting, oracles: Oracles, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported(setting: Setting, oracles: Oracles, monkeypatch: pytest.MonkeyPatch):
     oracles.behaviour = lambda body: chain(label_in(body))
 
     def full(*_: object) -> None:
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_as_such(setting: Setting, oracles: Oracles, monkeyp
         setting.make()
 
 
-def test_retries_are_told_in_sum_and_not_one_by_one(setting: Setting, oracles: Oracles, caplog: pytest.LogCaptureFixture):
+def test_retries_are_reported_as_a_total(setting: Setting, oracles: Oracles, caplog: pytest.LogCaptureFixture):
     busy = [429] * 5
     oracles.behaviour = lambda body: busy.pop() if busy else chain(label_in(body))
     assert setting.make().failures == {"EngineBusy": 5}
@@ -181,45 +181,45 @@ def test_retries_are_told_in_sum_and_not_one_by_one(setting: Setting, oracles: O
     assert json.loads((setting.chains / "manifest.json").read_text())["failures"] == {"EngineBusy": 5}
 
 
-def test_a_list_of_models_that_is_busy_is_asked_for_again(setting: Setting, oracles: Oracles):
+def test_a_busy_list_of_models_is_requested_again(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: chain(label_in(body))
     oracles.listings = [429, 503]
     assert setting.make().kept == {"first": COUNT}
 
 
-def test_a_model_in_no_list_is_asked_as_its_server_wants_it(setting: Setting, oracles: Oracles):
+def test_a_model_in_no_list_gets_the_parameters_of_its_server(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 400 if "max_tokens" in body else chain(label_in(body))
     changed = {"listed": False, "omit": ["max_tokens"], "body": {"max_completion_tokens": 70, "reasoning_effort": "low"}}
     setting.make(setting.recipe(first={"url": f"{setting.url}/v1beta/openai/", "model": "unheard-of"} | changed))
-    (asked,) = {(body["path"], body["max_completion_tokens"], body["reasoning_effort"]) for body in oracles.asked}
-    assert asked == ("/v1beta/openai/chat/completions", 70, "low")
+    (request,) = {(body["path"], body["max_completion_tokens"], body["reasoning_effort"]) for body in oracles.requests}
+    assert request == ("/v1beta/openai/chat/completions", 70, "low")
 
 
-def test_another_second_oracle_leaves_the_first_pass_as_it_is(setting: Setting, oracles: Oracles):
+def test_another_second_oracle_keeps_the_first_pass(setting: Setting, oracles: Oracles):
     oracles.behaviour = wrong_at_first
     assert setting.make(setting.recipe(second=None)).kept == {"first": COUNT // 2}
     assert setting.make().kept == {"first": COUNT // 2, "second": COUNT // 2}
     again = setting.recipe(second={"url": setting.url, "model": "first"})
-    oracles.asked.clear()
+    oracles.requests.clear()
     assert setting.make(again).kept == {"first": COUNT // 2}
-    assert len(oracles.asked) == COUNT // 2
+    assert len(oracles.requests) == COUNT // 2
 
 
-def test_replies_that_cannot_be_learnt_from_are_counted_by_reason(setting: Setting, oracles: Oracles):
+def test_replies_that_may_not_be_learned_from_are_counted_by_reason(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: "A, I think" if body["model"] == "first" else "As told by the label: " + chain("A")
     report = setting.make()
     assert report.kept == {}
     assert report.problems == {"first": {"no_answer": COUNT}, "second": {"malformed": COUNT // 2, "wrong": COUNT // 2}}
 
 
-def test_a_run_that_broke_off_asks_only_for_what_is_missing_and_ends_with_the_same_bytes(
+def test_a_run_that_was_stopped_requests_only_what_is_missing_and_gives_the_same_bytes(
     tmp_path: Path, oracles: Oracles, setting: Setting
 ):
     oracles.behaviour = wrong_at_first
     unbroken = Setting(tmp_path / "unbroken", oracles.url)
     unbroken.make()
     whole = (unbroken.chains / "chains.jsonl").read_bytes()
-    oracles.asked.clear()
+    oracles.requests.clear()
 
     answered = 0
 
@@ -236,20 +236,20 @@ def test_a_run_that_broke_off_asks_only_for_what_is_missing_and_ends_with_the_sa
     with journal.open("ab") as file:
         file.write(b'{"key": "first:0:ab:')  # what a killed process leaves of a line
 
-    oracles.asked.clear()
+    oracles.requests.clear()
     oracles.behaviour = wrong_at_first
     report = setting.make()
-    assert len(oracles.asked) == 60 - 17
+    assert len(oracles.requests) == 60 - 17
     assert (setting.chains / "chains.jsonl").read_bytes() == whole
     assert report == unbroken.make()
 
 
-def test_a_finished_run_asks_for_nothing(setting: Setting, oracles: Oracles):
+def test_a_finished_run_sends_no_requests(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: chain(label_in(body))
     report = setting.make()
-    oracles.asked.clear()
+    oracles.requests.clear()
     assert setting.make() == report
-    assert oracles.asked == []
+    assert oracles.requests == []
 
 
 @pytest.mark.parametrize("changed", [{"temperature": 0.2}, {"max_tokens": 61}])
@@ -259,7 +259,7 @@ def test_a_journal_of_other_settings_is_refused_unless_restarted(setting: Settin
     with pytest.raises(Refused, match="--restart begins anew"):
         setting.make(setting.recipe(**changed))
     assert setting.make(setting.recipe(**changed), restart=True).kept == {"first": COUNT}
-    assert len(oracles.asked) == 2 * COUNT
+    assert len(oracles.requests) == 2 * COUNT
 
 
 def test_other_examples_are_noticed(setting: Setting, oracles: Oracles):
@@ -284,17 +284,17 @@ def test_the_key_comes_from_the_environment_variable_that_the_recipe_names(setti
     with pytest.raises(RecipeError, match="FIRST_KEY is not set"):
         setting.make(recipe)
     make_chains(recipe, setting.data, setting.chains, environ={"FIRST_KEY": "sesame"})
-    assert {body["key"] for body in oracles.asked} == {"Bearer sesame"}
+    assert {body["key"] for body in oracles.requests} == {"Bearer sesame"}
     everything = b"".join(path.read_bytes() for path in setting.chains.iterdir())
     assert b"sesame" not in everything
 
 
-def test_ones_own_model_is_sampled_in_both_orders(setting: Setting, oracles: Oracles):
+def test_several_samples_are_drawn_in_both_orders(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: chain(label_in(body)) if body["seed"] % 3 == 1 else chain("A")
     report = setting.make(setting.recipe(samples=3, second=None))
     assert report.kept == {"first": COUNT}
     assert report.both_orders == COUNT
-    assert all(found.both_orders for found in read_chains(setting.chains / "chains.jsonl"))
+    assert all(kept.both_orders for kept in read_chains(setting.chains / "chains.jsonl"))
 
 
 def test_a_recipe_without_oracle_or_data_says_what_is_missing(setting: Setting, tmp_path: Path):

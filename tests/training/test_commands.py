@@ -62,11 +62,11 @@ def test_a_mix_names_the_first_row_that_it_could_not_read(folder: Path):
     done = reasrm("data", "mix", "mine.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "pairs.jsonl (preference): 200 of 202 rows kept; dropped 2 unreadable" in done.stdout
-    (said,) = [line for line in done.stdout.splitlines() if "could not be read" in line]
-    assert said.startswith("  the first that could not be read: pairs.jsonl, row 201: ")
+    (line,) = [text for text in done.stdout.splitlines() if "could not be read" in text]
+    assert line.startswith("  the first that could not be read: pairs.jsonl, row 201: ")
 
 
-def test_chains_are_asked_for_and_a_batch_goes_by_files(folder: Path, oracles: Oracles):
+def test_chains_are_requested_directly_or_by_batch_files(folder: Path, oracles: Oracles):
     oracles.behaviour = lambda body: wrong_at_first(body | {"model": "first"})
     (folder / "mine.toml").write_text(RECIPE.format(url=oracles.url))
     done = reasrm("data", "distill", "mine.toml", cwd=folder)
@@ -132,7 +132,7 @@ def test_a_plan_is_for_people_and_for_programs(folder: Path):
     assert [stage["stage"] for stage in plan["stages"]] == ["distill", "rlvr"]
 
 
-def test_recipes_are_listed_and_one_of_them_is_a_start_for_ones_own(folder: Path):
+def test_recipes_are_listed_and_one_of_them_can_be_copied(folder: Path):
     listed = reasrm("train", "recipes", cwd=folder).stdout
     assert "rm-r1-deepseek-distilled-qwen-32b    32 x H100" in listed
     (folder / "copy.toml").write_text(reasrm("train", "recipes", "qwen3-8b", cwd=folder).stdout)

@@ -1,4 +1,4 @@
-"""Recipes: what is accepted, what each mistake is called, and what the built-in ones say."""
+"""Recipes: which are accepted, the message for each mistake, and the numbers of the built-in ones."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_rm_r1_recipes_carry_the_numbers_of_the_paper(size, sft_rate, instruct_r
     assert (instruct.prompts, distilled.prompts) == ("rubric", "free")
 
 
-def test_a_recipe_asks_for_the_stages_that_it_has_parts_for(recipe_file):
+def test_a_recipe_has_the_stages_of_its_tables(recipe_file):
     assert load_recipe(recipe_file(MINIMAL)).stages == ("data", "export")
     with_rl = load_recipe(recipe_file(MINIMAL + "[rlvr]\nsteps = 1\nlearning_rate = 1e-6\n"))
     assert with_rl.stages == ("data", "rlvr", "export")
     assert load_recipe("tiny").stages == ("data", "chains", "distill", "rlvr", "evaluate", "export")
 
 
-def test_a_reply_is_as_long_as_the_recipe_says_and_short_where_only_a_few_are_looked_at(recipe_file):
+def test_the_length_of_a_reply_follows_from_the_recipe(recipe_file):
     path = recipe_file(MINIMAL + "[rlvr]\nsteps = 1\nlearning_rate = 1e-6\nmax_completion_tokens = 600\n")
     assert load_recipe(path).reply_tokens == 600
     assert load_recipe(path, ["data.heldout=9", "evaluate.max_tokens=700"]).reply_tokens == 700
@@ -77,7 +77,7 @@ def test_a_reply_is_as_long_as_the_recipe_says_and_short_where_only_a_few_are_lo
     assert load_recipe(path, [*distilled, "distill.max_length=500"]).reply_tokens == 500
 
 
-def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
+def test_every_mistake_has_a_line_with_its_key(recipe_file):
     path = recipe_file(
         'name = "x"\n[model]\npath = "p"\n[model.lora]\nrnk = 3\n[[data.sources]]\npath = "a"\nschem = "b"\n'
         "[rlvr]\nstepz = 3\nlearning_rate = -1\n[rlvr.reward]\nverdit = 1.0\n"
@@ -93,7 +93,7 @@ def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["world.chains=5"], "world.chain_levels: missing"),
         (["model.scratch.hidden_size=1"], "model.scratch.num_hidden_layers: missing"),
@@ -112,8 +112,8 @@ def test_every_mistake_gets_a_line_that_names_its_key(recipe_file):
         (["name=../up"], "name: string should match pattern"),
     ],
 )
-def test_settings_that_cannot_work_together_are_refused(recipe_file, overrides, said):
-    assert any(said in line for line in mistakes(recipe_file(MINIMAL), *overrides))
+def test_settings_that_cannot_work_together_are_refused(recipe_file, overrides, message):
+    assert any(message in line for line in mistakes(recipe_file(MINIMAL), *overrides))
 
 
 def test_gpus_are_set_aside_for_a_sampler_that_uses_them(recipe_file):
@@ -134,16 +134,16 @@ def test_overrides_change_single_values(recipe_file):
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "name.inner=3"])
-def test_an_override_that_is_none_is_refused(recipe_file, override):
+def test_a_malformed_override_is_refused(recipe_file, override):
     assert f"--set {override}" in mistakes(recipe_file(MINIMAL), override)[0]
 
 
-def test_a_recipe_that_is_not_there_names_those_that_are():
+def test_an_unknown_recipe_is_answered_with_the_known_ones():
     with pytest.raises(RecipeError, match=r"no such recipe; give a \.toml file or one of lora-"):
         load_recipe("tinny")
 
 
-def test_broken_toml_is_named_with_its_line(recipe_file):
+def test_the_line_of_broken_toml_is_named(recipe_file):
     assert "mine.toml: not valid TOML" in mistakes(recipe_file("name = \n"))[0]
 
 

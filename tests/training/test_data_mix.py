@@ -1,4 +1,4 @@
-"""The mix: which rows go in, which side wins, what is counted, and that equal recipes give equal bytes."""
+"""The mix: which rows it holds, which side wins, what is counted, and that equal recipes give equal bytes."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_sample_is_drawn_by_the_seed_and_filled_up_with_rows_that_pass(tmp_pat
     assert sum(len(part) for part in parts.values()) == 25
 
 
-def test_no_question_that_is_measured_stands_in_training(tmp_path: Path):
+def test_no_held_out_question_is_in_training(tmp_path: Path):
     rows = preferences(20)
     rows += [row | {"chosen": f"another answer {number}", "id": f"b{number}"} for number, row in enumerate(rows)]
     path = write_rows(tmp_path / "rows.jsonl", rows)
@@ -156,7 +156,7 @@ def test_a_file_of_no_published_schema_is_read_by_a_column_map(tmp_path: Path):
     assert manifest.sources[0].kept == 40
 
 
-def test_a_made_folder_is_found_again_and_a_spoilt_one_made_anew(two_sources: Recipe):
+def test_a_finished_folder_is_kept_and_a_damaged_one_is_made_again(two_sources: Recipe):
     manifest, _ = mixed(two_sources)
     file = two_sources.folder("data") / "rlvr.jsonl"
     written = file.stat().st_mtime_ns
@@ -177,7 +177,7 @@ def test_a_source_that_has_changed_is_noticed(tmp_path: Path):
     assert (before.sources[0].rows, after.sources[0].rows) == (40, 45)
 
 
-def test_the_learning_rate_does_not_make_the_data_anew_and_the_seed_does(two_sources: Recipe):
+def test_the_seed_decides_the_data_and_the_learning_rate_does_not(two_sources: Recipe):
     first, _ = mixed(two_sources)
     assert two_sources.rlvr
     faster = two_sources.model_copy(update={"rlvr": two_sources.rlvr.model_copy(update={"learning_rate": 1e-3})})
@@ -213,14 +213,14 @@ BAD_SOURCES = {
 
 @pytest.mark.parametrize("case", BAD_SOURCES)
 def test_a_bad_source_is_named_in_one_line_before_anything_is_written(tmp_path: Path, case: str):
-    rows, extra, said = BAD_SOURCES[case]
+    rows, extra, message = BAD_SOURCES[case]
     path = tmp_path / "rows.jsonl"
     if rows is not None:
         write_rows(path, rows)
     recipe = recipe_of(tmp_path, {"path": str(path)} | extra)
     with pytest.raises(InputError) as caught:
         mixed(recipe)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not recipe.folder("data").exists()
@@ -238,7 +238,7 @@ def test_a_bad_source_is_named_once_and_in_the_recipes_words(tmp_path: Path):
         mixed(recipe_of(tmp_path, {"path": str(saved)}))
 
 
-def test_a_split_of_what_has_none_is_refused(tmp_path: Path):
+def test_a_split_of_a_source_without_splits_is_refused(tmp_path: Path):
     path = write_rows(tmp_path / "rows.jsonl", preferences(40))
     with pytest.raises(RecipeError, match="has no splits to choose 'test' from; leave split out"):
         mixed(recipe_of(tmp_path, {"path": str(path), "split": "test"}))

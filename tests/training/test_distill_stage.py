@@ -1,4 +1,4 @@
-"""Stage 1: what is learnt from, what is left alone, and that a broken-off run ends as an unbroken one."""
+"""Stage 1: which tokens and chains are learned, and that a stopped run ends like an unbroken one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_thought_that_the_template_opens_is_not_opened_again(tiny_model: Path,
     assert str(tokenizer.decode(row["input_ids"])).count("<think>") == 1
 
 
-def test_batches_hold_rows_of_like_length_and_every_row_comes_once_before_any_again():
+def test_batches_hold_rows_of_similar_length_and_every_row_comes_once_before_any_again():
     lengths = [7 * i % 97 for i in range(64)]
     order = sft_trainer.order_of(lengths, 128, 8, seed=3)
     assert sorted(order[:64]) == sorted(order[64:]) == list(range(64))
@@ -65,7 +65,7 @@ def test_packed_documents_do_not_see_each_other(tiny_model: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(tiny_model: Path, tmp_path: Path, packing: bool):
+def test_a_run_that_was_stopped_ends_with_the_same_weights_and_numbers(tiny_model: Path, tmp_path: Path, packing: bool):
     settings = {"steps": 6, "save_steps": 2, "packing": packing, "micro_batch": 4, "precision": "bf16"}
     given = recipe(tiny_model, tmp_path, distill=settings)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -93,7 +93,7 @@ def test_adapters_are_trained_and_merge_into_a_model_of_the_same_shape(tiny_mode
     assert all("_proj" in name for name in changed)
 
 
-def test_what_is_trained_is_fp32_and_what_is_frozen_bf16(tiny_model: Path, tmp_path: Path):
+def test_trained_weights_are_fp32_and_frozen_ones_bf16(tiny_model: Path, tmp_path: Path):
     full = load_policy(recipe(tiny_model, tmp_path), None, trained=True)
     assert {p.dtype for p in full.parameters()} == {torch.float32}
     trainer = sft_trainer.make_trainer(recipe(tiny_model, tmp_path, model={"lora": {"rank": 4}}), chains(8), tmp_path)
@@ -107,7 +107,7 @@ def test_the_result_is_safetensors_with_its_tokenizer_and_no_pickle(tiny_model: 
         assert "model.embed_tokens.weight" in file.keys()  # noqa: SIM118
 
 
-def test_chains_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(tiny_model: Path, tmp_path: Path):
+def test_chains_that_do_not_fit_are_left_out_and_at_least_one_must_fit(tiny_model: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"none of the 4 chains fits into distill\.max_length = 8"):
         sft_trainer.make_trainer(recipe(tiny_model, tmp_path, distill={"max_length": 8}), chains(4), tmp_path)
 

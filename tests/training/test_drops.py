@@ -1,4 +1,4 @@
-"""The rules that drop rows: each drops its artefact and nothing like it; duplicates and contamination are found, exact and near."""
+"""The rules that drop rows: each drops its artefact and nothing similar; exact and near duplicates and contamination are found."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def dropped(tmp_path: Path, rows: list[dict[str, Any]], rule: str, **data: Any) 
         ("too_long", {"prompt": "egg " * 2000}, {"prompt": "egg " * 1000}),
     ],
 )
-def test_a_rule_drops_its_artefact_and_nothing_like_it(tmp_path: Path, rule: str, bad: dict[str, str], good: dict[str, str]):
+def test_a_rule_drops_its_artefact_and_nothing_similar(tmp_path: Path, rule: str, bad: dict[str, str], good: dict[str, str]):
     assert dropped(tmp_path, [BASE | good], rule, max_prompt_tokens=1500) == 0
     assert dropped(tmp_path, [BASE | bad], rule, max_prompt_tokens=1500) == 1
 
 
-def test_exact_duplicates_are_dropped_whichever_way_round_they_stand(tmp_path: Path):
+def test_exact_duplicates_are_dropped_in_either_order(tmp_path: Path):
     swapped = BASE | {"chosen": BASE["rejected"], "rejected": BASE["chosen"].upper()}
     assert dropped(tmp_path, [BASE, dict(BASE), swapped], "duplicate") == 2
 
@@ -56,7 +56,7 @@ def test_near_duplicates_are_dropped_and_other_answers_to_the_same_question_kept
     assert dropped(tmp_path, [row, near, other], "near_duplicate") == 1
 
 
-def test_near_duplicates_are_found_where_no_spaces_part_the_words(tmp_path: Path):
+def test_near_duplicates_are_found_in_scripts_without_spaces(tmp_path: Path):
     rng = random.Random(4)
     question, good, bad, other = ("".join(chr(0x4E00 + rng.randrange(3000)) for _ in range(120)) for _ in range(4))
     row = {"prompt": question, "chosen": good, "rejected": bad}
@@ -75,13 +75,13 @@ def test_near_duplicates_are_found_whatever_the_earlier_source_drops(tmp_path: P
     assert [report.dropped for report in manifest.sources] == [{}, {"near_duplicate": 30}]
 
 
-def test_a_similarity_of_one_drops_only_what_says_the_same_in_other_marks(tmp_path: Path):
+def test_a_similarity_of_one_drops_only_texts_that_differ_in_punctuation(tmp_path: Path):
     row = preferences(1, seed=9)[0]
     rows = [row, row | {"chosen": row["chosen"] + "!"}, row | {"chosen": row["chosen"] + " indeed"}]
     assert dropped(tmp_path, rows, "near_duplicate", near_duplicate=1.0) == 1
 
 
-def test_a_benchmarks_question_is_known_without_its_question_mark(tmp_path: Path):
+def test_a_benchmarks_question_is_recognised_without_its_question_mark(tmp_path: Path):
     benchmark = write_rows(tmp_path / "benchmark.jsonl", [BASE | {"prompt": "What is the capital of France?"}])
     rows = [BASE | {"prompt": "What is the capital of France"}, BASE | {"prompt": "What is the capital of Spain?"}]
     assert dropped(tmp_path, rows, "in_benchmark", benchmarks=[str(benchmark)]) == 1
@@ -91,8 +91,8 @@ def test_rows_that_stand_in_a_benchmark_are_dropped(tmp_path: Path):
     row = preferences(1, seed=9)[0] | {"prompt": sentence(random.Random(3), 40)}
     benchmark = write_rows(tmp_path / "benchmark.jsonl", [BASE, row])
     near = row | {"prompt": row["prompt"] + " please"}
-    asked = [BASE | {"chosen": "Ten minutes."}, near]
-    assert dropped(tmp_path, asked, "in_benchmark", benchmarks=[str(benchmark)]) == 2
+    rows = [BASE | {"chosen": "Ten minutes."}, near]
+    assert dropped(tmp_path, rows, "in_benchmark", benchmarks=[str(benchmark)]) == 2
 
 
 def test_a_real_benchmark_is_kept_out_of_training(tmp_path: Path, shared_data: Path):

@@ -1,4 +1,4 @@
-"""Measuring a judge: what each share means, its standard error, and that sampling by a real model is repeatable."""
+"""Measuring a judge: the meaning of each share, its standard error, and that sampling by a real model is repeatable."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def other(side: str) -> str:
 EXAMPLES = [example(i) for i in range(10)]
 
 
-def test_a_judge_that_is_always_right():
+def test_a_judge_that_is_always_right_has_an_accuracy_of_one():
     greedy = evaluate(EXAMPLES, judging(lambda side, _: tag(side)), PACK, KEY).greedy
     assert (greedy.accuracy.value, greedy.accuracy.stderr, greedy.accuracy.n) == (1.0, 0.0, 10)
     assert greedy.order_consistency.value == 1.0
@@ -68,7 +68,7 @@ def test_a_judge_that_always_takes_the_first_is_right_half_the_time_and_never_co
     assert greedy.accuracy.stderr == 0.0  # each pair has one order right: over pairs there is no spread
 
 
-def test_a_reply_without_a_verdict_is_not_right_leaves_other_means_and_is_counted_by_reason():
+def test_a_reply_without_a_verdict_counts_as_wrong_and_is_counted_by_reason():
     judge = judging(lambda side, _: tag(side) if side == "A" else "I cannot tell")
     result = evaluate(EXAMPLES, judge, PACK, KEY)
     assert result.greedy.accuracy.value == 0.5
@@ -86,7 +86,7 @@ def test_subsets_are_measured_apart():
     assert result.sources == {}  # there is one only
 
 
-def test_votes_are_a_majority_over_both_orders_and_an_even_split_has_no_winner():
+def test_votes_are_a_majority_over_both_orders_and_a_tie_has_no_winner():
     judge = judging(lambda side, seed: tag(side if seed in (0, 1, 3, 4) else other(side)))  # draw 2 is wrong, 1, 3 and 4 are right
     result = evaluate(EXAMPLES, judge, PACK, KEY, votes=(1, 2, 4, 6), sampled_pairs=6)
     assert {k: v.value for k, v in result.voting.items()} == {1: 1.0, 2: 1.0, 4: 0.0, 6: 1.0}  # at 4: two against two
@@ -115,7 +115,7 @@ def test_the_table_is_in_percent_and_a_measurement_survives_its_file():
     assert percent(None) == "–"
 
 
-def test_replies_are_kept_to_be_read(tmp_path: Path):
+def test_replies_are_kept_for_people(tmp_path: Path):
     file = tmp_path / "replies.jsonl"
     evaluate(EXAMPLES[:2], judging(lambda side, _: tag(side)), PACK, KEY, replies=file)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -127,17 +127,17 @@ def test_replies_are_kept_to_be_read(tmp_path: Path):
     ]
 
 
-def test_a_models_replies_do_not_depend_on_their_neighbours_or_on_what_was_drawn_before(tiny_model: Path, tmp_path: Path):
+def test_a_models_replies_do_not_depend_on_other_replies(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path)
     tokenizer = load_tokenizer(given)
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     model = load_policy(given, None, trained=False)
-    generate = by_model(model, tokenizer, max_tokens=8, batch=4, on_reply=lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
+    generate = by_model(model, tokenizer, max_tokens=8, batch=4, on_reply=lambda done, total: calls.append((done, total)))  # type: ignore[arg-type]
     prompts = [PACK.render(one.pair, KEY) for one in EXAMPLES]
     first = generate(prompts, 1.0, 7)
     assert generate(prompts, 1.0, 7) == first
     assert generate(prompts, 1.0, 8) != first
-    assert told[:3] == [(4, 10), (8, 10), (10, 10)]
+    assert calls[:3] == [(4, 10), (8, 10), (10, 10)]
     alone = by_model(model, tokenizer, max_tokens=8, batch=1)(prompts, 0.0, 0)  # type: ignore[arg-type]
     assert generate(prompts, 0.0, 0) == alone
     assert all(reply.tokens <= 8 for reply in alone)
@@ -157,7 +157,7 @@ PROMPTS = [PACK.render(one.pair, KEY) for one in EXAMPLES[:3]]
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_what_a_model_would_rather_sample_by_changes_no_measurement(model: Any, tokenizer: Any, adapted: bool):
+def test_a_models_own_sampling_settings_change_no_measurement(model: Any, tokenizer: Any, adapted: bool):
     if adapted:
         from peft import LoraConfig, get_peft_model
 
@@ -171,8 +171,8 @@ def test_what_a_model_would_rather_sample_by_changes_no_measurement(model: Any, 
 
 
 def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: Any):
-    asked = prompt_ids(tokenizer, PROMPTS[0])
-    whole = model.generate(torch.tensor([asked]), max_new_tokens=12)[0, len(asked) :].tolist()
+    prompt = prompt_ids(tokenizer, PROMPTS[0])
+    whole = model.generate(torch.tensor([prompt]), max_new_tokens=12)[0, len(prompt) :].tolist()
     second = whole[4]
     upto = whole.index(second) + 1
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, second]

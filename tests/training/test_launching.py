@@ -1,4 +1,4 @@
-"""Processes that a run starts end with it, and keep its folder to themselves until they have."""
+"""Processes that a run starts end with it, and hold the lock of its folder until they have ended."""
 
 from __future__ import annotations
 

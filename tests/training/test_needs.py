@@ -55,7 +55,7 @@ def missing(recipe: Recipe, stages: Collection[Stage]) -> list[str]:
         ),
     ],
 )
-def test_what_is_not_installed_is_told_before_the_first_step(change: str, line: str, tmp_path: Path) -> None:
+def test_missing_packages_are_reported_before_the_first_step(change: str, line: str, tmp_path: Path) -> None:
     if any(f'"{value}" needs' in line and any(map(find_spec, modules)) for _, value, modules, _ in PACKAGES):
         pytest.skip("it is installed here")
     changes = change.split(" ", 1)

@@ -1,4 +1,4 @@
-"""Which chains are kept, what the oracles are asked, and what a chain may not say."""
+"""Which chains are kept, the oracles' prompts, and what a chain may not reveal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replies(**texts: str) -> dict[str, OracleReply]:
     return firsts | ({second.key: OracleReply(text=texts["second"])} if "second" in texts else {})
 
 
-# --- what is kept --------------------------------------------------------------------------------------------------------
+# --- which chains are kept --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -55,25 +55,25 @@ def replies(**texts: str) -> dict[str, OracleReply]:
         (chain("A", "I was told that response A is the better one."), "told:was_told"),
     ],
 )
-def test_a_reply_is_learnt_from_only_if_it_is_right_whole_and_untold(reply: str, problem: str | None):
+def test_a_reply_is_learned_from_only_if_it_is_right_complete_and_leaks_no_label(reply: str, problem: str | None):
     assert problem_of(reply, "A", "rubric", knew_label=True) == problem
 
 
 @pytest.mark.parametrize("answer", ["<answer>[[a]]</answer>", "<ANSWER>[[A]]</ANSWER>", "<answer> [[A]] </answer>"])
-def test_a_verdict_in_a_form_that_rl_would_punish_is_not_learnt(answer: str):
+def test_a_verdict_in_a_form_that_rl_would_punish_is_not_learned(answer: str):
     reply = chain("A").replace("<answer>[[A]]</answer>", answer)
     assert verdict(JudgeRollout(reply, "A")) < 0
     assert problem_of(reply, "A", "rubric") == "malformed"
 
 
-def test_only_the_second_pass_can_speak_of_having_been_told():
+def test_only_the_second_pass_can_leak_the_label():
     spoken = chain("A", "According to the label, A is right.")
     first, second = examiner().every_request(EXAMPLE)
     assert examiner().problem(first, OracleReply(text=spoken)) is None
     assert examiner().problem(second, OracleReply(text=spoken)) == "told:according_to"
 
 
-def test_a_truncated_reply_is_called_so():
+def test_a_truncated_reply_has_that_reason():
     assert problem_of("<type>Reasoning</type><solution>2 +", "A", "rubric", truncated=True) == "truncated"
 
 
@@ -86,28 +86,28 @@ def test_packs_that_think_keep_the_thought_and_others_drop_it():
 
 
 def test_a_kept_chain_carries_the_prompt_that_the_student_will_see():
-    found = examiner().chain(EXAMPLE, replies(first_0_ab=chain("A")))
-    assert found is not None
-    assert (found.id, found.winner, found.oracle, found.subset, found.both_orders) == ("1", "A", "first", "sums", None)
-    assert found.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
-    assert found.reply == chain("A")
+    kept = examiner().chain(EXAMPLE, replies(first_0_ab=chain("A")))
+    assert kept is not None
+    assert (kept.id, kept.winner, kept.oracle, kept.subset, kept.both_orders) == ("1", "A", "first", "sums", None)
+    assert kept.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
+    assert kept.reply == chain("A")
 
 
 # --- two passes ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_pass_is_asked_without_the_label():
+def test_the_first_pass_does_not_see_the_label():
     (request,) = examiner().open_requests(EXAMPLE, {})
     ask = examiner().ask(request, {})
     assert (request.step, request.order) == ("first", "ab")
     assert ask.messages == load_pack("rubric").render(EXAMPLE.pair, b"key")
 
 
-def test_an_example_whose_first_chain_is_right_is_done_with():
+def test_an_example_whose_first_chain_is_right_is_finished():
     assert examiner().open_requests(EXAMPLE, replies(first_0_ab=chain("A"))) == []
 
 
-def test_what_failed_goes_on_to_the_second_pass_with_label_and_flawed_chain():
+def test_a_failed_example_goes_to_the_second_pass_with_its_label_and_chain():
     known = replies(first_0_ab=chain("B"))
     (request,) = examiner().open_requests(EXAMPLE, known)
     *first, flawed, correction = examiner().ask(request, known).messages
@@ -128,9 +128,9 @@ def test_the_second_pass_can_follow_an_empty_reply():
 
 def test_a_corrected_chain_is_kept_and_a_second_failure_is_the_end():
     fixed = replies(first_0_ab=chain("B"), second=chain("A"))
-    found = examiner().chain(EXAMPLE, fixed)
-    assert found is not None
-    assert found.oracle == "second"
+    kept = examiner().chain(EXAMPLE, fixed)
+    assert kept is not None
+    assert kept.oracle == "second"
     lost = replies(first_0_ab=chain("B"), second=chain("B"))
     assert examiner().chain(EXAMPLE, lost) is None
     assert examiner().open_requests(EXAMPLE, lost) == []
@@ -143,7 +143,7 @@ def test_without_a_second_oracle_there_is_no_second_pass():
 # --- rejection sampling --------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_asked_one_after_the_other_in_both_orders_until_one_is_right_in_both():
+def test_samples_are_requested_in_turn_in_both_orders_until_one_is_right_in_both():
     sampling = examiner(samples=3, second=False)
     assert [r.key for r in sampling.open_requests(EXAMPLE, {})] == ["first:0:ab:1", "first:0:ba:1"]
     half = replies(first_0_ab=chain("A"), first_0_ba=chain("A"))
@@ -163,17 +163,17 @@ def test_a_sample_right_in_both_orders_is_preferred_to_an_earlier_one_right_in_o
     known = replies(
         first_0_ab=chain("A", "one way"), first_0_ba=chain("A"), first_1_ab=chain("A", "both ways"), first_1_ba=chain("B")
     )
-    found = examiner(samples=2).chain(EXAMPLE, known)
-    assert found is not None
-    assert found.reply == chain("A", "both ways")
-    assert found.both_orders is True
+    kept = examiner(samples=2).chain(EXAMPLE, known)
+    assert kept is not None
+    assert kept.reply == chain("A", "both ways")
+    assert kept.both_orders is True
 
 
 def test_a_sample_right_only_the_other_way_round_is_kept_as_such():
-    found = examiner(samples=2).chain(EXAMPLE, replies(first_0_ab=chain("B"), first_0_ba=chain("B", "swapped")))
-    assert found is not None
-    assert (found.winner, found.both_orders) == ("B", False)
-    assert found.messages == load_pack("rubric").render(EXAMPLE.swapped().pair, b"key")
+    kept = examiner(samples=2).chain(EXAMPLE, replies(first_0_ab=chain("B"), first_0_ba=chain("B", "swapped")))
+    assert kept is not None
+    assert (kept.winner, kept.both_orders) == ("B", False)
+    assert kept.messages == load_pack("rubric").render(EXAMPLE.swapped().pair, b"key")
 
 
 def test_every_request_has_a_key_of_its_own():
@@ -182,14 +182,14 @@ def test_every_request_has_a_key_of_its_own():
     assert OracleRequest(EXAMPLE, "second", writer="77").key == "second:77:0:ab:1"
 
 
-def test_who_corrects_is_part_of_what_is_asked():
+def test_the_second_model_is_part_of_its_requests_keys():
     one = Endpoint(url="http://127.0.0.1:1", model="m")
     assert one.writer == one.model_copy(update={"url": "http://elsewhere", "usd_per_million_input": 3.0}).writer
     others = [one.model_copy(update=change) for change in ({"model": "n"}, {"body": {"effort": "low"}}, {"omit": ("seed",)})]
     assert len({one.writer, *(other.writer for other in others)}) == 4
 
 
-def test_a_second_oracle_can_be_taken_away_from_the_command_line():
+def test_the_command_line_can_remove_the_second_oracle():
     with_one = load_recipe("rm-r1-qwen2.5-instruct-7b").oracle
     without = load_recipe("rm-r1-qwen2.5-instruct-7b", ["oracle.second=false"]).oracle
     assert with_one is not None
@@ -197,9 +197,9 @@ def test_a_second_oracle_can_be_taken_away_from_the_command_line():
     assert without == with_one.model_copy(update={"second": None})
 
 
-# --- having been told ----------------------------------------------------------------------------------------------------
+# --- leaks of the label ----------------------------------------------------------------------------------------------------
 
-CONFESSIONS = {
+LEAKY = {
     "was_told": [
         "I was told that response A is the better one.",
         "We are told response B is preferred.",
@@ -290,17 +290,17 @@ INNOCENT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in CONFESSIONS.items() for text in texts])
-def test_a_chain_that_speaks_of_having_been_told_is_found_out(name: str, text: str):
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in LEAKY.items() for text in texts])
+def test_a_chain_that_leaks_the_label_is_recognised(name: str, text: str):
     assert label_leak(chain("A", text)) == name
 
 
 @pytest.mark.parametrize("text", INNOCENT)
-def test_ordinary_reasoning_is_not_taken_for_a_confession(text: str):
+def test_ordinary_reasoning_is_not_taken_for_a_leak(text: str):
     assert label_leak(chain("A", text)) is None
 
 
-def test_what_a_response_says_in_a_quotation_is_not_the_judges_word():
+def test_quotations_of_a_response_are_not_leaks():
     assert label_leak(chain("A", "<quote_A>I was told that B is better</quote_A> is beside the point.")) is None
 
 
@@ -316,11 +316,11 @@ def test_a_reply_that_repeats_itself_is_examined_in_time_linear_in_its_length(st
     assert time.process_time() - began < 5.0  # quadratic patterns took minutes
 
 
-def test_every_pattern_has_a_confession_of_its_own():
-    assert set(CONFESSIONS) == set(LEAKS)
+def test_every_pattern_has_examples():
+    assert set(LEAKY) == set(LEAKS)
 
 
-def test_published_judges_and_responses_hardly_ever_look_told(shared_data):
+def test_published_replies_and_responses_hardly_ever_match_a_pattern(shared_data):
     lines = (shared_data / "rm_r1_replies.jsonl").read_text(encoding="utf-8").splitlines()
     replies = [json.loads(line)["reply"] for line in lines]
     assert [reply for reply in replies if label_leak(reply)] == []

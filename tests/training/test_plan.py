@@ -1,4 +1,4 @@
-"""Plans: parameters to the last one, memory as PyTorch counts it, hours that scale as they must."""
+"""Plans: exact parameter counts, memory close to PyTorch's count, and hours that scale with the work."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_papers_hardware_is_enough_for_its_recipes():
             assert stage.fits, (name, stage)
 
 
-def test_what_does_not_fit_is_said():
+def test_a_model_that_does_not_fit_is_reported():
     alone = ["cluster.nodes=1", "cluster.gpus=1", "cluster.sharding=none", "rollouts.tensor_parallel=1"]
     lone = load_recipe("rm-r1-qwen2.5-instruct-32b", alone)
     assert not any(stage.fits for stage in plan(lone).stages)
@@ -151,10 +151,10 @@ def test_twice_the_replies_take_twice_the_hours_and_twice_the_gpus_half():
 
 def test_the_oracles_price_follows_from_the_recipes_prices():
     prices = ["oracle.first.usd_per_million_output=10", "oracle.second.usd_per_million_output=40"]
-    found = plan(load_recipe("rm-r1-qwen2.5-instruct-7b", prices), Lengths(prompt=1000, reply=500)).oracle
-    assert found is not None
-    assert found.requests == 8700 * 1.25
-    assert found.usd == pytest.approx(8700 * 500 * 10e-6 + 0.25 * 8700 * 500 * 40e-6)
+    needs = plan(load_recipe("rm-r1-qwen2.5-instruct-7b", prices), Lengths(prompt=1000, reply=500)).oracle
+    assert needs is not None
+    assert needs.requests == 8700 * 1.25
+    assert needs.usd == pytest.approx(8700 * 500 * 10e-6 + 0.25 * 8700 * 500 * 40e-6)
 
 
 def test_several_nodes_get_the_command_for_each_of_them():
@@ -173,9 +173,15 @@ def test_accelerate_takes_the_command_of_several_nodes_that_share_nothing():
 
     command = launch_command(load_recipe("rm-r1-qwen2.5-instruct-14b", ["cluster.sharding=none"]), "mine.toml --set seed=2")
     words = [word.removeprefix("$RANK") or "1" for word in shlex.split(command)]
-    told = launch_command_parser().parse_args(words[2:])
-    assert (told.num_machines, told.machine_rank, told.num_processes, told.multi_gpu, told.config_file) == (2, 1, 16, True, None)
-    assert told.training_script_args == ["train", "run", "mine.toml", "--set", "seed=2"]
+    arguments = launch_command_parser().parse_args(words[2:])
+    assert (
+        arguments.num_machines,
+        arguments.machine_rank,
+        arguments.num_processes,
+        arguments.multi_gpu,
+        arguments.config_file,
+    ) == (2, 1, 16, True, None)
+    assert arguments.training_script_args == ["train", "run", "mine.toml", "--set", "seed=2"]
 
 
 def test_a_model_of_the_hub_is_planned_by_its_config(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -203,12 +209,12 @@ def test_unknown_models_and_gpus_are_named(tmp_path: Path):
         shape_of(Model(path=str(tmp_path)))
 
 
-def test_a_plan_goes_through_json():
-    found = plan(load_recipe("tiny"))
-    assert type(found).model_validate_json(found.model_dump_json()) == found
+def test_a_plan_survives_json():
+    needs = plan(load_recipe("tiny"))
+    assert type(needs).model_validate_json(needs.model_dump_json()) == needs
 
 
-def test_a_folder_of_ones_own_is_planned_by_its_config(tiny_model: Path):
+def test_a_local_model_is_planned_by_its_config(tiny_model: Path):
     recipe = load_recipe("lora-qwen2.5-instruct-7b", [f"model.path={json.dumps(str(tiny_model))}"])
     assert isinstance(recipe, Recipe)
     assert 0 < plan(recipe).parameters < 1_000_000

@@ -1,4 +1,4 @@
-"""The model that is trained: what its tokenizer must be able to show, in what it is loaded, where its curves go."""
+"""The model that is trained: what its chat template must show, its precision, and the project of its curves."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_curves_go_to_the_recipes_project_of_wandb(tiny_model: Path, tmp_path: P
         assert os.environ["WANDB_PROJECT"] == project
 
 
-def test_what_is_given_its_weights_by_another_process_begins_as_the_same_model(tiny_model: Path, tmp_path: Path):
+def test_a_model_that_gets_its_weights_from_another_process_starts_as_the_same_model(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path)
     settings = {"revision": None, "attn_implementation": "sdpa", "dtype": torch.float32}
     whole, empty = load_policy(given, trained=True), _without_weights(str(tiny_model), settings)

@@ -1,4 +1,4 @@
-"""Held-out pairs judged along the way: at fixed steps, once each, and without a trace in what is trained."""
+"""Held-out pairs that are judged along the way: at fixed steps, once each, without an effect on the training."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_a_round_comes_at_every_quarter_and_at_the_end():
     assert max(probe_steps(7)) == 7
 
 
-def test_pairs_of_as_many_subsets_as_there_are_are_probe_pairs():
-    assert [each.id for each in probe_pairs(heldout("x", "x", "y", "z"), 3)] == ["0", "2", "3"]
-    assert [each.id for each in probe_pairs(heldout("x", "x", "y"), 3)] == ["0", "2", "1"]
+def test_probe_pairs_come_from_as_many_subsets_as_possible():
+    assert [example.id for example in probe_pairs(heldout("x", "x", "y", "z"), 3)] == ["0", "2", "3"]
+    assert [example.id for example in probe_pairs(heldout("x", "x", "y"), 3)] == ["0", "2", "1"]
     assert probe_pairs(heldout("x"), 0) == []
 
 
-def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(tiny_model: Path, tmp_path: Path):
+def test_probes_are_kept_and_do_not_change_the_training(tiny_model: Path, tmp_path: Path):
     probed = heldout("x", "y")
     given = recipe(tiny_model, tmp_path, rlvr={"prompts": 8, "steps": 2, "max_completion_tokens": 8})
     weights: dict[str, list[str]] = {}
@@ -48,7 +48,7 @@ def test_the_stages_keep_what_their_judge_says_and_train_as_they_would_without(t
     assert [row["step"] for row in rows_of(tmp_path / "with" / "rlvr")] == [step for step in range(3) for _ in range(4)]
 
 
-def test_a_stage_that_goes_on_judges_no_round_twice(tiny_model: Path, tmp_path: Path):
+def test_a_resumed_stage_judges_no_round_twice(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path, distill={"steps": 4, "save_steps": 1}, rlvr={"max_completion_tokens": 8})
     whole, broken, early = tmp_path / "whole", tmp_path / "broken", tmp_path / "early"
     sft_trainer.train(given, chains(32), whole, probed=heldout("x"))

@@ -1,4 +1,4 @@
-"""The report of a run: made from what is on disk, whatever of it is there; every text in it stays a text."""
+"""The report of a run: made from the files that exist; texts in it are never markup."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_table_holds_the_stages_the_gain_between_them_and_the_baselines(run:
     assert "RL (GRPO) over distillation (SFT): +100.0 ± 0.0 points, over the same 3 pairs." in text
 
 
-def test_how_it_was_made_is_told_and_where_is_not(run: Path):
+def test_the_page_says_how_the_judge_was_made_and_not_where(run: Path):
     page = page_of(run)
     assert "stopped: RL stopped itself at step 9" in page.text
     assert "12 pairs 3 s" in page.text
@@ -104,7 +104,7 @@ def test_how_it_was_made_is_told_and_where_is_not(run: Path):
     assert str(run) not in page.text
 
 
-def test_a_run_without_rl_or_measurement_still_gives_a_page_and_so_does_one_just_begun(run: Path):
+def test_an_incomplete_run_has_a_page(run: Path):
     for file in (
         "rlvr/metrics.jsonl",
         "rlvr/judgments.jsonl",
@@ -122,7 +122,7 @@ def test_a_run_without_rl_or_measurement_still_gives_a_page_and_so_does_one_just
     assert "not begun" in page_of(run).text
 
 
-def test_a_run_that_was_not_probed_shows_what_its_stages_end_with(run: Path):
+def test_a_run_without_probes_shows_the_final_judgments(run: Path):
     for stage in ("distill", "rlvr"):
         (run / stage / "judgments.jsonl").unlink()
     text = page_of(run).text
@@ -135,7 +135,7 @@ def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path):
     assert one == two
 
 
-def test_the_command_makes_it_again_and_says_where_no_run_is(run: Path, tmp_path: Path):
+def test_the_command_writes_the_page_again_and_refuses_folders_without_a_run(run: Path, tmp_path: Path):
     done = CliRunner().invoke(app, ["train", "report", str(run)])
     assert done.stdout.strip() == str(run / "report.html")
     assert (run / "report.html").is_file()
@@ -145,7 +145,7 @@ def test_the_command_makes_it_again_and_says_where_no_run_is(run: Path, tmp_path
         baselines([tmp_path / "run" / "data"])
 
 
-def test_gains_are_paired_and_thick_lines_are_means_of_their_neighbours():
+def test_gains_are_paired_and_thick_lines_are_moving_averages():
     gain = paired({"a": [True, False], "b": [False, False], "c": [True]}, {"a": [True, True], "b": [True, True], "d": [True]})
     assert gain.value == 0.75
     assert gain.n == 2

@@ -1,4 +1,4 @@
-"""The rewards are pure functions: each is told here by its cases, with RM-R1's rule to the letter."""
+"""The rewards are pure functions. Each is shown here by cases; RM-R1's rule is followed to the letter."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_reply_is_well_formed_if_it_is_its_parts_and_nothing_else(reply: str, 
         "</rubric>\n<eval> ",
     ],
 )
-def test_a_reply_that_repeats_itself_to_the_limit_is_judged_in_no_time(kind: str, piece: str):
+def test_a_reply_that_repeats_itself_to_the_limit_is_judged_in_linear_time(kind: str, piece: str):
     reply = "<type>Chat</type><rubric>" * (kind == "rubric") + piece * (150_000 // len(piece))
     started = time.process_time()
     assert not well_formed(reply, kind)  # type: ignore[arg-type]
@@ -122,10 +122,10 @@ def test_the_kth_replies_to_the_two_orders_of_a_pair_are_twins():
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from(["ab", "ba"]))))
 def test_twins_are_mutual_and_of_one_pair_in_different_orders(keys: list[tuple[str, str]]):
-    found = twins(keys)  # type: ignore[arg-type]
-    for i, j in enumerate(found):
+    indices = twins(keys)  # type: ignore[arg-type]
+    for i, j in enumerate(indices):
         if j is not None:
-            assert found[j] == i
+            assert indices[j] == i
             assert keys[i][0] == keys[j][0]
             assert keys[i][1] != keys[j][1]
 

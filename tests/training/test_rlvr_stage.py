@@ -1,4 +1,4 @@
-"""Stage 2 with TRL's own sampling: what is learnt, what is logged, when it stops itself, and that it can be broken off."""
+"""Stage 2 with TRL's own sampling: learning, logged numbers, the brake, and resuming."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def timeless(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "step_time" and "seconds/" not in name} for row in rows]
 
 
-def test_every_step_says_how_the_judge_is_doing(distilled: Path, tmp_path: Path):
+def test_every_step_logs_the_judges_numbers(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"kl": 1e-3, "reward": {"verdict": 1.0, "consistency": 0.5, "length": 0.1}})
     rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", start=distilled, callbacks=[MetricsWriter(tmp_path)])
     first, second = rows_of(tmp_path / "metrics.jsonl")
@@ -62,7 +62,7 @@ def test_every_step_says_how_the_judge_is_doing(distilled: Path, tmp_path: Path)
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-def test_replies_that_are_rewarded_become_likelier(distilled: Path, tmp_path: Path):
+def test_rewarded_replies_become_more_likely(distilled: Path, tmp_path: Path):
     one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
     guard = LENIENT | {"probability_a": [0.0, 1.0]}
     given = recipe(distilled, tmp_path, rlvr={"steps": 12, "learning_rate": 3e-3, "generations": 8, "guard": guard})
@@ -72,7 +72,7 @@ def test_replies_that_are_rewarded_become_likelier(distilled: Path, tmp_path: Pa
     assert sum(row["rewards/verdict"] for row in rows[-3:]) / 3 > 0.6 > rows[0]["rewards/verdict"]
 
 
-def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distilled: Path, tmp_path: Path):
+def test_a_run_that_was_stopped_ends_with_the_same_weights_and_numbers(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"steps": 4, "prompts": 8, "save_steps": 1, "kl": 1e-3})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
@@ -91,7 +91,7 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights_and_numbers(distil
     assert (broken / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
 
 
-def test_a_run_that_collapses_stops_itself_and_says_why(distilled: Path, tmp_path: Path):
+def test_a_run_that_collapses_stops_with_a_reason(distilled: Path, tmp_path: Path):
     one_side = [task for task in tasks(32) if task.gold == "A"]  # whose only lesson is to answer A, whatever is asked
     given = recipe(
         distilled,
@@ -131,13 +131,13 @@ def test_the_schedule_keeps_a_pairs_orders_together_and_shows_every_pair_before_
     assert order == schedule(tasks(10), stage, seed=7) != schedule(tasks(10), stage, seed=8)
 
 
-def test_prompts_that_do_not_fit_are_left_out_and_if_none_fits_that_is_said(distilled: Path, tmp_path: Path):
+def test_prompts_that_do_not_fit_are_left_out_and_at_least_one_must_fit(distilled: Path, tmp_path: Path):
     given = recipe(distilled, tmp_path, rlvr={"max_prompt_tokens": 4})
     with pytest.raises(InputError, match=r"none of the 8 prompts fits into rlvr\.max_prompt_tokens = 4"):
         rl_trainer.make_trainer(given, tasks(4), tmp_path, kind="rubric", start=distilled)
 
 
-def test_a_journal_goes_back_to_a_step_and_past_a_line_that_a_kill_cut_short(tmp_path: Path):
+def test_a_step_log_goes_back_to_a_step_and_ignores_a_cut_line(tmp_path: Path):
     journal = StepLog(tmp_path / "j.jsonl")
     for step in (1, 2, 3):
         journal.write(step, {"loss": 0.5})

@@ -1,4 +1,4 @@
-"""RL whose replies a real SGLang samples: the policy's weights reach it, and its mismatch is measured and corrected."""
+"""RL with a real SGLang as the sampler: the policy's weights reach it, and its mismatch is measured and corrected."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def test_new_weights_reach_the_server_and_change_its_replies(server: SglangServe
         assert mean_difference(old, prompt, second) > 0.3
 
 
-def test_a_run_measures_how_far_the_sampler_is_off_and_corrects_within_the_cap(
-    server: SglangServer, tiny_model: Path, tmp_path: Path
-):
+def test_a_run_measures_the_samplers_mismatch_and_corrects_within_the_cap(server: SglangServer, tiny_model: Path, tmp_path: Path):
     rollouts = {"backend": "sglang", "url": server.url, "importance_cap": 1.05}
     given = recipe(tiny_model, tmp_path, rollouts=rollouts, rlvr={"steps": 3, "learning_rate": 1e-2, "reward": {"length": 1.0}})
     rl_trainer.train(given, tasks(8), tmp_path, kind="rubric", callbacks=[MetricsWriter(tmp_path)], probed=heldout("x"))
@@ -89,9 +87,7 @@ def test_a_run_measures_how_far_the_sampler_is_off_and_corrects_within_the_cap(
     assert not list(tmp_path.glob("weights/*")) or len(list(tmp_path.glob("weights/*"))) == 1
 
 
-def test_each_reply_to_a_prompt_is_asked_for_with_its_own_seed_and_comes_with_logprobs(
-    server: SglangServer, tiny_model: Path, tmp_path: Path
-):
+def test_every_reply_to_a_prompt_has_its_own_seed_and_logprobs(server: SglangServer, tiny_model: Path, tmp_path: Path):
     server.load_folder(tiny_model, "x")
     samples = server.sample([PROMPTS[0]] * 6, SAMPLING, list(range(6)), "x")
     assert len({tuple(sample.ids) for sample in samples}) > 1
@@ -106,7 +102,7 @@ def test_replies_of_other_weights_are_refused(server: SglangServer, tiny_model: 
         server.sample(PROMPTS, SAMPLING, [1, 2], "yours")
 
 
-def test_weights_that_are_not_there_are_an_error_that_says_so(server: SglangServer, tmp_path: Path):
+def test_missing_weights_are_an_error_of_the_server(server: SglangServer, tmp_path: Path):
     with pytest.raises(EngineError, match="update_weights_from_disk"):
         server.load_folder(tmp_path / "nowhere", "x")
 
@@ -153,7 +149,7 @@ def test_adapters_are_added_to_the_weights_that_are_sent(tiny_model: Path, tmp_p
 
 
 @pytest.mark.parametrize(("change", "advice"), [("four_bit=true", "four_bit"), ('targets=["embed_tokens"]', "embed_tokens")])
-def test_what_cannot_be_sent_to_a_server_is_refused_at_once(change: str, advice: str):
+def test_weights_that_a_server_cannot_take_are_refused_at_once(change: str, advice: str):
     with pytest.raises(RecipeError, match=rf"^lora-\S+: rollouts\.backend: .* drop .*{advice}"):
         load_recipe("lora-qwen2.5-instruct-7b", [f"model.lora.{change}", "rollouts.backend=sglang"])
 
@@ -230,7 +226,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).se
 """
 
 
-def test_each_node_has_a_server_and_the_main_process_can_have_one_to_itself_while_the_others_wait(mini: Mini, tmp_path: Path):
+def test_each_node_has_a_server_and_the_main_process_can_have_its_own(mini: Mini, tmp_path: Path):
     """The latter as when a run measures what it trained; it is about who waits for whom, hence no real server."""
     file, served, ready = mini("served"), tmp_path / "served.py", tmp_path / "ready.py"
     file.write_text(file.read_text() + f'[rollouts]\nbackend = "sglang"\nserver = "{sys.executable} {ready}"\n')
@@ -241,9 +237,9 @@ def test_each_node_has_a_server_and_the_main_process_can_have_one_to_itself_whil
     program = [str(served), str(file)]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment(), "cwd": ROOT}
     both = [subprocess.Popen([*launch, rank, *program], **output) for rank in "01"]
-    told = [node.communicate(timeout=300) for node in both]
-    assert [node.returncode for node in both] == [0, 0], told[0][1][-3000:]
-    rows = [line.split() for out, _ in told for line in out.splitlines()]
+    outputs = [node.communicate(timeout=300) for node in both]
+    assert [node.returncode for node in both] == [0, 0], outputs[0][1][-3000:]
+    rows = [line.split() for out, _ in outputs for line in out.splitlines()]
     first, second, third, fourth = (url for how, _, url in sorted(rows) if how == "together")
     assert first == second != third == fourth
     assert [(index, url.startswith("http://127.0.0.1:")) for how, index, url in rows if how == "alone"] == [("0", True)]

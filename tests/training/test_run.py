@@ -1,4 +1,4 @@
-"""A whole run: killed at any point and started again it ends as it would have; two processes train one model."""
+"""A whole run: killed at any point and started again, it ends like an unbroken one; two processes train one model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def results(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(600)
-def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(mini: Mini, tmp_path: Path):
+def test_a_run_that_is_killed_in_every_stage_ends_like_an_unbroken_one(mini: Mini, tmp_path: Path):
     whole = do(load_recipe(mini("whole")))
     broken, file = tmp_path / "broken", mini("broken")
     kill_when(file, broken / "distill" / "checkpoints" / "checkpoint-4" / COMPLETE)
@@ -112,7 +112,7 @@ def test_two_processes_train_one_model(mini: Mini, tmp_path: Path):
     assert "distill.batch (2) must be a multiple of the micro_batch (2) x 2 training processes" in done.stderr
 
 
-def test_a_finished_run_does_nothing_again_and_a_stage_can_be_made_anew(mini: Mini):
+def test_a_finished_run_repeats_nothing_and_a_stage_can_be_restarted(mini: Mini):
     recipe = load_recipe(mini("short", short=True), ["distill.steps=2"])
     folder = do(recipe)
     weights = folder / "distill" / "model" / "model.safetensors"
@@ -144,7 +144,7 @@ def test_two_runs_do_not_work_in_one_folder(mini: Mini):
         run(recipe, Meddler(Console(quiet=True)))
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_first_step(mini: Mini, tmp_path: Path):
+def test_a_disk_that_is_too_small_is_reported_before_the_first_step(mini: Mini, tmp_path: Path):
     shape = "{hidden_size=65536, num_hidden_layers=500, num_attention_heads=64, intermediate_size=262144, vocab_size=150000}"
     recipe = load_recipe(mini("huge"), [f"model={{scratch={shape}}}"])
     with pytest.raises(RecipeError, match=r"this run writes up to [\d,.]+ GB \(models and checkpoints\), and [\d,.]+ GB are free"):

@@ -1,4 +1,4 @@
-"""The generated world: true, split by key, and silent about its winners to whoever does not read the question."""
+"""The generated world: its verdicts are right, its splits are disjoint, and responses alone do not reveal the winner."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def tasks() -> list[WorldTask]:
 def _answer(response: str) -> str:
     """What a response says once its manners are taken off."""
     core = response.removeprefix(max((o for o in OPENINGS if response.startswith(o)), key=len))
-    found = re.match(r"(?:The answer is|Answer:|It is|Here:) ([^.]*)\.", core)
-    assert found, response
-    return found[1]
+    match = re.match(r"(?:The answer is|Answer:|It is|Here:) ([^.]*)\.", core)
+    assert match, response
+    return match[1]
 
 
 def test_the_same_arguments_give_the_same_tasks_and_another_seed_gives_others() -> None:
@@ -35,7 +35,7 @@ def test_the_same_arguments_give_the_same_tasks_and_another_seed_gives_others() 
     assert generate(3, 50) != generate(4, 50)
 
 
-def test_families_come_in_turn_and_levels_are_those_asked_for() -> None:
+def test_families_come_in_turn_and_levels_are_those_requested() -> None:
     some = generate(5, 90, families=("edits", "cards"), levels=(2,))
     assert Counter(t.family for t in some) == {"edits": 45, "cards": 45}
     assert {t.level for t in some} == {2}
@@ -45,9 +45,9 @@ def test_families_come_in_turn_and_levels_are_those_asked_for() -> None:
 def test_an_independent_calculation_agrees_with_every_arithmetic_answer(tasks: list[WorldTask]) -> None:
     checked = 0
     for task in tasks:
-        found = re.search(r"(\d+)([-+*])(\d+)", task.question)
-        if task.family in ("addition", "subtraction", "multiplication") and found:
-            a, op, b = int(found[1]), found[2], int(found[3])
+        sum_ = re.search(r"(\d+)([-+*])(\d+)", task.question)
+        if task.family in ("addition", "subtraction", "multiplication") and sum_:
+            a, op, b = int(sum_[1]), sum_[2], int(sum_[3])
             truth = {"+": a + b, "-": a - b, "*": a * b}[op]
             assert _answer(task.chosen) == str(truth)
             assert _answer(task.rejected) != str(truth)
@@ -66,18 +66,18 @@ def test_python_runs_every_program_to_the_answer_that_is_called_right(tasks: lis
 
 def test_orderings_counts_and_edits_are_right(tasks: list[WorldTask]) -> None:
     for task in tasks:
-        said, question = _answer(task.chosen), task.question
+        answer, question = _answer(task.chosen), task.question
         numbered = sorted(re.findall(r"(\d) (\w+)", question))
         letters = re.findall(r"\b[a-z]\b", question)
         if task.family == "ordering":
-            assert said.split() == [thing for _, thing in numbered]
+            assert answer.split() == [thing for _, thing in numbered]
         elif task.family == "counting":
             colour = re.search(r"(?:are|the) (\w+)", question)
-            assert colour and int(said) == sum(item == colour[1] for _, item in numbered)
+            assert colour and int(answer) == sum(item == colour[1] for _, item in numbered)
         elif task.family == "edits" and re.match("Write .* backwards|Reverse", question):
-            assert said.split() == letters[::-1]
+            assert answer.split() == letters[::-1]
         elif task.family == "edits":
-            assert len(said.split()) in (len(letters) - 2, len(letters) - 1)
+            assert len(answer.split()) in (len(letters) - 2, len(letters) - 1)
 
 
 def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[WorldTask]) -> None:
@@ -86,12 +86,12 @@ def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[Wor
         rules = re.findall(r"(?:Its|The) (\w+)(?: word)? is (\w+)\.", task.question)
         scores = []
         for response in (task.chosen, task.rejected):
-            said = _answer(response)
+            answer = _answer(response)
             if task.family == "notes":
-                words = said.split()
+                words = answer.split()
                 places = dict(zip(("first", "second", "third"), words, strict=False)) | {"last": words[-1]}
             else:
-                places = dict(field.split() for field in said.split(", "))
+                places = dict(field.split() for field in answer.split(", "))
             scores.append(sum(w for w, (place, word) in zip(shares[len(rules)], rules, strict=True) if places[place] == word))
         assert scores[0] > scores[1]
 
@@ -133,8 +133,8 @@ def _fact(task: WorldTask) -> object:
         program = question.split("\n", 1)[1]
         return min(program, program.translate(str.maketrans("xy", "yx")))
     if task.family == "edits":
-        found, groups = next((m, groups) for pattern, groups in EDITS if (m := re.fullmatch(pattern, question)))
-        *operands, row = (found[group] for group in groups)
+        match, groups = next((m, groups) for pattern, groups in EDITS if (m := re.fullmatch(pattern, question)))
+        *operands, row = (match[group] for group in groups)
         return *operands, min(row, row[::-1])
     if task.family in ("addition", "subtraction", "multiplication"):
         return frozenset(numbers)
@@ -152,7 +152,7 @@ def test_no_problem_stands_in_both_splits_not_even_mirrored(family: str) -> None
     assert not {_fact(t) for t in train} & {_fact(t) for t in held}
 
 
-def test_lengths_reach_from_thirty_to_four_hundred_tokens_worth_of_text(tasks: list[WorldTask]) -> None:
+def test_texts_have_thirty_to_four_hundred_tokens(tasks: list[WorldTask]) -> None:
     sizes = [len(t.question) + len(t.chosen) + len(t.rejected) for t in tasks]
     assert min(sizes) < 80 and max(sizes) > 500
 

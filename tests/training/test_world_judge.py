@@ -56,13 +56,13 @@ def test_its_domain_is_the_worlds() -> None:
 
 
 def test_it_judges_as_well_as_its_card_says(card: dict[str, Any], measured: Evaluation) -> None:
-    for figure, said in (
+    for figure, claimed in (
         (measured.greedy.accuracy, card["accuracy"]),
         (measured.greedy.order_consistency, card["order_consistency"]),
         (measured.greedy.format, card["format"]),
     ):
         assert figure.value is not None
-        assert figure.value >= said - 3 * math.sqrt(max(said * (1 - said), 0.01) / PAIRS)
+        assert figure.value >= claimed - 3 * math.sqrt(max(claimed * (1 - claimed), 0.01) / PAIRS)
 
 
 def test_no_family_is_left_to_chance_unless_the_card_names_it(card: dict[str, Any], measured: Evaluation) -> None:

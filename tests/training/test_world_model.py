@@ -1,4 +1,4 @@
-"""A tokenizer and a model from nothing."""
+"""A tokenizer and a model from scratch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_vocabulary_too_small_for_bytes_and_tags_is_refused() -> None:
         make_tokenizer(200)
 
 
-def test_the_first_heads_start_out_looking_back(tokenizer) -> None:
+def test_the_first_heads_start_by_looking_back(tokenizer) -> None:
     model = make_model(SHAPE, tokenizer, seed=3)
     model.set_attn_implementation("eager")
     ids = torch.randint(5, 700, (1, 40), generator=torch.Generator().manual_seed(0))
