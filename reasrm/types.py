@@ -124,7 +124,7 @@ class Options(Frozen):
     """
 
     orders: Literal["ab", "both"] = Field(default="both", description="both reads the pair in both orders, ab only as given.")
-    votes: int = Field(default=1, ge=1, le=64, description="Sample up to this many replies and take the majority.")
+    votes: int = Field(default=1, ge=1, le=64, description="Sample this many replies and count them.")
     temperature: float = Field(
         default=0.0, ge=0.0, le=2.0, description="Temperature of the replies; 0 is greedy, and more than one vote needs more."
     )
@@ -191,7 +191,8 @@ class Comparison(Frozen):
 class Standing(Frozen):
     """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error.
 
-    `place` counts from 1; equal rewards share a place, and the next place leaves out as many (1, 2, 2, 4). None without a reward.
+    `place` counts from 1; rewards that are equal (within 0.01 logits) share a place, and the next place leaves out as many
+    (1, 2, 2, 4). None without a reward.
     """
 
     index: int = Field(description="The response, by its place in the request.")
@@ -199,7 +200,9 @@ class Standing(Frozen):
     stderr: float | None = Field(default=None, description="The standard error of the reward.")
     comparisons: int = Field(default=0, description="How many comparisons it took part in.")
     duplicate_of: int | None = Field(default=None, description="The response with the same text whose standing it shares.")
-    place: int | None = Field(default=None, description="Its place from 1, shared by equal rewards; null without a reward.")
+    place: int | None = Field(
+        default=None, description="Its place from 1, shared by rewards within 0.01 logits; null without a reward."
+    )
 
 
 class Ranking(Frozen):

@@ -100,7 +100,7 @@ def fit(n: int, duels: Sequence[Duel]) -> Strengths:
         expected = special.expit(design @ x)
         return (design.T * (expected * (1.0 - expected))) @ design + np.diag(precision)
 
-    # The tolerance lets equal evidence give rewards that are equal to six digits, so that ties can be told.
+    # A tight tolerance: equal evidence must give equal strengths.
     options = {"gtol": 1e-8}
     best = cast(Any, optimize).minimize(loss, np.zeros(n + 1), method="trust-exact", jac=gradient, hess=hessian, options=options).x
     covariance = cast("NDArray[np.float64]", np.linalg.inv(hessian(best)))

@@ -9,8 +9,8 @@ from reasrm.judging.bradley_terry import duels_of, fit
 from reasrm.judging.group import Entrants, Group, RankOptions
 from reasrm.types import Comparison, Standing
 
-#: Strengths (logits) closer than this are equal: the fit is no more exact.
-TIE = 1e-6
+#: Strengths (logits) this close tie: P(better) is then within 0.25 % of one half, which no reading can tell from even.
+TIE = 0.01
 
 
 def standings_of(group: Group, options: RankOptions, entrants: Entrants, comparisons: Sequence[Comparison]) -> tuple[Standing, ...]:
@@ -65,10 +65,11 @@ def _scaled(strength: float, stderr: float, scale: str) -> tuple[float, float]:
 
 
 def _places(strengths: dict[int, float]) -> dict[int, int]:
-    """The place of each index, from 1; one whose strength is within `TIE` of the next better one's shares its place."""
-    ranked = sorted(strengths, key=lambda index: -strengths[index])
+    """The place of each index, from 1; those within `TIE` of the best one in a place share it."""
     places: dict[int, int] = {}
-    for at, index in enumerate(ranked):
-        tied = at > 0 and strengths[ranked[at - 1]] - strengths[index] <= TIE
-        places[index] = places[ranked[at - 1]] if tied else at + 1
+    best, place = math.inf, 1
+    for at, index in enumerate(sorted(strengths, key=lambda index: -strengths[index]), start=1):
+        if best - strengths[index] > TIE:
+            best, place = strengths[index], at
+        places[index] = place
     return places
