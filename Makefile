@@ -113,7 +113,7 @@ check: venv ## ruff, pyright, the layers, what the documents say, and the site
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/contract/test_docs.py
 	$(MKDOCS) build --strict
-	-@$(BIN)/python -m tests.contract.house
+	$(BIN)/python -m tests.contract.house
 
 .PHONY: docs
 docs: venv ## build the documentation into site/
