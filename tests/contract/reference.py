@@ -5,22 +5,26 @@ Both come from the commands themselves, whose flags and variables come from the 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import typer
+from reasrm_serving.app import create_app
+from reasrm_serving.settings import Settings
 
 from reasrm.commands.app import app
 from tests.components import ROOT
 
-COMMANDS, VARIABLES = (ROOT / "docs" / "reference" / name for name in ("command-line.md", "variables.md"))
+COMMANDS, VARIABLES, ROUTES = (ROOT / "docs" / "reference" / name for name in ("command-line.md", "variables.md", "http.md"))
+SHOWN = ("/v1/judge", "/v1/judge/batch", "/v1/judge/stream", "/v1/rank", "/v1/reward")
 HEAD = "<!-- generated: python -m tests.contract.reference --write -->\n"
 
 
 def pages() -> dict[Any, str]:
     """The text of every generated page."""
-    return {COMMANDS: command_page(), VARIABLES: variable_page()}
+    return {COMMANDS: command_page(), VARIABLES: variable_page(), ROUTES: route_page()}
 
 
 def commands(command: Any = None, path: str = "reasrm") -> Iterator[tuple[str, Any]]:
@@ -87,6 +91,65 @@ def variable_row(parameter: Any) -> str:
     """A row of the table of variables."""
     cells = (f"`{parameter.envvar}`", f"`{parameter.opts[-1]}`", value_of(parameter), default_of(parameter), plain(parameter.help))
     return f"| {' | '.join(cells)} |"
+
+
+def route_page() -> str:
+    """What the judging routes take and answer, from the gateway's own description."""
+    document = create_app(Settings()).openapi()
+    parts = [
+        HEAD,
+        "# HTTP routes\n",
+        "The gateway describes all its routes in `/openapi.json`, from which clients can be generated. Here are the fields of the "
+        "judging routes. Every error has the shape of an [ErrorResponse](#errorresponse).\n",
+    ]
+    waiting: list[str] = []
+    for path in SHOWN:
+        operation = document["paths"][path]["post"]
+        taken = references(operation["requestBody"])
+        answered = references(operation["responses"]["200"]) or ["StreamDelta", "JudgmentResponse"]
+        waiting += [*taken, *answered]
+        links = [", ".join(f"[{name}](#{name.lower()})" for name in names) for names in (taken, answered)]
+        parts.append(f"## POST {path}\n\n{plain(operation['description'])}\n\nTakes {links[0]}, answers {links[1]}.\n")
+    parts.append("## The objects\n")
+    schemas, seen = document["components"]["schemas"], set[str]()
+    waiting.append("ErrorResponse")
+    while waiting:
+        name = waiting.pop(0)
+        if name not in seen:
+            seen.add(name)
+            waiting += references(schemas[name])
+            parts.append(schema_table(name, schemas[name]))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def references(schema: Any) -> list[str]:
+    """The names of the schemas that `schema` refers to."""
+    return [part.partition('"')[0] for part in json.dumps(schema).split('"#/components/schemas/')[1:]]
+
+
+def schema_table(name: str, schema: Any) -> str:
+    """The fields of an object."""
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for field, inner in schema["properties"].items():
+        default = "required" if field in schema.get("required", ()) else f"`{json.dumps(inner.get('default'))}`"
+        rows.append(f"| `{field}` | {type_of(inner)} | {default} | {plain(inner.get('description'))} |")
+    return f"### {name}\n\n{plain(schema.get('description'))}\n\n" + "\n".join(rows) + "\n"
+
+
+def type_of(schema: Any) -> str:
+    """The type of a field in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(type_of(option) for option in schema["anyOf"]))
+    if schema.get("type") == "array":
+        return f"list of {type_of(schema.get('items', {}))}"
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    bounds = f" ({low:g} to {schema['maximum']:g})" if low is not None and "maximum" in schema else ""
+    return f"{schema.get('type', 'any')}{bounds}"
 
 
 def value_of(parameter: Any) -> str:

@@ -8,7 +8,7 @@ from reasrm_serving.settings import Settings
 from tests.contract import reference
 
 
-@pytest.mark.parametrize("page", [reference.COMMANDS, reference.VARIABLES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [reference.COMMANDS, reference.VARIABLES, reference.ROUTES], ids=lambda page: page.name)
 def test_a_generated_page_is_up_to_date(page) -> None:
     assert page.read_text(encoding="utf-8") == reference.pages()[page], "python -m tests.contract.reference --write"
 
