@@ -80,7 +80,7 @@ async def test_a_cohort_that_is_full_is_claimed_once_with_all_its_texts(store: S
     texts = await store.claim(name, first.number, "one")
     assert sorted((texts or {}).values()) == [b"a", b"a", b"b"]
     assert await store.claim(name, first.number, "two") is None
-    view = await store.look(name, first.number, [])
+    view = await store.look(name, first.number, {})
     assert view is not None
     assert (view.state, view.count, view.claimable) == (State.RANKING, 3, False)
 
@@ -100,7 +100,7 @@ async def test_the_claim_of_a_gateway_that_died_is_taken_over_and_a_renewed_one_
         await store.renew(name, place.number, "dead")
         assert await store.claim(name, place.number, "next") is None
     await asyncio.sleep(LEASE_S + 0.05)
-    view = await store.look(name, place.number, [])
+    view = await store.look(name, place.number, {})
     assert view is not None
     assert view.claimable
     assert await store.claim(name, place.number, "next")
@@ -121,7 +121,7 @@ async def test_the_place_of_a_gateway_that_died_falls_vacant_and_a_renewed_one_d
     lost, kept = await arrive(store, name, "a"), await arrive(store, name, "b")
     for _ in range(4):
         await asyncio.sleep(LEASE_S / 2)
-        await store.look(name, kept.number, [kept.token])
+        await store.look(name, kept.number, {kept.token: True})
     assert (await arrive(store, name, "a")).token == lost.token
     assert (await arrive(store, name, "b")).token != kept.token
 
@@ -143,7 +143,7 @@ async def test_rewards_are_collected_by_place_and_the_texts_are_dropped(store: S
     assert rewards == [Reward(0.5, 0.1, None, 0.1), None]
     pivot = await store.pivot(name, number)
     assert pivot == await store.pivot(name) == result_for("a").pivot
-    view = await store.look(name, number, [])
+    view = await store.look(name, number, {})
     assert view is not None
     assert view.state is State.RANKED
 
@@ -190,7 +190,7 @@ async def test_a_failed_cohort_is_ranked_again_when_its_rollouts_come_back(store
     number = places[0].number
     await store.claim(name, number, "me")
     await store.settle(name, number, Result(failure=Reward(None, reason="engine_failed")))
-    view = await store.look(name, number, [])
+    view = await store.look(name, number, {})
     assert view is not None
     assert (view.state, view.failures, view.failure) == (State.FAILED, 1, Reward(None, reason="engine_failed"))
     await store.leave(name, number, places[1].token)
@@ -200,12 +200,41 @@ async def test_a_failed_cohort_is_ranked_again_when_its_rollouts_come_back(store
 
 
 async def test_a_store_that_knows_nothing_of_a_cohort_says_so(store: Store, name: str) -> None:
-    assert await store.look(name, 1, ["x"]) is None
+    assert await store.look(name, 1, {"x": True}) is None
     assert await store.claim(name, 1, "me") is None
     assert await store.texts(name, 1, set()) == {}
     assert await store.pivot(name) is None
     assert await store.reward(name, 1, "a") is None
     await store.leave(name, 1, "x")
+
+
+async def test_a_lost_cohort_is_restored_by_the_gateways_that_have_places_in_it(store: Store, name: str) -> None:
+    lost = Place(7, Role.MEMBER, "", 0, 20.0, 40.0)
+    assert (await store.register(name, Arrival("c", b"c", "c.3"), 3, 30.0, 30.0, known=7)).role is Role.LOST
+    assert await store.restore(name, lost, 3, {"a.1": b"a"}, ["a.1"]) == 7
+    assert await store.look(name, 7, {"b.2": False}) is None
+    assert await store.restore(name, lost, 3, {"b.2": b"b"}, []) == 7
+    view = await store.look(name, 7, {"a.1": True, "b.2": False})
+    assert view is not None
+    assert (view.state, view.count, view.restored) == (State.GATHERING, 2, True)
+    assert (await arrive(store, name, "b")).token == "b.2"
+    place = await store.register(name, Arrival("a", b"a", "a.4"), 3, 30.0, 30.0, known=7)
+    assert (place.number, place.token, place.count) == (7, "a.4", 3)
+    assert 19 < place.gather_left_s <= 20
+    assert sorted((await store.claim(name, 7, "me") or {}).values()) == [b"a", b"a", b"b"]
+
+
+async def test_a_cohort_that_was_opened_before_a_lost_one_was_restored_is_merged_into_it(redis_server: Redis, name: str) -> None:
+    async with RedisLink(redis_server.url) as link:
+        store = RedisStore(link)
+        opened = await arrive(store, name, "c")
+        assert await store.restore(name, Place(7, Role.MEMBER, "", 0, 20.0, 40.0), 3, {"a.1": b"a"}, ["a.1"]) == 7
+        assert await store.look(name, opened.number, {}) is None
+        place = Place(opened.number, Role.MEMBER, "", 0, 20.0, 40.0)
+        assert await store.restore(name, place, 3, {opened.token: b"c"}, [opened.token]) == 7
+        assert (await arrive(store, name, "c")).token == opened.token
+        assert (await arrive(store, name, "b")).count == 3
+        assert sorted((await store.claim(name, 7, "me") or {}).values()) == [b"a", b"b", b"c"]
 
 
 async def test_gateways_that_share_a_store_know_how_many_wait_in_all(store: Store, name: str) -> None:

@@ -247,6 +247,25 @@ async def test_while_redis_is_away_cohorts_answer_503_and_a_retry_gets_its_rewar
         assert scores == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("vanishing", [0, 1], ids=["all stay", "one vanishes"])
+async def test_redis_restarting_while_a_cohort_gathers_costs_no_reward(
+    client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_factory: Callable[[], Redis], vanishing: int
+) -> None:
+    redis = redis_factory()
+    with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
+        expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
+        early = [asyncio.create_task(ask(client, address, each, wait=8)) for address, each in ((one, 2), (two, 5))]
+        await asyncio.sleep(0.5)
+        if vanishing:
+            early[0].cancel()
+            await asyncio.sleep(0.5)  # the gateway sees the closed connection
+        redis.kill()
+        redis.start()
+        rest = await ask_all(client, [one, two], STRENGTHS[2:], wait=8)
+        scores = [body["score"] for body in await asyncio.gather(*early[vanishing:])] + rest
+        assert scores == pytest.approx(expected[vanishing:], abs=1e-12)
+
+
 async def test_a_retry_gets_the_same_reward_at_once(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
     rewards = await ask_all(client, [url], STRENGTHS)
     judgments, started = engine.asked, time.monotonic()

@@ -20,14 +20,13 @@ from typing import Any
 from reasrm_serving.cohorts.early import EarlyComparisons
 from reasrm_serving.cohorts.ranking import CohortRanker
 from reasrm_serving.cohorts.result import Result, Reward, Terms, Text, unpack_text
-from reasrm_serving.cohorts.store import Place, State, Store, StoreUnavailable, View, key_in
+from reasrm_serving.cohorts.store import Place, Role, State, Store, StoreUnavailable, View, key_in
 from reasrm_serving.cohorts.waiting import Waiter
 from reasrm_serving.judging.lease import new_token
 
 FIRST_PAUSE_S = 0.02
 RENEW_S = 1.0
-AWAY_S = 5.0  # a store that is away for less is not noticed
-GONE_S = 1.5  # the same for a cohort that the store has lost: another gateway may be about to leave its rewards
+AWAY_S = 5.0  # callers do not notice a store that is away for less
 
 
 class Cohort:
@@ -49,6 +48,7 @@ class Cohort:
         self._gather_until, self._deadline = now + place.gather_left_s, now + place.left_s
         self._waiters: set[Waiter] = set()
         self._seen: set[str] = set()
+        self._texts: dict[str, bytes] = {}
         self._changed = asyncio.Event()
         self._pause_s = FIRST_PAUSE_S
         self._owner = new_token()
@@ -65,12 +65,14 @@ class Cohort:
         """Seconds until its rewards are due."""
         return self._left(self._deadline)
 
-    def join(self, place: Place, response: Text, deadline: float) -> Waiter:
-        """A caller waits here, at its place."""
+    def join(self, place: Place, response: Text, text: bytes, deadline: float) -> Waiter:
+        """A caller waits here, at its place; `text` is its response as the store has it."""
         loop = asyncio.get_running_loop()
         waiter = Waiter(place.token, deadline, place.failures, place.returns, loop.time(), loop.create_future())
         self._waiters.add(waiter)
         self._seen.add(place.token)
+        if place.role is Role.MEMBER:
+            self._texts[place.token] = text
         if self._early is not None:
             self._early.add(response, here=True)
         self._full = self._full or place.count >= self._terms.size
@@ -85,16 +87,16 @@ class Cohort:
     async def run(self) -> None:
         """Until nobody here waits and the cohort is ranked or failed. What goes wrong is told to all who wait."""
         try:
-            while not await self._step():
-                pass
+            done = False
+            while not done:
+                view = await self._look()
+                with contextlib.suppress(StoreUnavailable):  # the next look waits for the store
+                    done = await self._step(view)
         except Exception as error:  # noqa: BLE001 - each caller raises it
-            for waiter in self._waiters:
-                if not waiter.answer.done():
-                    waiter.answer.set_exception(error)
+            self._refuse(error)
 
-    async def _step(self) -> bool:
-        """One look at the cohort and what follows from it; whether that was the last."""
-        view = await self._look()
+    async def _step(self, view: View) -> bool:
+        """What follows from a look at the cohort; whether that was the last step."""
         self.state = view.state
         came_back = any(waiter.failures == view.failures for waiter in self._waiters)
         match view.state:
@@ -110,27 +112,50 @@ class Cohort:
                 await self._pause()
             case _:
                 texts = await self._store.claim(self._name, self._number, self._owner)
-                if texts is not None:
-                    return await self._rank(texts, again=view.state is State.FAILED)
-                await self._pause()
+                if texts is None:
+                    await self._pause()
+                elif view.restored and len(texts) < self._terms.size and not view.failures:
+                    # Some may have been lost with the store: rewards of a part would be other ones. Those who come again get them.
+                    await self._store.settle(self._name, self._number, Result(failure=Reward(None, reason="deadline")))
+                else:
+                    return await self._rank(texts, again=view.failures > 0)
         return False
 
     async def _look(self) -> View:
-        """The cohort as the store has it. Raises `StoreUnavailable` where it is away or has lost the cohort for longer."""
-        since = asyncio.get_running_loop().time()
+        """The cohort as the store has it. While the store is away for longer, those who wait here are told to come again.
+
+        Raises `StoreUnavailable` where the store is still away when the rewards are due, or has the places in another cohort.
+        """
+        away_since: float | None = None
         while True:
             try:
-                tokens = {waiter.token for waiter in self._waiters}
-                view = await self._store.look(self._name, self._number, tokens)
-            except StoreUnavailable:
-                if -self._left(since) > AWAY_S:
-                    raise
-            else:
+                held = {waiter.token for waiter in self._waiters}
+                view = await self._store.look(self._name, self._number, {token: token in held for token in self._texts})
                 if view is not None:
                     return view
-                if -self._left(since) > GONE_S:
-                    raise StoreUnavailable("the Redis that holds the cohorts was restarted and has lost this one")
-            await asyncio.sleep(self._store.poll_s)
+                number = await self.restore()
+            except StoreUnavailable as error:
+                now = asyncio.get_running_loop().time()
+                away_since = away_since or now
+                if self.left_s < 0:
+                    raise
+                if now - away_since > AWAY_S:
+                    self._refuse(error)
+                await asyncio.sleep(self._store.poll_s)
+            else:
+                if number != self._number:
+                    raise StoreUnavailable("the Redis that holds the cohorts was restarted, and has this rollout in another one")
+
+    async def restore(self) -> int:
+        """Put the places that this gateway knows back into the store, which has lost them; returns the number of their cohort."""
+        place = Place(self._number, Role.MEMBER, "", 0, self._left(self._gather_until), self.left_s)
+        held = {waiter.token for waiter in self._waiters if not waiter.answer.done()}
+        return await self._store.restore(self._name, place, self._terms.size, self._texts, held)
+
+    def _refuse(self, error: Exception) -> None:
+        for waiter in self._waiters:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(error)
 
     async def _pause(self) -> None:
         """Until somebody joins who changes something, or a little later; at most until the cohort's time to gather is over."""

@@ -6,7 +6,7 @@ import heapq
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -47,13 +47,16 @@ class _Stored:
     rewards: dict[str, Reward] = field(default_factory=dict[str, Reward])
     members: int = 0
     claimed_until: float = 0.0
+    restored: bool = False
     failures: int = 0
     failure: Reward | None = None
 
     def own_place(self, arrival: Arrival, now: float) -> str | None:
         """The place that this rollout has, or the vacant one of its text."""
+        if arrival.token in self.leases:
+            return arrival.token
         if arrival.member is not None:
-            return arrival.token if arrival.token in self.leases else None
+            return None
         return next((token for token, until in self.leases.items() if until <= now and key_in(token) == arrival.key), None)
 
     def gathers(self, now: float) -> bool:
@@ -96,8 +99,15 @@ class MemoryStore:
         self._bytes, self._order = 0, count()
         self._fading: list[tuple[float, int, Callable[[], None]]] = []
 
-    async def register(self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float) -> Place:
+    async def register(
+        self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float, known: int | None = None
+    ) -> Place:
         """See `Store.register`."""
+        if known is not None and self._find(name, known) is None:
+            return Place(known, Role.LOST, arrival.token, 0, 0.0, 0.0)
+        return self._register(name, arrival, size, wait_s, judge_s)
+
+    def _register(self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float) -> Place:
         now = time.monotonic()
         self._fade(now)
         known = self._names.get(name) or _Name()
@@ -124,17 +134,29 @@ class MemoryStore:
         self._names[name] = known
         return gathering.place(Role.MEMBER, arrival.token, now)
 
-    async def look(self, name: str, number: int, tokens: Collection[str]) -> View | None:
+    async def restore(self, name: str, place: Place, size: int, texts: Mapping[str, bytes], held: Collection[str]) -> int:
+        """See `Store.restore`: what this process has forgotten was too old, or one of too many."""
+        now, known = time.monotonic(), self._names.setdefault(name, _Name())
+        stored = self._find(name, place.number)
+        if stored is None:
+            stored = _Stored(place.number, size, now + place.gather_left_s, now + place.left_s, restored=True)
+            known.recent.append(stored)
+        for token, text in texts.items():
+            self._add(stored, token, text)
+            stored.leases[token] = now + self._lease_s if token in held else 0.0
+        return place.number
+
+    async def look(self, name: str, number: int, places: Mapping[str, bool]) -> View | None:
         """See `Store.look`."""
         stored, now = self._find(name, number), time.monotonic()
-        if stored is None:
+        if stored is None or (stored.state is State.GATHERING and not places.keys() <= stored.texts.keys()):
             return None
         self._names[name] = self._names[name]  # kept for as long as somebody looks
-        for token in tokens:
-            if token in stored.leases:
+        for token, held in places.items():
+            if held and token in stored.leases:
                 stored.leases[token] = now + self._lease_s
         claimable = stored.state is State.RANKING and stored.claimed_until <= now
-        return View(stored.state, stored.members, claimable, stored.failures, stored.failure)
+        return View(stored.state, stored.members, claimable, stored.restored, stored.failures, stored.failure)
 
     async def texts(self, name: str, number: int, known: Collection[str]) -> dict[str, bytes]:
         """See `Store.texts`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -39,28 +39,45 @@ class RedisStore:
     def __init__(self, link: RedisLink, lease_s: float = LEASE_S, patience_s: float = PATIENCE_S) -> None:
         self._link, self._lease_ms, self._patience_s = link, int(lease_s * 1000), patience_s
         common = (SCRIPTS / "common.lua").read_text()
-        names = ("register", "look", "leave", "claim", "renew", "settle", "collect", "waiting")
+        names = ("register", "restore", "look", "leave", "claim", "renew", "settle", "collect", "waiting")
         self._scripts = {name: link.redis.register_script(common + (SCRIPTS / f"{name}.lua").read_text()) for name in names}
 
-    async def register(self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float) -> Place:
-        """See `Store.register`."""
-        await self._come_back()
+    async def register(
+        self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float, known: int | None = None
+    ) -> Place:
+        """See `Store.register`. Trying again is safe: the token makes it one place."""
         times = (wait_s, judge_s, self._lease_ms / 1000)
         named, texts = int(arrival.member is not None), (arrival.token, arrival.key, arrival.text)
         kept = (RECENT, int(KEEP_FAILED_S * 1000), int(KEEP_S * 1000))
-        number, role, token, count, gather_ms, ms, failures, returns = await self._run(
-            "register", name, *texts, named, size, *(int(seconds * 1000) for seconds in times), *kept
-        )
+        args = (*texts, named, size, *(int(seconds * 1000) for seconds in times), *kept, known or "")
+        until = asyncio.get_running_loop().time() + self._patience_s
+        while True:
+            try:
+                answer = await self._run("register", name, *args)
+                break
+            except StoreUnavailable:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(PROBE_S)
+        number, role, token, count, gather_ms, ms, failures, returns = answer
         place = (int(number), Role(role.decode()), token.decode(), count, gather_ms / 1000, ms / 1000, failures, returns)
         return Place(*place)
 
-    async def look(self, name: str, number: int, tokens: Collection[str]) -> View | None:
+    async def restore(self, name: str, place: Place, size: int, texts: Mapping[str, bytes], held: Collection[str]) -> int:
+        """See `Store.restore`."""
+        times = (int(seconds * 1000) for seconds in (place.gather_left_s, place.left_s, KEEP_FAILED_S))
+        places = [part for token, text in texts.items() for part in (token, text, int(token in held))]
+        return int(await self._run("restore", name, place.number, size, *times, self._lease_ms, *places))
+
+    async def look(self, name: str, number: int, places: Mapping[str, bool]) -> View | None:
         """See `Store.look`."""
-        stored = await self._run("look", name, number, self._lease_ms, *tokens)
+        flat = [part for token, held in places.items() for part in (token, int(held))]
+        stored = await self._run("look", name, number, self._lease_ms, *flat)
         if not stored:
             return None
-        state, count, claimable, failures, failure = stored
-        return View(State(state.decode()), count, bool(claimable), failures, Reward.unpack(failure) if failure else None)
+        state, count, claimable, restored, failures, failure = stored
+        told = Reward.unpack(failure) if failure else None
+        return View(State(state.decode()), count, bool(claimable), bool(restored), failures, told)
 
     async def texts(self, name: str, number: int, known: Collection[str]) -> dict[str, bytes]:
         """See `Store.texts`."""
@@ -120,11 +137,6 @@ class RedisStore:
     async def waiting(self, run: str, gateway: str, count: int) -> int:
         """See `Store.waiting`."""
         return await self._call("waiting", f"reasrm:waiting:{run}", gateway, count, int(WAITING_S * 1000))
-
-    async def _come_back(self) -> None:
-        until = asyncio.get_running_loop().time() + self._patience_s
-        while not self._link.up and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - the link tells nobody
-            await asyncio.sleep(PROBE_S)
 
     async def _run(self, script: str, name: str, *args: Any) -> Any:
         return await self._call(script, _key(name), *args)

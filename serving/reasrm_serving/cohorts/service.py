@@ -47,7 +47,7 @@ class Cohorts:
         self._ranker, self._store, self._identity, self._early = ranker, store, identity, early
         self._cohort_ranker = CohortRanker(ranker, count)
         self._waiting = WaitingRoom(store, sent_back)
-        self._cohorts: dict[tuple[str, int], Cohort] = {}
+        self._cohorts: dict[str, dict[int, Cohort]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -68,20 +68,30 @@ class Cohorts:
         deadline = asyncio.get_running_loop().time() + patience_s
         name, key = terms.name(await self._identity()), f"{key_of(response):016x}"
         arrival = Arrival(key, pack_text(response), f"{key}.{new_token() if member is None else member}", member)
-        place = await self._store.register(name, arrival, terms.size, terms.wait_s, terms.judge_s)
+        place = await self._register(name, terms, arrival)
         if place.role is Role.REPEAT:
             reward = await self._store.reward(name, place.number, key)
         else:
             try:
-                reward = await self._wait(name, terms, place, response, deadline)
+                reward = await self._wait(name, terms, place, response, arrival.text, deadline)
             except TimeoutError:
                 return Reward(None, reason="deadline")
         return reward or await self._without_place(name, terms, place, response, deadline)
 
-    async def _wait(self, name: str, terms: Terms, place: Place, response: Text, deadline: float) -> Reward | None:
+    async def _register(self, name: str, terms: Terms, arrival: Arrival) -> Place:
+        """Register the rollout, after restoring the cohort that it belongs to where Redis has lost that."""
+        known = max(self._cohorts.get(name, ()), default=None)
+        while True:
+            place = await self._store.register(name, arrival, terms.size, terms.wait_s, terms.judge_s, known)
+            if place.role is not Role.LOST:
+                return place
+            cohort = self._cohorts.get(name, {}).get(place.number)
+            known = None if cohort is None else await cohort.restore()
+
+    async def _wait(self, name: str, terms: Terms, place: Place, response: Text, text: bytes, deadline: float) -> Reward | None:
         """Wait at the place until there is an answer. Raises `TimeoutError` at the deadline, or `SentBack` where that may be."""
         cohort = self._cohort(name, terms, place)
-        waiter = cohort.join(place, response, deadline)
+        waiter = cohort.join(place, response, text, deadline)
         answered = False
         try:
             with self._waiting.place(terms.run, terms.hold, waiter, lambda: cohort.gathers):
@@ -115,20 +125,23 @@ class Cohorts:
         return reward
 
     def _cohort(self, name: str, terms: Terms, place: Place) -> Cohort:
-        known = self._cohorts.get((name, place.number))
+        cohorts = self._cohorts.setdefault(name, {})
+        known = cohorts.get(place.number)
         if known is not None:
             return known
         early = EarlyComparisons(self._ranker.judge, terms, self._begin) if self._may_start(terms) else None
         cohort = Cohort(name, terms, place, self._store, self._cohort_ranker, early, self._begin)
-        self._cohorts[name, place.number] = cohort
-        self._begin(self._run((name, place.number), cohort))
+        cohorts[place.number] = cohort
+        self._begin(self._run(name, place.number, cohort))
         return cohort
 
-    async def _run(self, key: tuple[str, int], cohort: Cohort) -> None:
+    async def _run(self, name: str, number: int, cohort: Cohort) -> None:
         try:
             await cohort.run()
         finally:
-            self._cohorts.pop(key, None)
+            del self._cohorts[name][number]
+            if not self._cohorts[name]:
+                del self._cohorts[name]
 
     def _may_start(self, terms: Terms) -> bool:
         """Whether comparisons may begin before the cohort is full: not where they continue the first one's deliberation."""

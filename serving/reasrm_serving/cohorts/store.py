@@ -15,7 +15,7 @@ its place, and two rollouts with one text have two places.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -42,11 +42,13 @@ class Role(StrEnum):
 
     A member has a place. One who is late came after the cohort had been closed without being full. A repeat has the text of a
     rollout that was rewarded and answered: it gets the same reward at once, and counts as a member of the next cohort.
+    Lost: nothing was registered, because the store has lost a cohort of this gateway, which must be restored first.
     """
 
     MEMBER = "member"
     LATE = "late"
     REPEAT = "repeat"
+    LOST = "lost"
 
 
 class StoreUnavailable(Exception):
@@ -90,11 +92,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A cohort as the store has it. `claimable`: it is being ranked, but the gateway that ranks it is gone."""
+    """A cohort as the store has it. `claimable`: it is being ranked, but the gateway that ranks it is gone.
+
+    `restored`: the store had lost it, and some of its places may be lost for good.
+    """
 
     state: State
     count: int
     claimable: bool
+    restored: bool
     failures: int
     failure: Reward | None
 
@@ -107,12 +113,27 @@ class Store(Protocol):
 
     poll_s: float
 
-    async def register(self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float) -> Place:
-        """Take the rollout's own place if it has one, else a new one; opens a cohort where none gathers."""
+    async def register(
+        self, name: str, arrival: Arrival, size: int, wait_s: float, judge_s: float, known: int | None = None
+    ) -> Place:
+        """Take the rollout's own place if it has one, else a new one; opens a cohort where none gathers.
+
+        `known` is the number of a cohort that this gateway has places in: where the store has lost that, the role is `LOST`.
+        """
         ...
 
-    async def look(self, name: str, number: int, tokens: Collection[str]) -> View | None:
-        """The cohort, None where the store knows nothing of it; renews the leases of the places `tokens`."""
+    async def restore(self, name: str, place: Place, size: int, texts: Mapping[str, bytes], held: Collection[str]) -> int:
+        """Put places back into a cohort that the store has lost: `texts` by token, of which callers wait at `held`.
+
+        Returns the number of the cohort that they are in now: another one where a second cohort was opened in between.
+        """
+        ...
+
+    async def look(self, name: str, number: int, places: Mapping[str, bool]) -> View | None:
+        """The cohort, None where the store has lost it or one of these places, given by token with whether a caller waits there.
+
+        Renews the leases of those where one does.
+        """
         ...
 
     async def texts(self, name: str, number: int, known: Collection[str]) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
 -- ARGV: token, key of the text, text, whether the caller named the rollout, size, wait ms, judge ms, lease ms, how many are recent,
--- ms that a failed cohort is kept. Returns {number, role, token, members, ms to gather, ms left, failures, returns}.
+-- ms that a failed cohort and a ranked one are kept, the number of a cohort that the gateway knows. Returns {number, role, token, members, ms to gather, ms left, failures, returns}.
 local token, text_key, text, named = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local size, wait, judge, lease = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+if ARGV[12] ~= '' and not get(ARGV[12], 'state') then return {ARGV[12], 'lost', token, 0, 0, 0, 0, 0} end
 local recent = redis.call('lrange', name .. ':recent', 0, -1)
 
 local function members(number)
@@ -17,7 +18,8 @@ end
 
 local function own_place(number)
   if not get(number, 'state') then return nil end
-  if named then return redis.call('hexists', key(number, 'leases'), token) == 1 and token end
+  if redis.call('hexists', key(number, 'leases'), token) == 1 then return token end
+  if named then return nil end
   local leases = redis.call('hgetall', key(number, 'leases'))
   for i = 1, #leases, 2 do
     if tonumber(leases[i + 1]) <= now and string.sub(leases[i], 1, #text_key + 1) == text_key .. '.' then return leases[i] end
