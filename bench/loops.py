@@ -1,6 +1,8 @@
 """What RL loops see: rollouts in groups of 8 through each framework's contract at once, before an engine that answers at once.
 
-Every caller must be answered; then latency, the gateway's CPU per judgment, and its memory over repeats.
+Every caller must be answered; then latency, the gateway's CPU per judgment, and its memory over repeats. At the end a client with
+64 connections, as slime's is, asks for 64 prompts x 8 rollouts and for 96 x 2 with all second rollouts last: `starved` counts those
+whose cohort was not ranked whole.
 Run: python bench/loops.py [--rollouts 512] [--repeats 10] [--connections 256] [--redis]
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -28,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from tests.components import Gateway, Redis, Server, answers, free_port  # noqa: E402
+from tests.serving.clients import SlimeRm  # noqa: E402
 
 GROUP = 8
 WORDS = ["the", "number", "so", "then", "we", "add", "carry", "digit", "sum", "result", "check", "again", "because", "line"]
@@ -108,10 +112,33 @@ async def repeat(url: str, number: int, rollouts: int, connections: int, seen: S
                     tasks.create_task(one(client, turn, contract, f"Question {seed}?", text(seed + rollout), seen))
 
 
+def metric(url: str, start: str) -> float:
+    """The sum of the gateway's metrics whose lines begin so."""
+    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(start))
+
+
 def judgments(url: str) -> float:
     """How many judgments the engine has made."""
-    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("reasrm_probability_a_count"))
+    return metric(url, "reasrm_probability_a_count")
+
+
+async def few_connections(url: str, prompts: int, size: int, *, by_prompt: bool) -> int:
+    """How many rollouts of a client with 64 connections and slime's retries got no reward of their whole group."""
+    run = f"{prompts}x{size}"
+    samples = [
+        SimpleNamespace(prompt=f"Question {run} {prompt}?", response=text(prompt * size + rollout), label=None)
+        for prompt in range(prompts)
+        for rollout in range(size)
+    ]
+    if not by_prompt:
+        samples = [samples[prompt * size + rollout] for rollout in range(size) for prompt in range(prompts)]
+    whole = metric(url, 'reasrm_cohorts_total{end="full"}')
+    async with SlimeRm(f"{url}/remote_rm?cohort={size}&run={run}&no_verdict=null") as slime:
+        rewards = await asyncio.gather(*(slime.remote_rm(sample) for sample in samples), return_exceptions=True)
+    without = sum(reward is None or isinstance(reward, BaseException) for reward in rewards)
+    torn = len(samples) - size * int(metric(url, 'reasrm_cohorts_total{end="full"}') - whole)
+    return max(without, torn)
 
 
 def main() -> None:
@@ -121,7 +148,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--redis", action="store_true", help="cohorts and cache in a Redis")
-    asked = parser.parse_args()
+    settings = parser.parse_args()
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         port = free_port()
         script = [sys.executable, str(ROOT / "bench" / "instant.py"), str(port)]
@@ -129,7 +156,7 @@ def main() -> None:
         engine = Server(script, port=port, log=Path(folder) / "engine.log", ready=ready, start_s=60)
         stack.callback(engine.stop)
         flags = ["--engine", f"http://127.0.0.1:{port}", "--cache-mb", "16", "--fence-secret", "bench"]
-        if asked.redis:
+        if settings.redis:
             redis = Redis(Path(folder) / "redis.log")
             stack.callback(redis.stop)
             flags += ["--cache", redis.url]
@@ -140,9 +167,9 @@ def main() -> None:
         seen = Seen()
         cpu = sum(process.cpu_times()[:2])
         print(f"{'repeat':>6}{'asked':>8}{'answered':>10}{'nulls':>7}{'p50 ms':>9}{'p99 ms':>9}{'seconds':>9}{'RSS MB':>8}")
-        for number in range(asked.repeats):
+        for number in range(settings.repeats):
             now, started = Seen(), time.perf_counter()
-            asyncio.run(repeat(gateway.url, number, asked.rollouts, asked.connections, now))
+            asyncio.run(repeat(gateway.url, number, settings.rollouts, settings.connections, now))
             rss.append(process.memory_info().rss / 2**20)
             p50, p99 = np.percentile(now.seconds, [50, 99]) * 1000
             print(
@@ -153,6 +180,8 @@ def main() -> None:
             seen.seconds += now.seconds
         cpu = sum(process.cpu_times()[:2]) - cpu
         made = judgments(gateway.url)
+        starved = asyncio.run(few_connections(gateway.url, 64, 8, by_prompt=True))
+        starved += asyncio.run(few_connections(gateway.url, 96, 2, by_prompt=False))
     p50, p99 = np.percentile(seen.seconds, [50, 99]) * 1000
     figures = {
         "asked": seen.asked,
@@ -163,7 +192,8 @@ def main() -> None:
         "rss_growth": round(rss[-1] / rss[min(2, len(rss) - 1)], 3),
         "judgments": int(made),
         "gateway_cpu_ms_per_judgment": round(1000 * cpu / max(1.0, made), 3),
-        "redis": asked.redis,
+        "redis": settings.redis,
+        "starved": starved,
     }
     print(f"{made:.0f} judgments, {figures['gateway_cpu_ms_per_judgment']} ms of the gateway's CPU each")
     print(json.dumps(figures))
