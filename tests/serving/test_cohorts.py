@@ -50,7 +50,7 @@ async def ask_until_answered(client: httpx.AsyncClient, url: str, answer: Any, *
 
 async def ask_all(client: httpx.AsyncClient, urls: list[str], answers: list[Any], **query: Any) -> list[float | None]:
     asked = (ask(client, urls[i % len(urls)], answer, **query) for i, answer in enumerate(answers))
-    return [got["score"] for got in await asyncio.gather(*asked)]
+    return [body["score"] for body in await asyncio.gather(*asked)]
 
 
 async def test_each_caller_gets_its_own_reward_of_the_group(client: httpx.AsyncClient, url: str) -> None:
@@ -90,7 +90,7 @@ async def test_large_cohorts_start_early_too_and_cost_and_reward_the_same(
             await asyncio.sleep(0.02)
     assert not any(task.done() for task in early)
     last = await ask(client, url, MANY[-1], cohort=12)
-    rewards = [got["score"] for got in (*await asyncio.gather(*early), last)]
+    rewards = [body["score"] for body in (*await asyncio.gather(*early), last)]
     assert engine.asked == readings_needed(12)
     ranked = await client.post(f"{url}/v1/rank", json={"question": "Which is largest?", "responses": [f"answer {x}" for x in MANY]})
     assert rewards == pytest.approx(ranked.json()["rewards"], abs=0.15)  # whose ties the order of the group breaks
@@ -197,9 +197,9 @@ async def test_an_engine_that_fails_for_good_gives_null_with_its_reason(
 ) -> None:
     await ask_all(client, [url], STRENGTHS, run="before")
     engine.down = True
-    got = await asyncio.gather(*(ask(client, url, each + 0.5, timeout=4, wait=2) for each in STRENGTHS))
-    assert [each["score"] for each in got] == [None] * 4
-    assert {each["no_verdict"] for each in got} <= {"engine_failed", "deadline"}
+    bodies = await asyncio.gather(*(ask(client, url, each + 0.5, timeout=4, wait=2) for each in STRENGTHS))
+    assert [body["score"] for body in bodies] == [None] * 4
+    assert {body["no_verdict"] for body in bodies} <= {"engine_failed", "deadline"}
 
 
 async def test_two_gateways_rank_a_cohort_once(
@@ -211,8 +211,8 @@ async def test_two_gateways_rank_a_cohort_once(
         assert sorted(STRENGTHS, key=lambda each: rewards[STRENGTHS.index(each)]) == [1, 2, 3, 5]
         late = [asyncio.create_task(ask(client, one, each, prompt="late", wait=1.5)) for each in (2, 5, 1)]
         await asyncio.gather(*late)
-        got = await ask(client, two, 4, prompt="late", wait=1.5)
-        assert got["score"] is not None
+        body = await ask(client, two, 4, prompt="late", wait=1.5)
+        assert body["score"] is not None
 
 
 async def test_a_gateway_that_dies_leaves_no_cohort_hanging(

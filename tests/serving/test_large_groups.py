@@ -1,4 +1,4 @@
-"""The largest group that may be asked for: 64 responses of 30,000 tokens. It is answered in bounded memory and time, or refused."""
+"""The largest group, 64 responses of 30,000 tokens, is ranked in bounded memory and time, or refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOST_MB, MOST_S = 700, 90
 
 
 def long_response(seed: int) -> str:
-    """About 30,000 tokens; `answer N` at the end is what the scripted judge goes by."""
+    """About 30,000 tokens; `answer N` at the end decides for the scripted judge."""
     words = random.Random(seed).choices(WORDS, k=TOKENS)
     return f"{seed} {' '.join(words)} answer {seed % 16 - 8}"
 
@@ -51,8 +51,8 @@ def body() -> bytes:
     ).encode()
 
 
-def asked_while_watched(gateway: Gateway, body: bytes) -> tuple[httpx.Response, float, float]:
-    """The answer, the longest that /healthz took meanwhile in seconds, and by how many MB the gateway grew at its largest."""
+def rank_while_watched(gateway: Gateway, body: bytes) -> tuple[httpx.Response, float, float]:
+    """The answer, the longest time of /healthz meanwhile in seconds, and the most MB that the gateway grew by."""
     process = psutil.Process(gateway.pid)
     before = largest = process.memory_info().rss
     slowest = 0.0
@@ -69,12 +69,12 @@ def asked_while_watched(gateway: Gateway, body: bytes) -> tuple[httpx.Response, 
 
 def test_an_engine_that_can_read_them_ranks_them(body: bytes, gateway_factory: Callable[..., Gateway], tmp_path: Path) -> None:
     with ScriptedServer(tmp_path / "engine.log", context=131_072) as engine, gateway_factory("--engine", engine.url) as gateway:
-        answer, slowest, grown = asked_while_watched(gateway, body)
-        found = answer.json()
+        answer, slowest, grown = rank_while_watched(gateway, body)
+        ranking = answer.json()
     assert answer.status_code == 200
-    assert None not in found["rewards"]
-    assert len(found["comparisons"]) == readings_needed(COUNT)
-    assert {seed % 16 for seed in found["order"][:4]} == {15}
+    assert None not in ranking["rewards"]
+    assert len(ranking["comparisons"]) == readings_needed(COUNT)
+    assert {seed % 16 for seed in ranking["order"][:4]} == {15}
     assert slowest < 5.0, "others are served meanwhile"
     assert grown < MOST_MB
     assert len(answer.content) < 2_000_000, "the texts of the responses do not come back"
@@ -84,12 +84,12 @@ def test_an_engine_that_cannot_read_them_gives_null_and_says_why(
     body: bytes, gateway_factory: Callable[..., Gateway], tmp_path: Path
 ) -> None:
     with ScriptedServer(tmp_path / "engine.log", context=8192) as engine, gateway_factory("--engine", engine.url) as gateway:
-        answer, slowest, grown = asked_while_watched(gateway, body)
-        found = answer.json()
+        answer, slowest, grown = rank_while_watched(gateway, body)
+        ranking = answer.json()
     assert answer.status_code == 200
-    assert found["rewards"] == [None] * COUNT
-    assert found["order"] == []
-    outcome = found["comparisons"][0]["judgment"]["outcome"]
+    assert ranking["rewards"] == [None] * COUNT
+    assert ranking["order"] == []
+    outcome = ranking["comparisons"][0]["judgment"]["outcome"]
     assert outcome["reason"] == "too_long"
     assert "the judge's context holds 8192" in outcome["detail"]
     assert slowest < 5.0

@@ -5,9 +5,9 @@ The states are those of the store (see `store`), and every step is taken there, 
     gathering   wait until the cohort is full or its time to gather is over; then claim it
     ranking     the gateway that has the claim ranks; the others wait, and claim it when that gateway is gone
     ranked      collect the rewards of those who wait here, and end
-    failed      tell those who wait here, and end; or claim it again for somebody who came back after the failure
+    failed      tell those who wait here, and end; or claim it again for a rollout that came back after the failure
 
-Callers come and go (`join`, `leave`); the task goes on without them, so that whoever comes back finds the rewards.
+Callers come and go (`join`, `leave`); the task goes on without them, so callers who come back find the rewards.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Cohort:
         self._waiters.discard(waiter)
 
     async def run(self) -> None:
-        """Until nobody here waits and the cohort is ranked or failed. What goes wrong is told to all who wait."""
+        """Work until no caller waits here and the cohort is ranked or failed. An error goes to all callers who wait."""
         try:
             done = False
             while not done:
@@ -158,7 +158,7 @@ class Cohort:
                 waiter.answer.set_exception(error)
 
     async def _pause(self) -> None:
-        """Until somebody joins who changes something, or a little later; at most until the cohort's time to gather is over."""
+        """Wait until a rollout changes something, or a little; at most until the time to gather is over."""
         left = self._left(self._gather_until)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(self._pause_s, left) if left > 0 else self._pause_s):
@@ -212,7 +212,7 @@ class Cohort:
             await asyncio.sleep(self._store.poll_s)
 
     async def _collect(self) -> bool:
-        """Answer those who wait here; somebody may join meanwhile."""
+        """Answer those who wait here; others may join meanwhile."""
         while tokens := sorted({waiter.token for waiter in self._waiters if not waiter.answer.done()}):
             rewards = dict(zip(tokens, await self._store.collect(self._name, self._number, tokens), strict=True))
             for waiter in self._waiters:

@@ -1,4 +1,4 @@
-"""Comparisons that begin while a cohort still gathers: those that its ranking is sure to ask for, whoever else comes.
+"""Comparisons that begin while a cohort still gathers: those that its ranking is sure to need, whatever else comes.
 
 Their judgments wait in the cache, where the ranking finds them. So its rewards are the same with them and without, and each of them
 is one of the ranking's own comparisons, not one more. (Only where the deadline tears a cohort may one be for nothing.)
@@ -30,7 +30,7 @@ class EarlyComparisons:
         self._met: dict[int, tuple[Text, bool]] = {}
 
     def add(self, response: Text, *, here: bool) -> None:
-        """A response has come, `here` or to another gateway: begin what is sure to be wanted of it."""
+        """A response has come, `here` or to another gateway: begin the comparisons that are sure to be needed."""
         key = key_of(response)
         if key in self._met:
             return

@@ -151,7 +151,7 @@ class MemoryStore:
         stored, now = self._find(name, number), time.monotonic()
         if stored is None or (stored.state is State.GATHERING and not places.keys() <= stored.texts.keys()):
             return None
-        self._names[name] = self._names[name]  # kept for as long as somebody looks
+        self._names[name] = self._names[name]  # kept while a gateway looks
         for token, held in places.items():
             if held and token in stored.leases:
                 stored.leases[token] = now + self._lease_s
@@ -271,7 +271,7 @@ class MemoryStore:
         texts.clear()
 
     def _forget(self, failed: _Stored) -> None:
-        """A failed cohort that nobody came back to."""
+        """Drop a failed cohort: no rollout came back."""
         if failed.state is State.FAILED:
             self._drop(failed.texts)
             failed.leases.clear()

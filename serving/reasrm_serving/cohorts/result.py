@@ -86,9 +86,9 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
-    """The middle response of a ranked cohort with its reward: whoever comes too late is judged against it.
+    """The middle response of a ranked cohort with its reward: rollouts that come too late are judged against it.
 
-    `value` is None where the cohort was a single response that nobody was compared with.
+    `value` is None where the cohort was a single response, compared with no other.
     """
 
     key: str
@@ -134,7 +134,7 @@ def unpack_text(stored: bytes | str) -> Text:
 def result_of(keys: Sequence[str], responses: tuple[Text, ...], ranking: Ranking, counts: Sequence[int] | None = None) -> Result:
     """Rewards by key, for a ranking of `responses`; `counts` says how many rollouts have each text (default: one).
 
-    Where a comparison failed for a passing reason nobody has a reward: those of the rest would be other ones.
+    Where a comparison failed for a passing reason, no rollout has a reward: the rest alone would give other ones.
     """
     counts, totals = counts or [1] * len(keys), Totals.of(ranking)
     if reason := failure_in(ranking):

@@ -60,7 +60,7 @@ class Cohorts:
     async def reward(self, terms: Terms, response: Text, member: str | None = None) -> Reward:
         """The reward of `response` within its cohort; `member` is the caller's own name of the rollout, by which a retry is known.
 
-        Whoever calls again with the same terms and text gets the same reward. Cancelled (the caller hung up), the rollout keeps its
+        A call with the same terms and text again gets the same reward. Cancelled (the caller hung up), the rollout keeps its
         place. Raises `SentBack` where it should come again later, `StoreUnavailable` where Redis is away, `EngineError` before an
         engine ever answered.
         """

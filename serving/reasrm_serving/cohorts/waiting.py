@@ -101,7 +101,7 @@ class WaitingRoom:
             self._on_sent_back(run)
 
     async def _tell_others(self) -> None:
-        """While somebody waits here: how many wait here, and how many elsewhere."""
+        """Exchange counts with the other gateways while rollouts wait here."""
         while self._runs:
             for run, here in tuple(self._runs.items()):
                 count = len(here.waiters)

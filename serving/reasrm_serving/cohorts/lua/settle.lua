@@ -1,6 +1,6 @@
 -- ARGV: number, ms to keep, failure ('' where it is ranked), pivot ('' where there is none), whether the pivot is
 -- the name's last one, then key and reward by turns.
--- A Redis that lost the cohort meanwhile learns of it again, so that whoever comes back finds the rewards.
+-- A Redis that lost the cohort meanwhile learns of it again, so callers who come back find the rewards.
 local number, ms, failure, pivot = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local state = get(number, 'state')
 if state == 'ranked' then return 1 end
