@@ -310,10 +310,10 @@ def test_quotations_of_a_response_are_not_leaks():
     ['"', " ", "(", "A ", 'A"', "**", "as a ", "i ", "I told that ", "<quote_A>", "</quote_A>", "<summary_B><quote_A>", "the "],
 )
 def test_a_reply_that_repeats_itself_is_examined_in_time_linear_in_its_length(start: str, piece: str):
-    reply = start + piece * (100_000 // len(piece))
+    reply = start + piece * (30_000 // len(piece))
     began = time.process_time()
     label_leak(reply)
-    assert time.process_time() - began < 5.0  # quadratic patterns took minutes
+    assert time.process_time() - began < 2.0  # quadratic patterns took much longer
 
 
 def test_every_pattern_has_examples():

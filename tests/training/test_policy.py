@@ -26,7 +26,7 @@ def test_a_chat_template_without_a_system_role_goes_with_packs_that_have_no_syst
 ):
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").write_text(template, encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"shows no system message, and the pack rubric has one; give a folder without"):
+    with pytest.raises(RecipeError, match=r"drops system prompts, and the pack rubric has one; give a folder without"):
         load_tokenizer(recipe(tmp_path / "model", tmp_path))
     for pack in ("free", "world"):
         assert load_tokenizer(recipe(tmp_path / "model", tmp_path, prompts=pack)).chat_template == template
