@@ -86,7 +86,8 @@ async def rank_group(
 async def reward_rollout(judge: Judge, question: Any, response: Any, options: GroupOptions, **cohort: Any) -> Rewarded:
     """The reward of one rollout within its `cohort` (the fields of `POST /v1/reward`). Raises for the caller's mistakes."""
     try:
-        return await judge.reward(question, response, **{**options.fields, **cohort})
+        fields: dict[str, Any] = {**options.fields, **cohort, "thinking": "keep"}  # thoughts were left out here, if they are to be
+        return await judge.reward(question, response, **fields)
     except ConfigurationError:
         raise
     except (GatewayError, InputError) as error:

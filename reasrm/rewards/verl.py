@@ -8,7 +8,9 @@ verl's `remote` manager takes no async functions: give it `compute_score_sync`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from reasrm.errors import ConfigurationError, GatewayError, InputError
@@ -17,6 +19,7 @@ from reasrm.rewards.groups import GroupOptions, check_group, reason_of, reward_r
 from reasrm.rewards.texts import prompt_of, response_of
 from reasrm.rewards.thinking import Thinking
 
+log = logging.getLogger("reasrm.rewards")
 #: Values of `extra_info["split"]`, as verl's own preprocessing writes it, that mark a row of the validation set.
 VALIDATION = ("test", "val", "valid", "validation", "dev", "eval")
 
@@ -66,8 +69,11 @@ async def compute_score(
     check_group(val_cohort, "val_cohort")
     info = extra_info or {}
     question, begun, _ = prompt_of(_prompt_in(info))
+    validates = str(info.get("split")).lower() in VALIDATION
+    if validates and val_cohort == 1 and not reference:
+        _warn_of_validation(str(info["split"]))
     fields = {
-        "cohort": val_cohort if str(info.get("split")).lower() in VALIDATION else cohort,
+        "cohort": val_cohort if validates else cohort,
         "run": f"{run}/{info.get('global_step', '')}",
         "wait_s": wait_s,
         "reference": response_of(str(ground_truth), thinking=thinking) if reference else None,
@@ -91,6 +97,15 @@ def compute_score_sync(*arguments: Any, **settings: Any) -> dict[str, float]:
         return await compute_score(*arguments, **settings)
 
     return ask_and_wait(score)
+
+
+@cache
+def _warn_of_validation(split: str) -> None:
+    log.warning(
+        "rows with split=%r count as validation: one rollout per prompt has nothing to be compared with, and gets the score 0; set "
+        "reference=True, val_cohort or trainer.val_before_train=False and trainer.test_freq=-1",
+        split,
+    )
 
 
 def _prompt_in(info: Mapping[str, Any]) -> Any:
