@@ -7,6 +7,7 @@ This file imports nothing heavy, so that Ctrl-C is heard while everything else i
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import sys
 
@@ -18,6 +19,7 @@ def main() -> None:
     try:
         from reasrm.commands.app import app
 
+        logging.getLogger("stamina").addHandler(logging.NullHandler())  # that something is tried again is no news for a terminal
         app()
     except BaseException as error:
         if _interrupted(error):
