@@ -6,8 +6,10 @@
 #   redis-url         how gateways reach Redis, password included
 #   redis-users       Redis' users: the gateway's with the password's hash; anybody else may only ping
 #   keys.toml         who may ask, by the hashes of their tokens; `reasrm keys new NAME` prints more entries
-#   admin-token       the token of the one key that is in it at first; it may move weights
 #   grafana-password  of Grafana's "admin"
+#
+# The token of the first key, which may replace weights, goes into DIR/../admin-token: it is for you, and nothing that is deployed reads it.
+# Compose reads its variables from DIR/../.env, which is made with the defaults: what stands there holds at every `up`.
 set -euo pipefail
 dir=${1:-$(dirname "$0")/secrets}
 # Containers run as users of their own and read the files through a mount: the folder keeps this machine's other users out.
@@ -22,11 +24,22 @@ hash() { printf %s "$1" | sha256sum | cut -c 1-64; }
 if ! [ -s "$dir/keys.toml" ]; then
   token=$(random)
   printf '[[key]]\nname = "admin"\nsha256 = "%s"\nadmin = true\n' "$(hash "$token")" >"$dir/keys.toml"
-  printf '%s\n' "$token" >"$dir/admin-token"
+  (umask 077 && printf '%s\n' "$token" >"$(dirname "$dir")/admin-token")
 fi
 if ! [ -s "$dir/redis-url" ] || ! [ -s "$dir/redis-users" ]; then
   password=$(random)
   printf 'user default on nopass -@all +ping\nuser gateway on #%s ~* &* +@all -@admin -@dangerous\n' "$(hash "$password")" >"$dir/redis-users"
   printf 'redis://gateway:%s@redis:6379/0\n' "$password" >"$dir/redis-url"
 fi
-echo "secrets are in $dir"
+if ! [ -s "$(dirname "$dir")/.env" ]; then
+  cat >"$(dirname "$dir")/.env" <<'END'
+# What compose.yaml runs with the profile gpu. MODELS is a folder on this machine, MODEL a folder in it.
+MODELS=./models
+MODEL=judge
+WEIGHT_VERSION=1
+PROMPTS=rubric
+# GPUs that one copy of the judge takes
+GPUS=1
+END
+fi
+echo "secrets are in $dir, the first key's token in $(dirname "$dir")/admin-token"

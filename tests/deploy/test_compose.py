@@ -30,6 +30,17 @@ def test_it_is_what_the_compose_specification_allows(tmp_path: Path) -> None:
     assert validated(wrong).returncode != 0
 
 
+def test_every_variable_is_read_from_a_file_that_holds_at_every_up(tmp_path: Path) -> None:
+    subprocess.run([DEPLOY / "secrets.sh", tmp_path / "secrets"], check=True, capture_output=True)
+    written = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines() if not line.startswith("#"))
+    read = dict(re.findall(r"\$\{(\w+):-(.*?)\}", FILE.read_text()))
+    assert {name: read[name] for name in written} == written
+    assert set(read) - set(written) == {"SGLANG_IMAGE"}
+    (tmp_path / ".env").write_text("MODEL=mine\n")
+    subprocess.run([DEPLOY / "secrets.sh", tmp_path / "secrets"], check=True, capture_output=True)
+    assert (tmp_path / ".env").read_text() == "MODEL=mine\n"
+
+
 def test_every_profile_brings_what_its_services_wait_for() -> None:
     for profile in ("demo", "gpu"):
         there = {name for name, service in SERVICES.items() if profile in service["profiles"]}

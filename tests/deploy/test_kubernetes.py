@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.manifests import (
+    DEPLOY,
     KUBERNETES,
     OVERLAYS,
     SECRETS,
@@ -71,6 +72,9 @@ def test_every_patch_and_every_image_finds_what_it_changes(overlay: str) -> None
     there = resources(folder)
     spec = kustomization(folder)
     for patch in spec.get("patches", []):
+        if "target" in patch:
+            assert (patch["target"]["kind"], patch["target"]["name"]) in {named(each) for each in there}
+            continue
         for manifest in documents((folder / patch["path"]).read_text()):
             assert named(manifest) in {named(each) for each in there}
     images = {container["image"] for each in workloads(there) for container in pod(each)["containers"]}
@@ -210,3 +214,34 @@ def test_many_engines_come_with_redis_that_keeps_an_autoscaler_and_budgets() -> 
     assert manifests["Deployment", "sglang"]["spec"]["replicas"] > 1
     assert ("HorizontalPodAutoscaler", "gateway") in manifests
     assert {name for kind, name in manifests if kind == "PodDisruptionBudget"} == {"gateway", "router", "sglang"}
+
+
+def test_the_operators_rules_are_the_alerts_and_what_is_scraped_has_their_job_names() -> None:
+    alerts = yaml.safe_load((DEPLOY / "monitoring" / "alerts.yml").read_text())
+    (rules,) = documents((KUBERNETES / "monitoring" / "rules.yaml").read_text())
+    assert rules["spec"]["groups"] == alerts["groups"]
+    jobs = {
+        (monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"], endpoint["relabelings"][0]["replacement"])
+        for monitor in documents((KUBERNETES / "monitoring" / "podmonitors.yaml").read_text())
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+    }
+    assert jobs == {("gateway", "reasrm"), ("sglang", "sglang")}
+    scraped = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+    assert {config["job_name"] for config in scraped} == {job for _, job in jobs}
+
+
+def test_weights_are_copied_onto_the_claim_that_the_engine_reads() -> None:
+    (pod,) = documents((KUBERNETES / "weights.yaml").read_text())
+    (claim,) = (volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"])
+    for overlay in OVERLAYS:
+        assert claim in {each["metadata"]["name"] for each in documents((KUBERNETES / overlay / "models.yaml").read_text())}
+    assert pod["spec"]["containers"][0]["volumeMounts"] == [{"name": "models", "mountPath": "/models"}]
+
+
+def test_the_number_of_gpus_stands_in_one_small_file() -> None:
+    for overlay in OVERLAYS:
+        values = [patch["value"] for patch in yaml.safe_load((KUBERNETES / overlay / "gpus.yaml").read_text())]
+        assert len({value.removeprefix("--tp-size=") for value in values}) == 1
+        engine = next(each for each in built(overlay) if named(each) == ("Deployment", "sglang"))
+        container = engine["spec"]["template"]["spec"]["containers"][0]
+        assert container["args"][-1] == values[-1]

@@ -35,6 +35,7 @@ def job(tmp_path: Path) -> dict[str, str]:
         "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SRUN_LOG": str(tmp_path / "srun.log"),
         "SGLANG": str(tmp_path / "sglang-python"),
+        "SLURM_SUBMIT_DIR": str(tmp_path),
         "SLURM_JOB_NODELIST": "node[1-2]",
         "MODEL": "/models/step-7",
         "PORT": str(free_port()),
@@ -50,10 +51,23 @@ def test_the_trainer_finds_a_judge_that_is_ready_and_its_exit_status_is_the_jobs
     done = run(job, "bash", "-c", 'curl -s "$REASRM_URL/v1/models"; exit 7')
     assert done.returncode == 7, done.stdout + done.stderr
     assert '"weight_version":"step-7"' in done.stdout
+    assert not list(Path(job["SLURM_SUBMIT_DIR"]).glob(".judge-*")), "the key file goes with the job"
     flags = Path(job["SRUN_LOG"]).read_text()
     assert "--nodelist=localhost" in flags and "--nodelist=127.0.0.1" in flags
     for port in (job["PORT"], job["ENGINE_PORT"]):
         assert not answers(f"http://127.0.0.1:{port}/healthz") and not answers(f"http://127.0.0.1:{port}/health")
+
+
+def test_a_stranger_on_another_node_gets_no_judgments(job: dict[str, str]) -> None:
+    ask = 'curl -s -o /dev/null -w "%{http_code} " '
+    done = run(
+        job,
+        "bash",
+        "-c",
+        f'{ask} "http://${{REASRM_URL#*@}}/v1/models"; {ask} -H "authorization: Bearer $REASRM_TOKEN" "http://${{REASRM_URL#*@}}/v1/models"',
+    )
+    assert done.returncode == 0, done.stderr
+    assert "401 200" in done.stdout
 
 
 def test_a_judge_that_ends_takes_the_job_with_it(job: dict[str, str]) -> None:
