@@ -25,7 +25,7 @@ class JudgingSettings(Frozen):
     """How one pair is judged."""
 
     one_order: bool = Field(default=False, description="Read each pair in one order only, instead of in both.")
-    votes: int = Field(default=DEFAULTS.votes, ge=1, le=64, description="Sample up to this many replies and take the majority.")
+    votes: int = Field(default=DEFAULTS.votes, ge=1, le=64, description="Sample this many replies and count them.")
     temperature: float | None = Field(
         default=None,
         ge=0,
