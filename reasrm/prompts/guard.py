@@ -20,7 +20,7 @@ from reasrm.grammar import REPLY_TAGS
 FENCE_CHARS = 8  # 32 bits: nobody without the secret can try offline, and a guess costs a judgment
 
 #: The control texts of chat templates: how each begins (one literal character, perhaps with a look behind it) and how it goes on.
-#: What may overlap with the next one ends in a look-ahead.
+#: What may overlap with the next one (by a bracket) ends in a look-ahead.
 _CONTROL: tuple[tuple[str, str], ...] = (
     ("<", r"[|｜][^<>\n]{1,48}[|｜]>"),  # ChatML, Llama 3, Phi, gpt-oss, GLM, Granite; DeepSeek with full-width bars
     ("<", r"(?:\|[\w/]{1,48}|[\w/]{1,48}\|)>"),  # Gemma 4
@@ -35,21 +35,21 @@ _CONTROL: tuple[tuple[str, str], ...] = (
         "<",
         r"/?(?:tool_call|tool_response|tools|TOOLCALL|TOOL_RESPONSE|AVAILABLE_TOOLS)>|/?arg_(?:key|value)>",
     ),  # Qwen, Nemotron, GLM
-    (r"\[", r"/?INST\]"),  # Llama 2, Mistral
+    (r"\[", r"/?INST(?=\])"),  # Llama 2, Mistral
     (
         r"\[",
         r"(?-i:/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|SYSTEM_PROMPT|MODEL_SETTINGS|CALL_ID|ARGS|THINK"
-        r"|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|TRANSCRIBE|PREFIX|MIDDLE|SUFFIX)\])",
+        r"|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|TRANSCRIBE|PREFIX|MIDDLE|SUFFIX)(?=\]))",
     ),  # Mistral
-    (r"\[", r"\|[^\[\]\n]{1,48}\|\]|(?-i:BOS|EOS|PAD|UNK)\]"),  # EXAONE
-    (r"\[", r"(?-i:[gs]?MASK\])"),  # GLM
+    (r"\[", r"(?:\|[^\[\]\n]{1,48}\||(?-i:BOS|EOS|PAD|UNK))(?=\])"),  # EXAONE
+    (r"\[", r"(?-i:[gs]?MASK)(?=\])"),  # GLM
     (r"\[", r"e~(?=\[)"),  # MiniMax
     (r"\]", r"~!?b(?=[\[\]])|<\][^\[\]<>\n]{1,48}\[>(?=\[)"),  # MiniMax
     (r"/(?<![\w./]/)", r"(?:no_?)?think(?![\w/])"),  # Qwen, GLM, Nemotron: switches of the thought
     ("◁", r"/?\w{1,48}▷"),  # Kimi
 )
 #: The lines of a transcript that name a speaker, as `reasrm.prompts.pack` writes them without a fence.
-_SPEAKER = (r"\[", r"(?:system|user|assistant|tool)(?:\s[^\[\]\n]{0,120})?\]")
+_SPEAKER = (r"\[", r"(?:system|user|assistant|tool)(?:\s[^\[\]\n]{0,120})?(?=\])")
 _FIRST_CHARACTERS = re.compile(r"[<\[\]/◁]")
 #: The tags that a reply's beginning may not hold when a caller brings it: those that come after the rubric or solution.
 _LATER_TAGS = ("eval", "answer", "quote_A", "quote_B", "summary_A", "summary_B")
@@ -125,5 +125,7 @@ def _delimiter(text: str) -> tuple[str, str]:
     """A pack's own delimiter, which also stands for itself with other spacing."""
     first, *words = text.split()
     rest = r"\s+".join(re.escape(word) for word in (first[1:], *words))
+    if text.rstrip()[-1:] in "[]/" and rest:  # with which another look-alike may begin
+        rest = re.sub(r"(\\?.)\Z", r"(?=\1)", rest)
     # A run of backslashes is tried from its first one only: else it would take quadratic time.
     return re.escape(first[0]) + (r"(?<!\\\\)" if first[0] == "\\" else ""), rest
