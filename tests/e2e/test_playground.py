@@ -315,16 +315,15 @@ def test_the_seconds_are_counted_while_the_judge_is_at_work(open_page: Open) -> 
     expect(page.locator(".elapsed")).to_have_count(0)
 
 
-def test_a_judge_of_real_questions_gets_real_questions_as_examples(open_page: Open) -> None:
+def test_a_judge_of_real_questions_gets_real_questions_as_examples(open_page: Open, gateway: Gateway) -> None:
     page = open_page(None)
 
     def another(route: Route) -> None:
-        models = route.fetch().json()
-        models["data"][0]["prompt_digest"] = "rubric@0123"
-        route.fulfill(json=models)
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('data-world="on"', 'data-world="off"'))
 
-    page.route("**/v1/models", another)
-    page.goto(open_page().url)
+    page.route(gateway.url + "/", another)
+    page.goto(gateway.url + "/")
     expect(page.get_by_role("group", name="Examples").get_by_role("button").first).to_have_text("Fact")
     expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("sky"))
     expect(page.locator("#about")).to_be_hidden()

@@ -64,15 +64,19 @@ def _files() -> dict[str, File]:
 
 
 @cache
-def _index(recent: bool) -> File:
+def _index(recent: bool, world: bool) -> File:
+    """The page, which is told whether recent judgments are kept and whether the judge knows nothing but the generated world."""
     body = _files()["index.html"].body
-    return File.of(body.replace(b'data-recent="off"', b'data-recent="on"') if recent else body, ".html")
+    for name, on in ((b"recent", recent), (b"world", world)):
+        body = body.replace(b'data-%s="off"' % name, b'data-%s="on"' % name) if on else body
+    return File.of(body, ".html")
 
 
 @router.api_route("/", methods=READ)
 async def index(request: Request) -> Response:
     """The page."""
-    return _index(services_of(request).settings.keeps_recent).answer(request)
+    services = services_of(request)
+    return _index(services.settings.keeps_recent, services.pack.name == "world").answer(request)
 
 
 @router.api_route("/static/{name}", methods=READ)

@@ -110,7 +110,7 @@ function complain(error) {
 }
 
 function enterWithKey() {
-  model().then((world) => examples(world, false)).catch(() => {});
+  model().catch(() => {});
   if (location.hash.length < 3) judge();
   else route();
 }
@@ -190,7 +190,9 @@ async function openRequest(packed) {
 // --- the rest of the page -------------------------------------------------------------------------------------------------
 
 /** The embedded judge knows its generated world and nothing else; any other judge gets questions of people. */
-async function examples(world, fill = true) {
+async function examples() {
+  const world = document.body.dataset.world === "on";
+  $("about").hidden = !world;
   const all = await api.get(world ? "static/examples.json" : "static/examples_general.json");
   $("examples").replaceChildren(...all.map(({ name, request }) =>
     h("button", { type: "button", class: "example", onclick: () => {
@@ -200,7 +202,7 @@ async function examples(world, fill = true) {
       say(`Example ${name}`);
       $("judge").focus({ preventScroll: true });
     } }, name)));
-  if (fill && location.hash.length < 3) composer.load(all[0].request);
+  if (location.hash.length < 3) composer.load(all[0].request);
 }
 
 async function model() {
@@ -208,9 +210,6 @@ async function model() {
   $("model").textContent = data[0].id;
   $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens`;
   $("model").hidden = false;
-  const world = data[0].prompt_digest.startsWith("world@");
-  $("about").hidden = !world;
-  return world;
 }
 
 function theme() {
@@ -242,4 +241,5 @@ addEventListener("hashchange", route);
 if (navigator.platform.startsWith("Mac")) $("judge").querySelector("kbd").textContent = "⌘ ↵";
 $("add").title = `up to ${LETTERS.length} responses`;
 route();
-model().catch(() => false).then(examples).catch(() => {});
+examples().catch(() => {});
+model().catch(() => {});
