@@ -54,7 +54,7 @@ CONTRACTS: dict[str, tuple[str, Callable[[str, str], Any], Callable[[Any], Any]]
         lambda body: body["rewards"][0] if not body["extra_logs"]["no_verdict"][0] else None,
     ),
     "slime": (
-        f"/remote_rm?cohort={GROUP}&no_verdict=null",
+        f"/remote_rm?cohort={GROUP}&no_verdict=null&hold=0",  # this client does not retry; few_connections does
         lambda prompt, response: {"prompt": prompt, "response": response, "label": None},
         lambda body: body,
     ),

@@ -80,6 +80,11 @@ class Cohort:
             self._changed.set()
         return waiter
 
+    def vacant(self, key: str) -> str | None:
+        """The token of a place with this text that was taken here and at which no caller waits now."""
+        held = {waiter.token for waiter in self._waiters}
+        return next((token for token in self._texts if key_in(token) == key and token not in held), None)
+
     def leave(self, waiter: Waiter) -> None:
         """The caller has its answer, or has gone."""
         self._waiters.discard(waiter)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from reasrm.judging.group import key_of
@@ -80,7 +81,11 @@ class Cohorts:
 
     async def _register(self, name: str, terms: Terms, arrival: Arrival) -> Place:
         """Register the rollout, after restoring the cohort that it belongs to where Redis has lost that."""
-        known = max(self._cohorts.get(name, ()), default=None)
+        cohorts = self._cohorts.get(name, {})
+        known = max(cohorts, default=None)
+        vacant = next((token for cohort in cohorts.values() if (token := cohort.vacant(arrival.key))), None)
+        if arrival.member is None and vacant is not None:  # also where Redis has lost this place and does not have it again yet
+            arrival = replace(arrival, token=vacant)
         while True:
             place = await self._store.register(name, arrival, terms.size, terms.wait_s, terms.judge_s, known)
             if place.role is not Role.LOST:
