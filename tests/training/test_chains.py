@@ -16,7 +16,7 @@ from reasrm_training.oracle.chains import make_chains, read_chains
 from reasrm_training.oracle.client import GIVE_UP_AFTER
 from reasrm_training.oracle.journal import OracleJournal
 
-from reasrm.errors import EngineError, EngineUnreachable, InputError, RecipeError, Refused
+from reasrm.errors import ConfigurationError, EngineError, EngineUnreachable, InputError, RecipeError, Refused
 from tests.training.scripted_oracles import COUNT, Oracles, Setting, chain, completion, example, label_in, wrong_at_first
 
 
@@ -125,8 +125,17 @@ def test_an_oracle_that_has_answered_does_not_count_as_gone_after_refusals(setti
         setting.make(setting.recipe(may_lack=1.0), restart=True)
 
 
-@pytest.mark.parametrize("status", [401, 404, 408, 500, 502, 504])
-def test_requests_are_repeated_after_a_server_error(setting: Setting, oracles: Oracles, status: int):
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_wrong_key_or_address_ends_the_run_at_once(setting: Setting, oracles: Oracles, status: int):
+    oracles.behaviour = lambda body: status
+    with pytest.raises(ConfigurationError, match=str(status)):
+        setting.make()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(408, "EngineTimeout"), (500, "EngineError"), (502, "EngineError"), (504, "EngineTimeout")]
+)
+def test_requests_are_repeated_after_a_server_error(setting: Setting, oracles: Oracles, status: int, kind: str):
     stumbled: set[str] = set()
 
     def stumbling(body: dict[str, Any]) -> Any:
@@ -138,7 +147,7 @@ def test_requests_are_repeated_after_a_server_error(setting: Setting, oracles: O
 
     oracles.behaviour = stumbling
     report = setting.make()
-    assert (report.kept, report.failures) == ({"first": COUNT}, {"EngineError": COUNT})
+    assert (report.kept, report.failures) == ({"first": COUNT}, {kind: COUNT})
 
 
 def test_a_reply_without_content_is_empty_and_is_paid_for(setting: Setting, oracles: Oracles):
