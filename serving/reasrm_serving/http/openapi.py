@@ -78,6 +78,13 @@ class ErrorResponse(BaseModel):
     error: ErrorBody = Field(description="What went wrong.")
 
 
+class BatchError(BaseModel):
+    """One line of a batch's answer whose pair was refused."""
+
+    index: int = Field(description="The pair, by its place in the request.")
+    error: ErrorBody = Field(description="Why there is no judgment.")
+
+
 def _ref(model: type[BaseModel], mode: JsonSchemaMode = "serialization") -> dict[str, Any]:
     _MODELS[model, mode] = None
     return {"$ref": _PLACE.format(model=model.__name__)}
@@ -89,9 +96,10 @@ def asks(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def answers(model: type[BaseModel] | None, about: str, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
-    """The description of a route's answers: a `model` (or a text), or one of the errors."""
-    schema = {"type": "string"} if model is None else _ref(model)
+def answers(about: str, *models: type[BaseModel], media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """The description of a route's answers: one of `models` (without any, a text), or one of the errors."""
+    references = [_ref(model) for model in models] or [{"type": "string"}]
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
     return ERRORS | {200: {"description": about, "content": {media_type: {"schema": schema}}}}
 
 
@@ -109,15 +117,19 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 #: The errors of a route that takes no body.
 PLAIN: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 422)}
-JUDGED = answers(JudgmentResponse, "The judgment.")
-BATCHED = answers(BatchLine, "One line of JSON per pair, in the order in which they finish: see BatchLine.", "application/x-ndjson")
-RANKED = answers(RankingResponse, "The ranking.")
-REWARDED = answers(Rewarded, "The reward of this rollout.")
+JUDGED = answers("The judgment.", JudgmentResponse)
+BATCHED = answers(
+    "One line of JSON per pair, in the order in which they finish: a BatchLine, or a BatchError where the pair was refused.",
+    BatchLine,
+    BatchError,
+    media_type="application/x-ndjson",
+)
+RANKED = answers("The ranking.", RankingResponse)
+REWARDED = answers("The reward of this rollout.", Rewarded)
 STREAMED = answers(
-    None,
     "Server-sent events: `delta`, whose data is a StreamDelta, for every piece of a reply; then one `judgment`, whose data is a "
     "JudgmentResponse, or one `error`, whose data is an ErrorResponse.",
-    "text/event-stream",
+    media_type="text/event-stream",
 )
 _ref(StreamDelta)
 
