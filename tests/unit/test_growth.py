@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from reasrm_training.oracle.leaks import speaks_of_being_told
+from reasrm_training.oracle.leaks import label_leak
 
 from reasrm.judging import quotations
 from reasrm.parsing import deliberation_of, parse, unquoted
@@ -110,7 +110,7 @@ WORK: dict[str, Callable[[str], object]] = {
     "a text is escaped": lambda text: unescape(escape(text, FIXED, speakers=True), FIXED, speakers=True),
     "a text is fenced": render("free"),
     "a text stands between fixed marks": render("world"),
-    "leaks are looked for": speaks_of_being_told,
+    "leaks are looked for": label_leak,
 }
 
 
