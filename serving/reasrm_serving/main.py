@@ -1,4 +1,4 @@
-"""Running the gateway: in the foreground until it is told to stop, or beside something else in this process."""
+"""Running the gateway: in the foreground until it is stopped, or beside something else in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reasrm_serving.settings import Settings, secret
 
 BACKLOG = 2048
 IDLE_S = 75  # longer than clients keep a connection: one that is closed as a request goes out loses a rollout
-FINISH_S = 30  # that requests under way get when the gateway is told to stop
+FINISH_S = 30  # for requests under way when the gateway is stopped
 GC_THRESHOLD = (20_000, 20, 50)  # a request makes some hundred objects, and hardly a cycle
 
 
@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
 
 @contextmanager
 def running(settings: Settings) -> Generator[str]:
-    """A gateway in a thread of this process; gives its address when it answers. Raises what hinders it."""
+    """A gateway in a thread of this process; gives its address when it answers. Raises what prevents it."""
     listening = _listen(settings.host, settings.port)
     server = _Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)

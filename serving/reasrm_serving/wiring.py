@@ -74,8 +74,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         warming = Ranker.warm()
         stack.callback(warming.cancel)
         store, early = RedisStore(link) if link else MemoryStore(), settings.cache != "none"
-        told = {"count": metrics.cohort_ended, "sent_back": metrics.sent_back}
-        cohorts = Cohorts(ranker, store, judge.identity, early=early, **told)
+        cohorts = Cohorts(ranker, store, judge.identity, early=early, count=metrics.cohort_ended, sent_back=metrics.sent_back)
         stack.push_async_callback(cohorts.aclose)
         yield Services(settings, pack, engines, judge, ranker, cohorts, queue, metrics, history, link)
 

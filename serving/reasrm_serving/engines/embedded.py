@@ -96,7 +96,7 @@ class EmbeddedEngine:
         return job
 
     def _work(self) -> None:
-        """The thread: take what is there, write it, hand it over, until told to end."""
+        """The thread: take what is there, write it, hand it over, until the end."""
         waiting: list[_GenerationJob] = []
         while self._take(waiting):
             batch = _fitting(waiting)

@@ -40,7 +40,7 @@ disable_progress_bar()  # a model that loads in a second needs none, and a serve
 class Row:
     """One reply to write: `ids` is the prompt with the reply's beginning. `on_text` is given the text as it grows.
 
-    `cancelled` may be set by anybody at any time.
+    `cancelled` may be set from any thread at any time.
     """
 
     ask: Ask

@@ -98,7 +98,7 @@ def _await(url: str, child: _Child) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise ReasrmError("sglang-router did not start; what it said stands above")
+    raise ReasrmError("sglang-router did not start; its own messages are above")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -82,14 +82,14 @@ class JudgingService:
 
     async def stored(self, key: str) -> JudgmentJson | None:
         """The judgment that this process or Redis holds."""
-        found = self._cache.in_memory(key)
-        if found is not None:
+        stored = self._cache.in_memory(key)
+        if stored is not None:
             self._in_memory.inc()
-            return found
-        found = await self._cache.in_redis(key)
-        if found is not None:
+            return stored
+        stored = await self._cache.in_redis(key)
+        if stored is not None:
             self._in_redis.inc()
-        return found
+        return stored
 
     async def give(self, request: PairRequest, *, wait_s: float | None = None, emit: Emit | None = None) -> GivenJudgment:
         """The judgment: stored, or that of equal work in flight, or a new one, whose replies go to `emit` while they are written.
@@ -98,13 +98,13 @@ class JudgingService:
         the same. Raises `InputError`.
         """
         started = time.perf_counter()
-        found = self._cache.in_memory(request.key)
-        if found is not None:
+        stored = self._cache.in_memory(request.key)
+        if stored is not None:
             self._in_memory.inc()
         elif not self._queue.free:  # what Redis holds needs no turn; with a free one it is looked up on the way
-            found = await self.stored(request.key)
-        if found is not None:
-            given = GivenJudgment(found, cached=True)
+            stored = await self.stored(request.key)
+        if stored is not None:
+            given = GivenJudgment(stored, cached=True)
         else:
             async with self._queue.turn(wait_s):
                 given = await self._flights.join(request.key, partial(self._fly, request, emit))
@@ -124,10 +124,10 @@ class JudgingService:
             return (await self._make(request, emit))[0]
         token = new_token()
         packed = await self._leases.wait_or_take(key, stored_name(key), token)
-        found = self._cache.take_in(key, packed)
-        if found is not None:
+        stored = self._cache.take_in(key, packed)
+        if stored is not None:
             self._in_redis.inc()
-            return GivenJudgment(found, cached=True)
+            return GivenJudgment(stored, cached=True)
         async with self._leases.held(key, token) as lease:
             given, kept_under = await self._make(request, emit)
             lease.done = kept_under == key

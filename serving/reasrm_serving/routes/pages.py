@@ -82,7 +82,7 @@ async def index(request: Request) -> Response:
 @router.api_route("/static/{name}", methods=READ)
 async def static(request: Request, name: str) -> Response:
     """A file of the page."""
-    found = _files().get(name)
-    if found is None:
+    file = _files().get(name)
+    if file is None:
         raise Problem(404, "not_found", f"the page has no file {name}")
-    return found.answer(request)
+    return file.answer(request)
