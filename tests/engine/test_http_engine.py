@@ -70,12 +70,14 @@ async def test_a_stream_ends_with_the_completion_that_a_plain_request_gives(engi
 
 
 async def test_the_verdicts_probability_of_a_stream_is_read_from_one_more_token(engine):
-    completion = Completion(text="<eval>x</eval><answer>[[A]]</answer> It is so.")
-    tokens = await engine._verdict_tokens(ask(), completion)
-    assert tokens is not None
-    letter = next(token for token in tokens if token.text == "A")
+    version = (await engine.info()).weight_version
+    completion = Completion(text="<eval>x</eval><answer>[[A]]</answer> It is so.", weight_version=version)
+    probed = await engine._with_verdict_tokens(ask(), completion)
+    assert probed.tokens is not None
+    assert probed.usage.completion_tokens == 1
+    letter = next(token for token in probed.tokens if token.text == "A")
     assert all(logprob <= 0.0 or math.isclose(logprob, 0.0, abs_tol=1e-6) for logprob in letter.top.values())
-    opinion = opinion_of(PAIR, ask(), completion.model_copy(update={"tokens": tokens}), load_pack("rubric"))
+    opinion = opinion_of(PAIR, ask(), probed, load_pack("rubric"))
     assert isinstance(opinion.outcome, Verdict)
     assert opinion.outcome.source == "logprobs"
 
