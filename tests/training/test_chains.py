@@ -87,7 +87,7 @@ def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Sett
 
 def test_an_oracle_that_is_gone_ends_the_run_with_a_message(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 503
-    with pytest.raises(EngineUnreachable, match=r"20 requests in a row failed, the last one so: .* run again to go on"):
+    with pytest.raises(EngineUnreachable, match=r"20 requests in a row failed, the last one with: .* run again to go on"):
         setting.make(setting.recipe(attempts=2))
     assert len(oracles.requests) <= 2 * (GIVE_UP_AFTER + 8)
 
@@ -265,7 +265,7 @@ def test_a_finished_run_sends_no_requests(setting: Setting, oracles: Oracles):
 def test_a_journal_of_other_settings_is_refused_unless_restarted(setting: Setting, oracles: Oracles, changed: dict[str, Any]):
     oracles.behaviour = lambda body: chain(label_in(body))
     setting.make()
-    with pytest.raises(Refused, match="--restart begins anew"):
+    with pytest.raises(Refused, match="--restart starts over"):
         setting.make(setting.recipe(**changed))
     assert setting.make(setting.recipe(**changed), restart=True).kept == {"first": COUNT}
     assert len(oracles.requests) == 2 * COUNT
