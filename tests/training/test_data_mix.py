@@ -148,6 +148,42 @@ def test_ties_and_rows_that_cannot_be_read_are_counted_apart(tmp_path: Path):
     assert strengths == {round(1 / 3, 6), round(2 / 3, 6), 1.0}
 
 
+def labelled(count: int, *winners: Any) -> list[dict[str, Any]]:
+    """Rows whose winners are `winners` in turn."""
+    return [{"question": f"q {i}", "a": f"x {i}", "b": f"y {i}", "winner": winners[i % len(winners)]} for i in range(count)]
+
+
+def test_a_label_that_names_no_side_costs_its_row_only(tmp_path: Path):
+    rows = labelled(40, "A", "B")
+    rows[3]["winner"], rows[7]["winner"] = "C", ["A"]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    manifest, parts = mixed(recipe_of(tmp_path, {"path": str(path), "drop": []}, heldout=5, distill=5))
+    (report,) = manifest.sources
+    assert (report.rows, report.kept, report.dropped) == (40, 38, {"unreadable": 2})
+    how = 'say what the values mean by winner_values = "a=1,b=2,tie=0"'
+    assert report.first_error == f"{path}, row 4: winner is 'C', not A, B or tie; {how}"
+    assert sum(len(part) for part in parts.values()) == 38
+
+
+def test_a_recipe_names_the_values_of_winners(tmp_path: Path):
+    path = write_rows(tmp_path / "rows.jsonl", labelled(40, 0, 1, 2, 1))
+    source = {"path": str(path), "drop": [], "winner_values": "a=1,b=0,tie=2"}
+    manifest, parts = mixed(recipe_of(tmp_path, source, heldout=5, distill=5))
+    assert manifest.sources[0].dropped == {"no_winner": 10}
+    examples = [example for part in parts.values() for example in part]
+    assert len(examples) == 30
+    for example in examples:
+        better = example.a if example.winner == "A" else example.b
+        number = int(better[0].content.split()[1])
+        assert better[0].content == (f"y {number}" if number % 4 == 0 else f"x {number}")
+
+
+@pytest.mark.parametrize("written", ["1", "a=1", "a=1,b=1"])
+def test_a_recipe_whose_winner_values_say_nothing_is_refused(tmp_path: Path, written: str):
+    with pytest.raises(ValueError, match="winner_values"):
+        recipe_of(tmp_path, {"path": "rows.jsonl", "winner_values": written})
+
+
 def test_a_file_of_no_published_schema_is_read_by_a_column_map(tmp_path: Path):
     rows = [{"ask": row["prompt"], "good": row["chosen"], "bad": row["rejected"]} for row in preferences(40)]
     path = write_rows(tmp_path / "rows.jsonl", rows)
@@ -194,7 +230,7 @@ BAD_SOURCES = {
     "not_a_side": (
         [{"question": "q", "a": "x", "b": "y", "winner": "C"}],
         {},
-        "row 1: winner is 'C', not A, B or tie; write A, B or tie there",
+        "row 1: winner is 'C', not A, B or tie; say what the values mean by winner_values",
     ),
     "unknown_name": (
         [{"q": "q", "x": "x", "y": "y", "v": "A"}],

@@ -60,10 +60,10 @@ def test_a_reply_is_learned_from_only_if_it_is_right_complete_and_leaks_no_label
 
 
 @pytest.mark.parametrize("answer", ["<answer>[[a]]</answer>", "<ANSWER>[[A]]</ANSWER>", "<answer> [[A]] </answer>"])
-def test_a_verdict_in_a_form_that_rl_would_punish_is_not_learned(answer: str):
+def test_a_verdict_is_learned_in_every_spelling_that_the_parser_and_rl_read(answer: str):
     reply = chain("A").replace("<answer>[[A]]</answer>", answer)
-    assert verdict(JudgeRollout(reply, "A")) < 0
-    assert problem_of(reply, "A", "rubric") == "malformed"
+    assert verdict(JudgeRollout(reply, "A")) > 0
+    assert problem_of(reply, "A", "rubric") is None
 
 
 def test_only_the_second_pass_can_leak_the_label():

@@ -1,8 +1,9 @@
-"""The rewards are pure functions. Each is shown here by cases; RM-R1's rule is followed to the letter."""
+"""The rewards are pure functions. Each is shown here by cases; the verdict is what the parser of the library reads."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,33 +22,53 @@ from reasrm_training.rewards import (
     well_formed,
 )
 
+from reasrm.parsing import parse
+from reasrm.types import other
+
 CHAT = "<type>Chat</type><rubric>1. Tone (100%)</rubric><eval>A is kinder</eval><answer>[[A]]</answer>"
 REASONING = "<type>Reasoning</type>\n<solution>\n42\n</solution>\n<eval>B says 42</eval>\n<answer>[[B]]</answer>\n"
 
 
-@pytest.mark.parametrize(
-    ("reply", "gold", "reward"),
-    [
-        ("<answer>[[A]]</answer>", "A", 1.0),
-        ("<answer>[[A]]</answer>", "B", -1.0),
-        ("<answer>[[A]]</answer><answer>[[B]]</answer>", "A", -1.0),  # both
-        ("<answer>[[B]]</answer>" + "x" * 80 + "<answer>[[A]]</answer>", "A", 1.0),  # only the last 80 characters count
-        ("<answer>[[A]]</answer>" + " " * 58, "A", 1.0),  # the tag is just inside of them
-        ("<answer>[[A]]</answer>" + " " * 59, "A", -1.0),  # and here it is not whole any more
-        ("<answer> [[A]] </answer>", "A", -1.0),  # the tag as it is asked for, to the letter
-        ("A is better", "A", -1.0),
-        ("", "A", -1.0),
-    ],
-)
-def test_the_verdict_reward_is_rm_r1s_rule(reply: str, gold: str, reward: float):
-    assert verdict(JudgeRollout(reply, gold)) == reward  # type: ignore[arg-type]
+SENTENCE = "I weigh whether <answer>[[A]]</answer>"
+VERDICT_CASES = [
+    ("<answer>[[A]]</answer>", "rubric", False),
+    ("<answer>[[A]]</answer><answer>[[B]]</answer>", "rubric", False),  # both
+    ("<answer>[[B]]</answer>" + "x" * 80 + "<answer>[[A]]</answer>", "rubric", False),  # both, far from each other
+    ("<answer>[[A]]</answer>" + " " * 200, "rubric", False),
+    ("<answer> [[a]] </answer>", "rubric", False),
+    ("A is better", "rubric", False),
+    ("", "rubric", False),
+    (SENTENCE, "rubric", True),
+    ("<answer>[[A]]</answer>" * 3, "rubric", True),
+    (CHAT, "rubric", True),
+    (SENTENCE, "free", False),  # the thought is still open
+    (f"{SENTENCE}</think>", "free", False),
+    (f"{SENTENCE}</think><answer>[[B]]</answer>", "free", False),
+    (f"{SENTENCE}</think>\n<answer>[[B]]</answer>", "free", True),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind", "truncated"), VERDICT_CASES)
+def test_training_rewards_the_verdict_that_the_parser_reads_at_inference(reply: str, kind: str, truncated: bool):
+    answer = parse(reply, kind=kind, truncated=truncated).answer  # type: ignore[arg-type]
+    for gold in ("A", "B"):
+        assert verdict(JudgeRollout(reply, gold, kind, truncated=truncated)) == (1.0 if gold == answer else -1.0)  # type: ignore[arg-type]
+
+
+def test_a_reply_that_hit_the_token_limit_before_its_verdict_earns_nothing():
+    assert verdict(JudgeRollout(SENTENCE, "A", truncated=True)) == -1.0
+    assert verdict(JudgeRollout(CHAT, "A", truncated=True)) == 1.0
+    whole, cut = JudgeRollout(CHAT, "A"), JudgeRollout("so <answer>[[B]]</answer>", "B", truncated=True)
+    assert consistency(replace(whole, twin=cut)) == -1.0
+    assert consistency(replace(whole, twin=replace(cut, truncated=False))) == 1.0
 
 
 def test_a_reply_is_right_both_ways_only_with_a_twin_that_is_right_in_its_own_frame():
     a, b = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
-    assert consistency(JudgeRollout(a, "A", twin=b)) == 1.0
-    assert consistency(JudgeRollout(a, "A", twin=a)) == -1.0  # names the first response both times
-    assert consistency(JudgeRollout(b, "A", twin=b)) == -1.0
+    right, wrong = JudgeRollout(b, "B"), JudgeRollout(a, "B")
+    assert consistency(JudgeRollout(a, "A", twin=right)) == 1.0
+    assert consistency(JudgeRollout(a, "A", twin=wrong)) == -1.0  # names the first response both times
+    assert consistency(JudgeRollout(b, "A", twin=right)) == -1.0
     assert consistency(JudgeRollout(a, "A")) is None
 
 
@@ -133,6 +154,7 @@ def test_twins_are_mutual_and_of_one_pair_in_different_orders(keys: list[tuple[s
 @given(st.text(), st.sampled_from(["A", "B"]), st.sampled_from(["rubric", "free"]))
 def test_rewards_take_any_text_and_stay_within_one(reply: str, gold: str, kind: str):
     for reward in REWARDS.values():
-        value = reward(JudgeRollout(reply, gold, kind, tokens=3, limit=9, strength=0.5, twin=reply))  # type: ignore[arg-type]
+        twin = JudgeRollout(reply, other(gold), kind, truncated=True)  # type: ignore[arg-type]
+        value = reward(JudgeRollout(reply, gold, kind, tokens=3, limit=9, strength=0.5, twin=twin))  # type: ignore[arg-type]
         assert value is not None
         assert -1.0 <= value <= 1.0

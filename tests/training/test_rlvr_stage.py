@@ -48,7 +48,7 @@ def test_every_step_logs_the_judges_numbers(distilled: Path, tmp_path: Path):
     shares = ("verdict_accuracy", "order_consistency", "p_a", "format", "no_verdict", "frac_reward_zero_std")
     assert all(0.0 <= first[name] <= 1.0 for name in shares)
     assert sum(first[f"no_verdict/{reason}"] for reason in REASONS) == pytest.approx(first["no_verdict"])
-    assert first["rewards/verdict"] == pytest.approx(2 * first["verdict_accuracy"] - 1, abs=0.13)
+    assert first["rewards/verdict"] == pytest.approx(2 * first["verdict_accuracy"] - 1, abs=1e-5)
     assert first["reward"] == pytest.approx(
         first["rewards/verdict"] + 0.5 * first["rewards/consistency"] + 0.1 * first["rewards/length"], abs=1e-5
     )
@@ -65,11 +65,11 @@ def test_every_step_logs_the_judges_numbers(distilled: Path, tmp_path: Path):
 def test_rewarded_replies_become_more_likely(distilled: Path, tmp_path: Path):
     one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
     guard = LENIENT | {"probability_a": [0.0, 1.0]}
-    given = recipe(distilled, tmp_path, rlvr={"steps": 12, "learning_rate": 3e-3, "generations": 8, "guard": guard})
+    given = recipe(distilled, tmp_path, rlvr={"steps": 20, "learning_rate": 3e-3, "generations": 8, "guard": guard})
     rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[MetricsWriter(tmp_path)])
     rows = rows_of(tmp_path / "metrics.jsonl")
-    # The rule looks for the answer in the last characters of a reply, so it is also kept by replies that do not end in time.
-    assert sum(row["rewards/verdict"] for row in rows[-3:]) / 3 > 0.6 > rows[0]["rewards/verdict"]
+    assert all(row["rewards/verdict"] == pytest.approx(2 * row["verdict_accuracy"] - 1, abs=1e-5) for row in rows)
+    assert sum(row["verdict_accuracy"] for row in rows[-3:]) / 3 > 0.9 > rows[0]["verdict_accuracy"]
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights_and_numbers(distilled: Path, tmp_path: Path):

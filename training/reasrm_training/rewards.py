@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reasrm.types import Order, Side, other
+from reasrm.parsing import parse
+from reasrm.types import Order, Side
 from reasrm_training.config.training import RewardName
 
-VERDICT_WINDOW = 80  # characters at the end of a reply in which RM-R1's rule looks for the answer
 FREE_LENGTH = 0.5  # share of the token limit up to which length costs nothing
 
 # Each is matched in time that is linear in the reply, if no tag opens twice. `well_formed` checks that first.
@@ -33,8 +33,8 @@ _PARTS = {
 class JudgeRollout:
     """One sampled reply. `gold` is the better side as the prompt shows the pair; `twin` a reply to the pair in the other order.
 
-    `tokens` counts the reply with its end token, `limit` the most that it could have had. `strength` in (0, 1] says how clearly
-    the label prefers its side; None where the data does not say.
+    `tokens` counts the reply with its end token, `limit` the most that it could have had; `truncated` says that the limit ended it.
+    `strength` in (0, 1] says how clearly the label prefers its side; None where the data does not say.
     """
 
     reply: str
@@ -42,13 +42,17 @@ class JudgeRollout:
     kind: Literal["rubric", "free"] = "rubric"
     tokens: int = 0
     limit: int = 0
+    truncated: bool = False
     strength: float | None = None
-    twin: str | None = None
+    twin: JudgeRollout | None = None
 
 
 def verdict(rollout: JudgeRollout) -> float:
-    """RM-R1's rule (arXiv 2505.02387): +1 if the gold side's answer ends the reply and the other side's does not, else -1."""
-    return 1.0 if _right(rollout.reply, rollout.gold) else -1.0
+    """+1 if the reply's verdict is the gold side, else -1 (the reward of RM-R1, arXiv 2505.02387).
+
+    The parser that judges at inference reads the verdict, so training rewards nothing that a gateway would not count.
+    """
+    return 1.0 if _right(rollout) else -1.0
 
 
 def format_(rollout: JudgeRollout) -> float:
@@ -60,8 +64,7 @@ def consistency(rollout: JudgeRollout) -> float | None:
     """+1 if this reply and its twin in the other order are both right, else -1 (J1, arXiv 2505.10320). None without a twin."""
     if rollout.twin is None:
         return None
-    right = _right(rollout.reply, rollout.gold) and _right(rollout.twin, other(rollout.gold))
-    return 1.0 if right else -1.0
+    return 1.0 if _right(rollout) and _right(rollout.twin) else -1.0
 
 
 def margin(rollout: JudgeRollout) -> float | None:
@@ -123,6 +126,5 @@ def twins(keys: Sequence[tuple[str, Order]]) -> list[int | None]:
     return [places.get((pair, "ba" if order == "ab" else "ab", rank)) for (pair, order), rank in zip(keys, ranks, strict=True)]
 
 
-def _right(reply: str, gold: Side) -> bool:
-    end = reply[-VERDICT_WINDOW:]
-    return f"<answer>[[{gold}]]</answer>" in end and f"<answer>[[{other(gold)}]]</answer>" not in end
+def _right(rollout: JudgeRollout) -> bool:
+    return parse(rollout.reply, kind=rollout.kind, truncated=rollout.truncated).answer == rollout.gold

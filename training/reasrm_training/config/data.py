@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from reasrm.datasets import winner_values_of
+from reasrm.errors import InputError
 from reasrm.types import Frozen
 from reasrm_training.config.values import Count, Share
 
@@ -23,11 +25,22 @@ class Source(Frozen):
     data_dir: str | None = None  # the folder inside a hub data set; HelpSteer2 keeps its preferences in one
     schema_: str | None = Field(default=None, alias="schema")  # None: recognised from the columns
     columns: dict[str, str] = Field(default={})  # known name -> column here, for files of no published schema
+    winner_values: str | None = None  # what the values of the column winner mean, where they are numbers: "a=1,b=2,tie=0"
     sample: PositiveInt | None = None
     drop: tuple[DropRule, ...] = (
         *("special_tokens", "equal_responses", "too_long"),
         *("duplicate", "near_duplicate", "in_benchmark"),
     )
+
+    @field_validator("winner_values")
+    @classmethod
+    def _values_have_meanings(cls, written: str | None) -> str | None:
+        if written is not None:
+            try:
+                winner_values_of(written)
+            except InputError as error:
+                raise ValueError(str(error).replace("--winner-values", "winner_values")) from None
+        return written
 
     @property
     def label(self) -> str:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasrm.datasets import DataRow, DataSet, read_examples
+from reasrm.datasets import DataRow, DataSet, read_examples, winner_values_of
 from reasrm.datasets.winners import HOW
-from reasrm.errors import InputError, RecipeError, SchemaError
+from reasrm.errors import InputError, RecipeError
 from reasrm_training.config.data import Source
 from reasrm_training.data.examples import PreferenceExample, text_of
 
 #: Called with what is being done, how many rows are done, and of how many, where that is known.
 OnRows = Callable[[str, int, int | None], None]
 
-LABEL_COLUMNS = ("winner", "label")
 #: How the reader says that columns may be mapped, in the words of the command line.
 NAME_COLUMNS = (
     "Name yours with --map, for instance --map question=prompt,a=good,b=bad or --map prompt=text,chosen=good,rejected=bad"
@@ -43,11 +42,15 @@ class SourceRows:
 def read_source(source: Source, on_rows: OnRows) -> SourceRows:
     """Read every row of `source`.
 
-    Raises InputError, which names the source, where it cannot be opened, is empty or lacks a column, or a label names no side.
+    A row that cannot be read, or whose label names no side, is counted and left out. Raises InputError, which names the source,
+    where it cannot be opened, is empty or lacks a column.
     """
     _check_choice(source)
     mapping = {column: known for known, column in source.columns.items()}
-    table = DataSet(source.path, source.schema_, mapping, source.split, config=source.config, data_dir=source.data_dir)
+    winners = winner_values_of(source.winner_values) if source.winner_values else None
+    table = DataSet(
+        source.path, source.schema_, mapping, source.split, config=source.config, data_dir=source.data_dir, winners=winners
+    )
     hasher = hashlib.sha256()
     examples: list[PreferenceExample] = []
     ids: set[str] = set()
@@ -63,9 +66,8 @@ def read_source(source: Source, on_rows: OnRows) -> SourceRows:
                 examples.append(usable.model_copy(update={"id": f"{usable.id}#{entry.index}"}) if known else usable)
                 ids.add(examples[-1].id)
             else:
-                _check_label(entry, table)
                 unusable[usable] += 1
-                first_error = first_error or (f"{entry.where}: {entry.error}" if entry.error else "")
+                first_error = first_error or (f"{entry.where}: {_in_recipe_words(entry.error)}" if entry.error else "")
             if count % 1000 == 0:
                 on_rows(f"{source.label}: reading", count, None)
     except InputError as error:
@@ -120,24 +122,13 @@ def _usable(entry: DataRow, source: str) -> PreferenceExample | str:
     )
 
 
-def _check_label(entry: DataRow, table: DataSet) -> None:
-    """Raises SchemaError where the label of a row names no side: the column is then not what it seems."""
-    if entry.example is not None or table.recognised is None:
-        return
-    try:
-        table.recognised.read(entry.row)
-    except InputError as error:
-        if error.field in LABEL_COLUMNS:
-            raise SchemaError(f"row {entry.number}: {error}") from None
-
-
 def _in_recipe_words(message: str) -> str:
     """`message` with the keys of a source in place of the command line's flags."""
     words = {
         NAME_COLUMNS: 'Name yours, for instance by columns = { prompt = "text", chosen = "good", rejected = "bad" }',
         "choose with --schema NAME": 'choose by schema = "NAME"',
         "or --schema for all": 'or schema = "NAME" for all',
-        HOW: "write A, B or tie there",
+        HOW: 'say what the values mean by winner_values = "a=1,b=2,tie=0"',
         "choose one with --split": 'choose one by split = "NAME"',
     }
     for flag, key in words.items():

@@ -18,7 +18,7 @@ from reasrm.types import Ask, Frozen, Message, Order, Side
 from reasrm_training.config.endpoints import Oracle
 from reasrm_training.data.examples import PreferenceExample
 from reasrm_training.oracle.leaks import label_leak
-from reasrm_training.rewards import JudgeRollout, verdict, well_formed
+from reasrm_training.rewards import well_formed
 
 Pass = Literal["first", "second"]
 
@@ -182,14 +182,14 @@ def learnable(text: str, kind: ReplyKind) -> str:
 def problem_of(reply: str, label: Side, kind: ReplyKind, *, truncated: bool = False, knew_label: bool = False) -> str | None:
     """Why `reply` may not be learned from: a reason for no verdict, "wrong", "malformed", or "told:PATTERN". None where it may.
 
-    Only a writer who `knew_label` can reveal it. A form that RL's verdict rule would punish is malformed, too.
+    Only a writer who `knew_label` can reveal it.
     """
     reading = parse(reply, kind=kind, truncated=truncated)
     if reading.no_verdict:
         return reading.no_verdict.reason
     if reading.answer != label:
         return "wrong"
-    if not well_formed(reply.strip(), kind) or verdict(JudgeRollout(reply.strip(), label)) < 0:
+    if not well_formed(reply.strip(), kind):
         return "malformed"
     leak = label_leak(reply) if knew_label else None
     return f"told:{leak}" if leak else None

@@ -27,7 +27,6 @@ class _LocalReply(NamedTuple):
 
     rollout: JudgeRollout
     key: tuple[str, Order]  # the pair's id and the order in which it was shown
-    truncated: bool
 
 
 @dataclass
@@ -62,7 +61,7 @@ class RewardFunction:
         start, replies = _gathered(local)
         twins = rewards.twins([reply.key for reply in replies])
         rollouts = _with_twins([reply.rollout for reply in replies], twins)
-        readings = [parse(reply.rollout.reply, kind=self.kind, truncated=reply.truncated) for reply in replies]
+        readings = [parse(rollout.reply, kind=rollout.kind, truncated=rollout.truncated) for rollout in rollouts]
         scores = [rewards.score(rollout, self.stage.reward) for rollout in rollouts]
         metrics = step_metrics(rollouts, readings, twins) | self._rubric_tokens(readings) | _means(scores)
         for name, value in metrics.items():
@@ -84,9 +83,16 @@ class RewardFunction:
         texts = self.tokenizer.batch_decode(list(map(list, completion_ids)), skip_special_tokens=True)
         return [
             _LocalReply(
-                JudgeRollout(text, gold[i], self.kind, len(ids), limit, strength[i]),
+                JudgeRollout(
+                    text,
+                    gold[i],
+                    self.kind,
+                    tokens=len(ids),
+                    limit=limit,
+                    truncated=len(ids) >= limit and ids[-1] != self.tokenizer.eos_token_id,
+                    strength=strength[i],
+                ),
                 (pair[i], order[i]),
-                len(ids) >= limit and ids[-1] != self.tokenizer.eos_token_id,
             )
             for i, (text, ids) in enumerate(zip(texts, completion_ids, strict=True))
         ]
@@ -113,9 +119,7 @@ class RewardFunction:
 
 
 def _with_twins(rollouts: Sequence[JudgeRollout], twins: Sequence[int | None]) -> list[JudgeRollout]:
-    return [
-        replace(rollout, twin=None if twin is None else rollouts[twin].reply) for rollout, twin in zip(rollouts, twins, strict=True)
-    ]
+    return [replace(rollout, twin=None if twin is None else rollouts[twin]) for rollout, twin in zip(rollouts, twins, strict=True)]
 
 
 def step_metrics(rollouts: Sequence[JudgeRollout], readings: Sequence[Reading], twins: Sequence[int | None]) -> dict[str, float]:
