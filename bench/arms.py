@@ -114,9 +114,9 @@ def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes:
         return
     loaded: Any = load_policy(recipe, model, trained=False)
     generate = by_model(loaded, load_tokenizer(recipe, model), max_tokens=recipe.rlvr.max_completion_tokens)
-    found = evaluate(heldout, generate, load_pack(recipe.prompts), recipe.fence_key, votes=votes, sampled_pairs=100)
-    done.write_text(found.model_dump_json(indent=2), encoding="utf-8")
-    print(f"{done.parent.name} {done.stem}: {found.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
+    evaluation = evaluate(heldout, generate, load_pack(recipe.prompts), recipe.fence_key, votes=votes, sampled_pairs=100)
+    done.write_text(evaluation.model_dump_json(indent=2), encoding="utf-8")
+    print(f"{done.parent.name} {done.stem}: {evaluation.greedy.accuracy.value:.3f}", file=sys.stderr, flush=True)
 
 
 def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
@@ -179,20 +179,20 @@ def report(given: argparse.Namespace) -> None:
     print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 | leans to the better |")
     print("|---|---|---|---|---|---|---|---|---|")
     stages = {"sft": "SFT", "longer": "SFT as long as with RL", "more": "then more SFT, as long as RL", "rl": "then RL"}
-    wanted = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
-    for arm, stage in wanted:
+    rows = [(arm, stage) for arm in CHAINS for stage in stages] + [(control, "sft") for control in CONTROLS]
+    for arm, stage in rows:
         files = [given.folder / f"{arm.replace(' ', '-')}-{seed}" / f"{stage}.json" for seed in given.seeds]
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-        if not found:
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+        if not results:
             continue
-        greedy = [one["greedy"] for one in found]
+        greedy = [one["greedy"] for one in results]
         cells = [over_seeds([one[name] for one in greedy]) for name in ("accuracy", "order_consistency", "format")]
-        sampled = [one for one in found if one["voting"]]
+        sampled = [one for one in results if one["voting"]]
         cells += [over_seeds([one["sampled"] for one in sampled])]
         cells += [over_seeds([one["voting"][k] for one in sampled]) for k in ("4", "16")]
         leaning = [file.with_name(LEANING) for file in files if stage == "sft" and file.with_name(LEANING).exists()]
         cells += [over_seeds([json.loads(file.read_text(encoding="utf-8")) for file in leaning])]
-        print(f"| {arm}: {stages[stage]} | {len(found)} | " + " | ".join(cells) + " |")
+        print(f"| {arm}: {stages[stage]} | {len(results)} | " + " | ".join(cells) + " |")
         figures[f"{arm}/{stage}"] = round(statistics.fmean(one["accuracy"]["value"] for one in greedy), 4)
     print(json.dumps({"bench": "arms", "sft": given.sft, "rl": given.rl, "pairs": given.pairs, "accuracy": figures}))
 

@@ -125,7 +125,7 @@ class RecordedJudge:
     """Repeats what a judge said of each ordered pair."""
 
     def __init__(self, truth: np.ndarray, readings: Readings) -> None:
-        self.truth, self._said = truth, readings
+        self.truth, self._readings = truth, readings
         self.readings = self.right = self.decidable = self.tokens = 0
 
     def judge(self, match: Match) -> Judgment:
@@ -137,13 +137,13 @@ class RecordedJudge:
         return combined(opinions)
 
     def _opinion(self, first: int, second: int) -> Opinion:
-        said = self._said[first, second]
+        reading = self._readings[first, second]
         self.readings += 1
-        self.tokens += said.usage.prompt_tokens + said.usage.completion_tokens
-        if said.winner is not None and self.truth[first] != self.truth[second]:
+        self.tokens += reading.usage.prompt_tokens + reading.usage.completion_tokens
+        if reading.winner is not None and self.truth[first] != self.truth[second]:
             self.decidable += 1
-            self.right += (said.winner == "A") == (self.truth[first] > self.truth[second])
-        return said.opinions[0]
+            self.right += (reading.winner == "A") == (self.truth[first] > self.truth[second])
+        return reading.opinions[0]
 
 
 def recorded(url: str, n: int, at_least: int) -> Iterator[Case]:

@@ -67,8 +67,8 @@ def chatting(number: int) -> bytes:
     """The same texts as a chat completion, for LiteLLM and for the engine itself."""
     pair = pair_of(number)
     text = f"{pair['question']}\n\n{pair['a']}\n\n{pair['b']}"
-    asked = {"model": "judge", "messages": [{"role": "user", "content": text}], "max_tokens": 64, "temperature": 0}
-    return post("/v1/chat/completions", json.dumps(asked).encode())
+    body = {"model": "judge", "messages": [{"role": "user", "content": text}], "max_tokens": 64, "temperature": 0}
+    return post("/v1/chat/completions", json.dumps(body).encode())
 
 
 class Bench:
@@ -127,17 +127,17 @@ def in_turn(rounds: int, *loads: Callable[[], Seen]) -> list[list[Seen]]:
     """Each load `rounds` times, in turn, so that a noisy moment is everybody's."""
     seen: list[list[Seen]] = [[] for _ in loads]
     for _ in range(rounds):
-        for index, each in enumerate(loads):
-            seen[index].append(each())
+        for results, run_load in zip(seen, loads, strict=True):
+            results.append(run_load())
     return seen
 
 
 def rate(seen: Sequence[Seen]) -> float:
-    return median(each.per_s for each in seen)
+    return median(result.per_s for result in seen)
 
 
 def p(seen: Sequence[Seen], percent: float) -> float:
-    return median(each.ms(percent) for each in seen)
+    return median(result.ms(percent) for result in seen)
 
 
 # --- (a) ------------------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) 
             "one by one, litellm": uncached(proxy.port, chatting, 1),
         }
     seen = dict(zip(loads, in_turn(rounds, *loads.values()), strict=True))
-    figures = {f"{name} per_s": rate(each) for name, each in seen.items()}
+    figures = {f"{name} per_s": rate(results) for name, results in seen.items()}
     figures |= {
         "cached_vs_fastapi": rate(seen["gateway cached"]) / rate(seen["plain"]),
         "added_p50_ms": p(seen["one by one, gateway"], 50) - p(seen["one by one, engine"], 50),
@@ -256,7 +256,7 @@ def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) 
 def rss_mb(server: Server) -> float:
     """The resident memory of a server with its children."""
     process = psutil.Process(server.pid)
-    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 2**20
+    return sum(member.memory_info().rss for member in (process, *process.children(recursive=True))) / 2**20
 
 
 def cores(server: Server, run: Callable[[], Seen]) -> float:
@@ -338,11 +338,11 @@ def main() -> None:
     table = Table(
         title="reasrm gateway", caption=f"{os.cpu_count()} cores; {CONNECTIONS} connections, 4 KB prompts; medians of rounds"
     )
-    for column in ("", "measured", "wanted"):
+    for column in ("", "measured", "goal"):
         table.add_column(column, justify="left" if not column else "right")
-    for key, what, wanted in ROWS:
+    for key, what, goal in ROWS:
         if key in figures:
-            table.add_row(what, f"{figures[key]:,.2f}", wanted)
+            table.add_row(what, f"{figures[key]:,.2f}", goal)
     Console().print(table)
     print(json.dumps({key: round(figures[key], 3) if key in figures else None for key in KEYS}))
 

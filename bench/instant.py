@@ -19,7 +19,7 @@ def _reply() -> bytes:
             "token": piece,
             "bytes": None,
             "logprob": -0.1,
-            "top_logprobs": [{"token": each, "logprob": -2.0} for each in ("A", "B", "C")],
+            "top_logprobs": [{"token": letter, "logprob": -2.0} for letter in ("A", "B", "C")],
         }
         for piece in PIECES[-24:]
     ]

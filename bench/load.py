@@ -60,8 +60,8 @@ class _Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = _LENGTH.search(head)
         if not head.startswith(b"HTTP/1.1 200") or length is None:

@@ -75,7 +75,7 @@ CONTRACTS: dict[str, tuple[str, Callable[[str, str], Any], Callable[[Any], Any]]
 class Seen:
     """What the callers saw."""
 
-    asked: int = 0
+    requests: int = 0
     answered: int = 0
     nulls: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -85,18 +85,18 @@ async def one(
     client: aiohttp.ClientSession, turn: asyncio.Semaphore, contract: str, prompt: str, response: str, seen: Seen
 ) -> None:
     path, body, reward = CONTRACTS[contract]
-    seen.asked += 1
+    seen.requests += 1
     async with turn:
         started = time.perf_counter()
         try:
             async with client.post(path, json=body(prompt, response)) as answer:
-                status, said = answer.status, await answer.read()
+                status, content = answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError):
             return
         seen.seconds.append(time.perf_counter() - started)
     if status == 200:
         seen.answered += 1
-        seen.nulls += reward(json.loads(said)) is None
+        seen.nulls += reward(json.loads(content)) is None
 
 
 async def repeat(url: str, number: int, rollouts: int, connections: int, seen: Seen) -> None:
@@ -166,17 +166,21 @@ def main() -> None:
         rss: list[float] = []
         seen = Seen()
         cpu = sum(process.cpu_times()[:2])
-        print(f"{'repeat':>6}{'asked':>8}{'answered':>10}{'nulls':>7}{'p50 ms':>9}{'p99 ms':>9}{'seconds':>9}{'RSS MB':>8}")
+        print(f"{'repeat':>6}{'requests':>10}{'answered':>10}{'nulls':>7}{'p50 ms':>9}{'p99 ms':>9}{'seconds':>9}{'RSS MB':>8}")
         for number in range(settings.repeats):
             now, started = Seen(), time.perf_counter()
             asyncio.run(repeat(gateway.url, number, settings.rollouts, settings.connections, now))
             rss.append(process.memory_info().rss / 2**20)
             p50, p99 = np.percentile(now.seconds, [50, 99]) * 1000
             print(
-                f"{number + 1:>6}{now.asked:>8}{now.answered:>10}{now.nulls:>7}{p50:>9.0f}{p99:>9.0f}"
+                f"{number + 1:>6}{now.requests:>10}{now.answered:>10}{now.nulls:>7}{p50:>9.0f}{p99:>9.0f}"
                 f"{time.perf_counter() - started:>9.1f}{rss[-1]:>8.0f}"
             )
-            seen.asked, seen.answered, seen.nulls = seen.asked + now.asked, seen.answered + now.answered, seen.nulls + now.nulls
+            seen.requests, seen.answered, seen.nulls = (
+                seen.requests + now.requests,
+                seen.answered + now.answered,
+                seen.nulls + now.nulls,
+            )
             seen.seconds += now.seconds
         cpu = sum(process.cpu_times()[:2]) - cpu
         made = judgments(gateway.url)
@@ -184,7 +188,7 @@ def main() -> None:
         starved += asyncio.run(few_connections(gateway.url, 96, 2, by_prompt=False))
     p50, p99 = np.percentile(seen.seconds, [50, 99]) * 1000
     figures = {
-        "asked": seen.asked,
+        "requests": seen.requests,
         "answered": seen.answered,
         "null_share": round(seen.nulls / max(1, seen.answered), 4),
         "p50_ms": round(float(p50), 1),

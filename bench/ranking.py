@@ -79,11 +79,11 @@ def play(options: RankOptions, case: Case) -> Result:
             waves += 1
             wave = flow.send([judge.judge(match) for match in wave])
     except StopIteration as stop:
-        found = stop.value
-    rewards = np.array([0.0 if each is None else each for each in found.rewards])
-    errors = np.array([each.stderr or math.inf for each in found.standings])
+        result = stop.value
+    rewards = np.array([0.0 if reward is None else reward for reward in result.rewards])
+    errors = np.array([standing.stderr or math.inf for standing in result.standings])
     covered = np.abs(rewards - (truth - truth.mean())) <= 1.96 * errors
-    best = found.order[0] if found.order else 0
+    best = result.order[0] if result.order else 0
     tau = kendalltau(rewards, truth).statistic
     return Result(
         readings=judge.readings,
@@ -121,12 +121,12 @@ def measure(world: str, n: int, cases: Iterable[Case]) -> Iterator[Row]:
     for case in cases:
         for name, options in CONFIGS.items():
             results[name].append(play(options, case))
-    base = np.array([each.tau for each in results["all_pairs both"]])
-    for name, found in results.items():
-        tau = np.array([each.tau for each in found])
+    base = np.array([outcome.tau for outcome in results["all_pairs both"]])
+    for name, outcomes in results.items():
+        tau = np.array([outcome.tau for outcome in outcomes])
         ratio = tau.mean() / base.mean() if base.mean() else math.nan
-        stderr = float(np.std(tau - ratio * base) / abs(base.mean()) / math.sqrt(len(found))) if base.mean() else math.nan
-        mean = {key: float(np.mean([getattr(each, key) for each in found])) for key in vars(found[0])}
+        stderr = float(np.std(tau - ratio * base) / abs(base.mean()) / math.sqrt(len(outcomes))) if base.mean() else math.nan
+        mean = {key: float(np.mean([getattr(outcome, key) for outcome in outcomes])) for key in vars(outcomes[0])}
         yield Row(
             world, n, name, mean["readings"], mean["tokens"], mean["readings"] / (n * (n - 1)), mean["waves"], mean["tau"],
             float(ratio), stderr, mean["regret"], mean["accuracy"], mean["covered"],
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write the plot here")
     parser.add_argument("--worlds", type=int, default=len(WORLDS), help="only the first so many kinds of simulated judge")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="simulated cells at a time")
-    parser.add_argument("--sizes", type=lambda said: tuple(map(int, said.split(","))), default=SIZES, help="group sizes, as 8,16")
+    parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES, help="group sizes, as 8,16")
     parser.add_argument("--judge", type=Path, default=JUDGE, help="the folder of the judge that SGLang serves")
     parser.add_argument("--embedded", type=int, default=1000, help="its readings a group size, at least; 0 leaves SGLang out")
     parser.add_argument("--reuse-groups", type=int, default=12, help="groups of 8 by which deliberation reuse is measured")
@@ -208,8 +208,8 @@ def main() -> None:
     rows: list[Row] = []
     cells = [(place, n, arguments.groups, arguments.seed) for place in range(arguments.worlds) for n in arguments.sizes]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for found in pool.map(measure_simulated, cells):
-            rows += found
+        for cell in pool.map(measure_simulated, cells):
+            rows += cell
     figures: dict[str, object] = {"default_method": DEFAULT, "groups": arguments.groups}
     if arguments.embedded:
         with reuse.served(arguments.judge) as url:

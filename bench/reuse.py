@@ -49,7 +49,7 @@ def groups(count: int, size: int) -> Iterator[Group]:
         wrong = {right[:i] + digit + right[i + 1 :] for i in digits for digit in "0123456789" if digit != right[i]}
         if len(wrong) < size - 1 or right not in task.chosen:
             continue
-        texts = [task.chosen, *(task.chosen.replace(right, each) for each in rng.sample(sorted(wrong), size - 1))]
+        texts = [task.chosen, *(task.chosen.replace(right, number) for number in rng.sample(sorted(wrong), size - 1))]
         yield Group.model_validate({"question": task.question, "responses": texts})
         made += 1
         if made == count:
@@ -59,10 +59,10 @@ def groups(count: int, size: int) -> Iterator[Group]:
 def accuracy(rankings: list[Ranking]) -> tuple[float, float]:
     """Share of the comparisons with the right response that it wins, of those with a verdict; its standard error."""
     won = [
-        (each.judgment.winner == "A") == (each.i == 0)
+        (comparison.judgment.winner == "A") == (comparison.i == 0)
         for ranking in rankings
-        for each in ranking.comparisons
-        if 0 in (each.i, each.j) and each.judgment.winner is not None
+        for comparison in ranking.comparisons
+        if 0 in (comparison.i, comparison.j) and comparison.judgment.winner is not None
     ]
     share = sum(won) / max(1, len(won))
     return share, math.sqrt(share * (1 - share) / max(1, len(won)))
@@ -77,8 +77,8 @@ async def measure(url: str, count: int, size: int, max_tokens: int) -> dict[str,
         for group in groups(count, size):
             for reuse in (False, True):
                 results[reuse].append(await rank(group, RankOptions(max_tokens=max_tokens, reuse=reuse), judge))
-    tokens = {reuse: sum(each.usage.completion_tokens for each in results[reuse]) for reuse in results}
-    best = {reuse: sum(each.order[:1] == (0,) for each in results[reuse]) / len(results[reuse]) for reuse in results}
+    tokens = {reuse: sum(ranking.usage.completion_tokens for ranking in results[reuse]) for reuse in results}
+    best = {reuse: sum(ranking.order[:1] == (0,) for ranking in results[reuse]) / len(results[reuse]) for reuse in results}
     figures: dict[str, float] = {"reuse_token_ratio": round(tokens[True] / tokens[False], 4), "reuse_groups": len(results[True])}
     print(f"{'':<10}{'tokens':>9}{'accuracy':>10}{'+-':>8}{'best found':>12}")
     for reuse, name in ((False, "fresh"), (True, "reused")):
@@ -116,10 +116,10 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--replies", type=Path)
-    asked = parser.parse_args()
-    figures = projected(asked.replies, asked.responses) if asked.replies else {}
-    with served(asked.judge) as url:
-        figures |= asyncio.run(measure(url, asked.groups, asked.responses, asked.max_tokens))
+    arguments = parser.parse_args()
+    figures = projected(arguments.replies, arguments.responses) if arguments.replies else {}
+    with served(arguments.judge) as url:
+        figures |= asyncio.run(measure(url, arguments.groups, arguments.responses, arguments.max_tokens))
     print(json.dumps(figures))
 
 

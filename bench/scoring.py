@@ -200,11 +200,11 @@ def engine_part(pairs: int, rounds: int, folder: Path, console: Console) -> dict
         safe = rows_left_when_killed(engine, source, folder, 2.0 + batch_s / 2)
     finally:
         engine.stop()
-    rates = {name: median(tokens / seconds for tokens, seconds in each) for name, each in seen.items()}
+    rates = {name: median(tokens / seconds for tokens, seconds in runs) for name, runs in seen.items()}
     bare = max(rate for name, rate in rates.items() if name.startswith("bare"))
     table = Table("at the same SGLang", "tokens/s", "share", "seconds", title=f"{pairs} pairs, both orders", title_justify="left")
-    for name, each in seen.items():
-        table.add_row(name, f"{rates[name]:,.0f}", f"{rates[name] / bare:.3f}", f"{median(s for _, s in each):.2f}")
+    for name, runs in seen.items():
+        table.add_row(name, f"{rates[name]:,.0f}", f"{rates[name] / bare:.3f}", f"{median(s for _, s in runs):.2f}")
     console.print(table)
     console.print(f"killed half way: reasrm score keeps {safe} of {pairs} rows, RM-R1's way none\n")
     scored_s = median(seconds for _, seconds in seen["reasrm score"])
@@ -222,8 +222,8 @@ def rows_part(rows: int, folder: Path, console: Console) -> dict[str, Any]:
     both = at_once(folder, min(rows, BOTH_ROWS), "both")
     table = Table("rows, engine that answers at once", "rows/s", "µs of processor a row", "peak MB", "journal")
     for size, run in [*((f"{size:,}", run) for size, run in runs.items()), (f"{both['rows']:,}, both orders", both)]:
-        rate, each, share = run["rows"] / run["seconds"], 1e6 * run["processor"] / run["rows"], run["journal"] / run["seconds"]
-        table.add_row(size, f"{rate:,.0f}", f"{each:.0f}", f"{run['rss_mb']:.0f}", f"{share:.1%}")
+        rate, per_row, share = run["rows"] / run["seconds"], 1e6 * run["processor"] / run["rows"], run["journal"] / run["seconds"]
+        table.add_row(size, f"{rate:,.0f}", f"{per_row:.0f}", f"{run['rss_mb']:.0f}", f"{share:.1%}")
     console.print(table)
     smallest, largest = runs[sizes[0]], runs[sizes[-1]]
     return {

@@ -99,7 +99,7 @@ def ranking_table(ranking: Ranking, responses: Sequence[Any]) -> RenderableType:
 def _no_reward(ranking: Ranking, standing: Standing) -> str:
     """Why a response has no reward: what its comparisons came to, the most frequent reason first."""
     index = standing.index if standing.duplicate_of is None else standing.duplicate_of
-    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
+    outcomes = [comparison.judgment.outcome for comparison in ranking.comparisons if index in (comparison.i, comparison.j)]
     reasons = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict))
     if not reasons:
         return "it was not compared within the budget or the time"

@@ -60,8 +60,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 def whole(judgment: Judgment) -> Judgment:
-    """`judgment`, which is a failure as a whole where one of its replies failed."""
-    failures = [each.outcome for each in judgment.opinions if isinstance(each.outcome, NoVerdict) and each.outcome.failed]
+    """`judgment`; if one of its replies failed, the whole judgment has that failure as its outcome."""
+    outcomes = [opinion.outcome for opinion in judgment.opinions]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, NoVerdict) and outcome.failed]
     if not failures:
         return judgment
-    return judgment.model_copy(update={"outcome": next((each for each in failures if each.transient), failures[0])})
+    return judgment.model_copy(update={"outcome": next((failure for failure in failures if failure.transient), failures[0])})

@@ -87,13 +87,13 @@ def words_of(body: str | Mapping[str, Any], secrets: tuple[str, ...] = ()) -> st
 
     The inputs that a validator repeats (FastAPI's `input`) are left out: they are the caller's texts.
     """
-    said: Any = body
+    value: Any = body
     if isinstance(body, str):
         try:
-            said = json.loads(body)
+            value = json.loads(body)
         except (ValueError, RecursionError):
-            said = body
-    return shortened(_message_in(said, 0), secrets)
+            value = body
+    return shortened(_message_in(value, 0), secrets)
 
 
 def shortened(text: str, secrets: tuple[str, ...] = ()) -> str:
@@ -105,17 +105,17 @@ def shortened(text: str, secrets: tuple[str, ...] = ()) -> str:
     return line if len(line) <= WORDS else line[: WORDS - 3] + "..."
 
 
-def _message_in(said: Any, depth: int) -> str:
-    if isinstance(said, str):
-        return said
-    if isinstance(said, Mapping) and depth < 4:
-        fields = cast("Mapping[str, Any]", said)
+def _message_in(value: Any, depth: int) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and depth < 4:
+        fields = cast("Mapping[str, Any]", value)
         for name in ("error", "message", "detail", "msg"):
             if fields.get(name):
                 at = fields.get("loc") or fields.get("param")
                 place = ".".join(str(part) for part in cast("list[Any]", at)) if isinstance(at, list) else str(at or "")
                 text = _message_in(fields[name], depth + 1)
                 return f"{place}: {text}" if place and place not in text else text
-    if isinstance(said, list) and depth < 4:
-        return "; ".join(_message_in(part, depth + 1) for part in cast("list[Any]", said)[:5])
+    if isinstance(value, list) and depth < 4:
+        return "; ".join(_message_in(part, depth + 1) for part in cast("list[Any]", value)[:5])
     return ""

@@ -59,13 +59,13 @@ def table(findings: Sequence[Finding]) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("", style="dim")
     before = ""
-    for each in findings:
-        if each.sense != before:
-            shown.add_row(Text(each.sense, style="bold"))
-            before = each.sense
-        found = "-" if each.value is None else f"{each.value:.3f}"
-        interval = "" if each.low is None or each.high is None else f"{each.low:.3f} to {each.high:.3f}"
-        shown.add_row(Text(f"  {each.test}"), found, interval, f"{each.ideal:g}", f"{each.n:,}", Text(each.note))
+    for finding in findings:
+        if finding.sense != before:
+            shown.add_row(Text(finding.sense, style="bold"))
+            before = finding.sense
+        value = "-" if finding.value is None else f"{finding.value:.3f}"
+        interval = "" if finding.low is None or finding.high is None else f"{finding.low:.3f} to {finding.high:.3f}"
+        shown.add_row(Text(f"  {finding.test}"), value, interval, f"{finding.ideal:g}", f"{finding.n:,}", Text(finding.note))
     return shown
 
 
@@ -73,14 +73,14 @@ def plot(findings: Sequence[Finding], path: Path) -> None:
     """Draw the findings to `path` (.svg, .png or .pdf): dots with intervals, an open mark at each ideal."""
     figure = needed("matplotlib.figure", "matplotlib").Figure(figsize=(8, 0.9 + 0.34 * len(findings)), layout="constrained")
     axes = figure.add_subplot()
-    shown = [each for each in reversed(findings) if each.value is not None]
-    for place, each in enumerate(shown):
-        colour = COLOURS[each.sense]
-        if each.low is not None:
-            axes.plot([each.low, each.high], [place, place], color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
-        axes.plot([each.value], [place], "o", color=colour, markersize=6)
-        axes.plot([each.ideal], [place], "|", color="#444444", markersize=13, markeredgewidth=2)
-    axes.set_yticks(range(len(shown)), [f"{each.test}  ({each.n:,})" for each in shown])
+    shown = [finding for finding in reversed(findings) if finding.value is not None]
+    for place, finding in enumerate(shown):
+        colour = COLOURS[finding.sense]
+        if finding.low is not None:
+            axes.plot([finding.low, finding.high], [place, place], color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
+        axes.plot([finding.value], [place], "o", color=colour, markersize=6)
+        axes.plot([finding.ideal], [place], "|", color="#444444", markersize=13, markeredgewidth=2)
+    axes.set_yticks(range(len(shown)), [f"{finding.test}  ({finding.n:,})" for finding in shown])
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("found (dot, with its 95 % interval) and ideal (bar)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -90,4 +90,4 @@ def plot(findings: Sequence[Finding], path: Path) -> None:
 
 def as_data(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The findings as JSON has them."""
-    return [each.model_dump() for each in findings]
+    return [finding.model_dump() for finding in findings]

@@ -51,8 +51,8 @@ def triples(examples: Sequence[Example], limit: int) -> list[tuple[tuple[Message
     for example in examples:
         pool = pools.setdefault(example.question, [])
         pool += [response for response in dict.fromkeys(example.responses) if response not in pool]
-    found: list[tuple[tuple[Message, ...], tuple[Response, Response, Response]]] = []
+    questions: list[tuple[tuple[Message, ...], tuple[Response, Response, Response]]] = []
     for question, pool in pools.items():
         for start in range(0, len(pool) - 2, 3):
-            found.append((question, (pool[start], pool[start + 1], pool[start + 2])))
-    return found[:limit]
+            questions.append((question, (pool[start], pool[start + 1], pool[start + 2])))
+    return questions[:limit]

@@ -23,17 +23,17 @@ CALM = 4
 Judged = Callable[[Sequence[Pair], Options, int], Awaitable[list[Judgment]]]
 
 
-async def audit(examples: Sequence[Example], judge: PairJudge, options: Options, *, told: Callable[[str], None]) -> list[Finding]:
-    """Judge `examples` (their first comparison each) in every way that the four senses ask for. `told` hears what comes next."""
+async def audit(examples: Sequence[Example], judge: PairJudge, options: Options, *, report: Callable[[str], None]) -> list[Finding]:
+    """Judge the first comparison of each of `examples` as the four senses require. `report` gets a line before each step."""
     pairs = [example.pair(*(example.comparisons_to_judge or ((0, 1),))[0]) for example in examples]
 
-    async def judged(asked: Sequence[Pair], how: Options, at_once: int = CALM) -> list[Judgment]:
-        return await _judged(asked, judge, how, at_once)
+    async def judged(pairs: Sequence[Pair], how: Options, at_once: int = CALM) -> list[Judgment]:
+        return await _judged(pairs, judge, how, at_once)
 
-    told(f"judging {len(pairs)} pairs")
+    report(f"judging {len(pairs)} pairs")
     first = await judged(pairs, options, CALM)
-    findings = await _reproducibility(pairs, first, options, judged, told)
-    findings += await _internal(examples, pairs, first, options, judged, told)
+    findings = await _reproducibility(pairs, first, options, judged, report)
+    findings += await _internal(examples, pairs, first, options, judged, report)
     return findings + _external(examples, first) + _by_domain(examples, first)
 
 
@@ -48,9 +48,9 @@ async def _judged(pairs: Sequence[Pair], judge: PairJudge, options: Options, at_
 
 
 async def _reproducibility(
-    pairs: Sequence[Pair], first: Sequence[Judgment], options: Options, judged: Judged, told: Callable[[str], None]
+    pairs: Sequence[Pair], first: Sequence[Judgment], options: Options, judged: Judged, report: Callable[[str], None]
 ) -> list[Finding]:
-    told("the same again, by another seed, and under load")
+    report("the same again, by another seed, and under load")
     sampled = options.model_copy(update={"temperature": options.temperature or 1.0})
     ways = [
         ("same verdict, asked again", first, await judged(pairs, options, CALM)),
@@ -61,7 +61,7 @@ async def _reproducibility(
             await judged(pairs, sampled.model_copy(update={"seed": options.seed + 1}), CALM),
         ),
     ]
-    cached = "answered from the gateway's cache; audit the engine itself" if any(each.cached for each in ways[0][2]) else ""
+    cached = "answered from the gateway's cache; audit the engine itself" if any(judgment.cached for judgment in ways[0][2]) else ""
     findings = [Finding.of_share("reproducibility", name, _agreement(a, b), note=cached) for name, a, b in ways]
     moved = _moves(first, ways[0][2])
     findings.append(Finding.of_mean("reproducibility", "mean change of probability, asked again", moved, 0.0))
@@ -74,9 +74,9 @@ async def _internal(
     first: Sequence[Judgment],
     options: Options,
     judged: Judged,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Finding]:
-    told("swapped, signed, padded, against itself, in triples")
+    report("swapped, signed, padded, against itself, in triples")
     both = options.model_copy(update={"orders": "both"})
     orders = first if options.orders == "both" else await judged(pairs, both, CALM)
     swap = Share()
@@ -89,7 +89,7 @@ async def _internal(
     ]
     once = options.model_copy(update={"orders": "ab"})  # both orders of a response against itself are even by construction
     alone = await judged([equal(pair) for pair in pairs], once, CALM)
-    leans = [lean for each in alone if (lean := _lean(each)) is not None]
+    leans = [lean for judgment in alone if (lean := _lean(judgment)) is not None]
     findings.append(Finding.of_mean(sense, "lean between a response and itself", leans, 0.0, "|2 P(A) - 1|, read in one order"))
     for name, probe in (("signed names change nothing", named), ("empty words change nothing", padded)):
         made = [probe(pair) for pair in pairs]
@@ -102,16 +102,16 @@ async def _internal(
 async def _cycles(examples: Sequence[Example], options: Options, judged: Judged) -> Finding:
     """The share of triples that do not run in a circle."""
     sense, test = "internal consistency", "triples that are no circle"
-    found = triples(examples, limit=max(20, len(examples) // 2))
-    asked = [Pair(question=question, a=three[i], b=three[j]) for question, three in found for i, j in combinations(range(3), 2)]
-    answers = await judged(asked, options, CALM)
+    triads = triples(examples, limit=max(20, len(examples) // 2))
+    edges = [Pair(question=question, a=three[i], b=three[j]) for question, three in triads for i, j in combinations(range(3), 2)]
+    answers = await judged(edges, options, CALM)
     share = Share()
     for at in range(0, len(answers), 3):
         ends = zip(combinations("xyz", 2), answers[at : at + 3], strict=True)
         wins = [(i, j) if judgment.winner == "A" else (j, i) for (i, j), judgment in ends if judgment.winner is not None]
         cyclic = cyclic_share(wins)
         share.add(None if cyclic is None else cyclic == 0.0)
-    note = "" if found else "no question of this data has three responses"
+    note = "" if triads else "no question of this data has three responses"
     return Finding.of_share(sense, test, share, note=note)
 
 

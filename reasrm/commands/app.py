@@ -38,8 +38,8 @@ def _keys() -> None:
     """Keep `new` a command of its own, also while it is the only one."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         sys.stdout.write(f"reasrm {__version__}\n")
         raise typer.Exit
 

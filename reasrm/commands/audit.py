@@ -90,4 +90,4 @@ async def _audit(examples: list[Any], options: Options, address: JudgeAddress) -
     from reasrm.scoring import Limiter, connect
 
     async with connect(address, Limiter(LOAD)) as connected:
-        return await run(examples, connected.judge, options, told=tell)
+        return await run(examples, connected.judge, options, report=tell)

@@ -122,8 +122,8 @@ def _watched(asking: Callable[[Callable[[OracleProgress], None]], ChainReport]) 
 
         def watch(tally: OracleProgress) -> None:
             trouble = _counted(tally.failures)
-            said = f"{tally.kept:,} kept, {tally.spend.tokens:,} tokens, ${tally.spend.usd:,.2f}"
-            bar.update(task, completed=tally.done, total=tally.examples, description=said + (f" ({trouble})" if trouble else ""))
+            text = f"{tally.kept:,} kept, {tally.spend.tokens:,} tokens, ${tally.spend.usd:,.2f}"
+            bar.update(task, completed=tally.done, total=tally.examples, description=text + (f" ({trouble})" if trouble else ""))
 
         return asking(watch)
 

@@ -111,12 +111,12 @@ class HttpEngine:
 
     async def _ask_info(self) -> EngineInfo:
         listed = await self._request("GET", f"{self._v1}/models", None)
-        models = [cast(dict[str, Any], each) for each in listed.get("data") or () if isinstance(each, dict)]
+        models = [cast(dict[str, Any], model) for model in listed.get("data") or () if isinstance(model, dict)]
         if not models:
             raise EngineNonsense(f"{self._refusals.url}{self._v1}/models lists no model")
-        entry = next((each for each in models if each.get("id") == self._model), models[0])
+        entry = next((model for model in models if model.get("id") == self._model), models[0])
         if self._model is not None and entry.get("id") != self._model:
-            names = ", ".join(str(each.get("id")) for each in models)
+            names = ", ".join(str(model.get("id")) for model in models)
             raise ConfigurationError(f"{self._refusals.url} does not serve {self._model!r}; it serves {names}", field="model")
         about = await self._about()
         return EngineInfo(

@@ -65,21 +65,21 @@ class Refusals:
         return error
 
     def _meaning(self, status: int, words: str, headers: Mapping[str, str], where: str) -> ReasrmError:
-        told = f": {words}" if words and self._show else ""
+        message = f": {words}" if words and self._show else ""
         if status in (429, 503):
-            return EngineBusy(f"the engine at {self.url} is busy ({status}){told}", retry_after_s=retry_after_s(headers))
+            return EngineBusy(f"the engine at {self.url} is busy ({status}){message}", retry_after_s=retry_after_s(headers))
         if status in (401, 402, 403) or (status == 400 and _WRONG_KEY.search(words)):
-            return ConfigurationError(f"the engine at {self.url} refuses the key ({status}){told}", field="api_key")
+            return ConfigurationError(f"the engine at {self.url} refuses the key ({status}){message}", field="api_key")
         if status in (400, 404) and _NO_MODEL.search(words):
-            return ConfigurationError(f"the engine at {self.url} does not serve that model ({status}){told}", field="model")
+            return ConfigurationError(f"the engine at {self.url} does not serve that model ({status}){message}", field="model")
         if status in (404, 405):
             why = f"{where} is not there ({status}): is that the address of an OpenAI-compatible server?"
             return ConfigurationError(why, field="engine")
         if status in (400, 413, 422):
-            return _too_long(words) or EngineRefused(f"the engine at {self.url} refused the request ({status}){told}")
+            return _too_long(words) or EngineRefused(f"the engine at {self.url} refused the request ({status}){message}")
         if status in (408, 504):
-            return EngineTimeout(f"the engine at {self.url} says that it took too long ({status}){told}")
-        return EngineError(f"the engine at {self.url} failed the request ({status}){told}")
+            return EngineTimeout(f"the engine at {self.url} says that it took too long ({status}){message}")
+        return EngineError(f"the engine at {self.url} failed the request ({status}){message}")
 
     def of_connection(self, error: httpx.HTTPError, timeout_s: float | None) -> ReasrmError:
         """What a connection that failed means."""

@@ -177,4 +177,4 @@ def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
     if not alone and not _LETTER.search(text):
         return Token(text=text, top={})
     alternatives = (*(entry.get("top_logprobs") or ()), entry)
-    return Token(text=text, top={mended(each["token"]): scale * each["logprob"] for each in alternatives})
+    return Token(text=text, top={mended(alternative["token"]): scale * alternative["logprob"] for alternative in alternatives})

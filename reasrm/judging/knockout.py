@@ -30,7 +30,7 @@ def _pair_up(unbeaten: list[int], met: set[frozenset[int]], firsts: list[int]) -
     matches: list[tuple[int, int]] = []
     while waiting:
         i = waiting.pop(0)
-        j = next((each for each in waiting if frozenset((i, each)) not in met), None)
+        j = next((other for other in waiting if frozenset((i, other)) not in met), None)
         if j is not None:
             waiting.remove(j)
             matches.append((i, j) if firsts[i] <= firsts[j] else (j, i))

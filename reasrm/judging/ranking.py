@@ -66,14 +66,14 @@ class _Ledger:
                 self.usage += judgment.usage
         self.seconds += max((judgment.seconds for judgment in judgments if not judgment.cached), default=0.0)
 
-    def room(self, wanted: int) -> int:
-        """How many of `wanted` comparisons may start now. Where tokens are limited the first goes alone, to show what one costs."""
+    def room(self, comparisons: int) -> int:
+        """How many of that many `comparisons` may start now. A token budget starts one alone first, to learn what one costs."""
         if self.budget.comparisons is not None:
-            wanted = min(wanted, self.budget.comparisons // self.readings - len(self.comparisons))
+            comparisons = min(comparisons, self.budget.comparisons // self.readings - len(self.comparisons))
         if self.budget.tokens is not None:
             unspent = max(0, self.budget.tokens - self.tokens)
-            wanted = min(wanted, unspent // self.most_tokens if self.most_tokens else int(unspent > 0))
-        return wanted
+            comparisons = min(comparisons, unspent // self.most_tokens if self.most_tokens else int(unspent > 0))
+        return comparisons
 
 
 def ranking(group: Group, options: RankOptions, *, reuse: bool = False) -> RankFlow:

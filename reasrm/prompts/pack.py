@@ -180,15 +180,15 @@ def _check(path: Path, pack: Pack) -> None:
     for file, template in (("user.txt", pack.user), ("conversation.txt", pack.conversation)):
         if template is None:
             continue
-        found = set(_PLACEHOLDER.findall(template))
-        if unknown := found - known:
+        placeholders = set(_PLACEHOLDER.findall(template))
+        if unknown := placeholders - known:
             raise PromptPackError(
                 f"{path / file}: unknown placeholder {{{{{sorted(unknown)[0]}}}}}; known: {', '.join(sorted(known))}"
             )
         for side in ("a", "b"):
-            if not found & {f"response_{side}", f"conversation_{side}"}:
+            if not placeholders & {f"response_{side}", f"conversation_{side}"}:
                 raise PromptPackError(f"{path / file} never shows response {side.upper()}: put {{{{response_{side}}}}} into it")
-        if pack.fenced and not found >= set(_FENCES[1:]):
+        if pack.fenced and not placeholders >= set(_FENCES[1:]):
             raise PromptPackError(
                 f'{path / file} must fence both responses with {{{{fence_a}}}} and {{{{fence_b}}}}, or set fence = "escape"'
             )

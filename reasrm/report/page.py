@@ -80,8 +80,8 @@ def _plots(tally: Tally) -> list[tuple[str, str, Any]]:
 
 
 def _wrong_rows(tally: Tally, data: DataSet | None) -> list[dict[str, Any]]:
-    wanted = {row.index for row, _ in tally.wrong}
-    entries = {entry.index: entry for entry in data or () if entry.index in wanted} if wanted else {}
+    wrong = {row.index for row, _ in tally.wrong}
+    entries = {entry.index: entry for entry in data or () if entry.index in wrong} if wrong else {}
     return [_wrong_row(row, compared, entries.get(row.index)) for row, compared in tally.wrong]
 
 

@@ -207,8 +207,8 @@ def _read_as(form: Form, prompt: str) -> RenderedPrompt | None:
         if last and role == "assistant":
             begun = _begun(opening + text)
         elif role and not opening.startswith("<|channel|>analysis"):
-            said = _without_ends(text, form.ends)
-            turns.append((role, without_special_tokens(without_thought(said) if role == "assistant" else said)))
+            content = _without_ends(text, form.ends)
+            turns.append((role, without_special_tokens(without_thought(content) if role == "assistant" else content)))
     messages = _messages(turns)
     if not messages or messages[-1]["role"] not in ("user", "tool"):
         return None

@@ -106,10 +106,11 @@ def reason_of(rewarded: Rewarded) -> str:
 
 
 def _transient(ranking: Ranking) -> str | None:
-    reasons = (each.judgment.outcome.reason for each in ranking.comparisons if isinstance(each.judgment.outcome, NoVerdict))
+    outcomes = (comparison.judgment.outcome for comparison in ranking.comparisons)
+    reasons = (outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict))
     return next((reason for reason in reasons if reason in TRANSIENT), None)
 
 
 def _why(ranking: Ranking, index: int) -> str:
-    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
+    outcomes = [comparison.judgment.outcome for comparison in ranking.comparisons if index in (comparison.i, comparison.j)]
     return next((outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict)), "alone")

@@ -55,10 +55,10 @@ async def _rewards(args: Any, samples: Any, cohort: int | None, *, evaluation: b
     given: list[Any] = list(samples)
     if not getattr(args, "group_rm", True) and _is_one_rollout(given):
         return [_written(args, given, await _lone(args, given, options, cohort, evaluation))] * len(given)
-    rollouts: list[list[Any]] = [list(each) if _is_list(each) else [each] for each in given]
+    rollouts: list[list[Any]] = [list(item) if _is_list(item) else [item] for item in given]
     rewarded = await _whole_groups(args, rollouts, options)
     written = [_written(args, rollout, reward) for rollout, reward in zip(rollouts, rewarded, strict=True)]
-    return [[reward] * len(each) if _is_list(each) else reward for each, reward in zip(given, written, strict=True)]
+    return [[reward] * len(item) if _is_list(item) else reward for item, reward in zip(given, written, strict=True)]
 
 
 def _is_list(value: Any) -> bool:
@@ -116,7 +116,7 @@ def _texts(args: Any, rollouts: Sequence[Sequence[Any]]) -> tuple[Any, list[Any]
     if thinking not in ("strip", "keep"):
         raise ConfigurationError(f'reasrm_thinking must be "strip" or "keep", not {thinking!r}', field="reasrm_thinking")
     question, begun, _ = prompt_of(rollouts[0][0].prompt)
-    return question, [response_of(each[-1].response, begun, thinking=thinking, special_tokens=True) for each in rollouts]
+    return question, [response_of(rollout[-1].response, begun, thinking=thinking, special_tokens=True) for rollout in rollouts]
 
 
 def _written(args: Any, rollout: Sequence[Any], rewarded: Rewarded) -> Any:

@@ -156,7 +156,7 @@ class _Batch:
                 rewarded[index] = reward, 1.0 / (self.size or len(members))
 
         await asyncio.gather(*map(one_group, _groups(prompts, references, self.size)))
-        return [each for each in rewarded if each is not None]
+        return [reward for reward in rewarded if reward is not None]
 
 
 def _groups(prompts: Sequence[Any], references: Sequence[Any], size: int | None) -> list[list[int]]:

@@ -90,7 +90,7 @@ def win_rate_callback(
 
 def _pair(prompt: Any, a: Any, b: Any, thinking: Thinking) -> Pair:
     question, begun, _ = prompt_of(prompt)
-    return checked(Pair.of, question, *(response_of(each, begun, thinking=thinking) for each in (a, b)))
+    return checked(Pair.of, question, *(response_of(completion, begun, thinking=thinking) for completion in (a, b)))
 
 
 async def _winners(

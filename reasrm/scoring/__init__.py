@@ -40,9 +40,9 @@ async def score_with(
     job: Job, connected: Connected, *, limiter: Limiter, say: Callable[[str], None] | None = None, quiet: bool = False
 ) -> Tally:
     """`score` with a judge that is connected already; its requests keep within `limiter`."""
-    found = prepare(job, say or to_stderr)
-    with collecting_rarely(), open_journal(job, found, connected.identity) as journal:
-        with Progress(found.rows, journal.done.count, say=say, quiet=quiet) as progress:
+    survey = prepare(job, say or to_stderr)
+    with collecting_rarely(), open_journal(job, survey, connected.identity) as journal:
+        with Progress(survey.rows, journal.done.count, say=say, quiet=quiet) as progress:
             scoring = Scoring(
                 job,
                 journal,
@@ -50,4 +50,4 @@ async def score_with(
                 finished=lambda row: progress.add(row, limiter.in_flight),
             )
             await scoring.run(lambda entry: judge_row(entry, connected.judge, job.how))
-        return finish(job, journal, found.rows)
+        return finish(job, journal, survey.rows)

@@ -75,10 +75,10 @@ def score_on_ray(
     """
     ray = _ray(cluster)
     identity = asyncio.run(_identity(address))
-    found = prepare(job, say)
+    survey = prepare(job, say)
     nodes = sum(node["Alive"] for node in ray.nodes())
     say(f"Ray cluster of {nodes} nodes")
-    with open_journal(job, found, identity) as journal, Progress(found.rows, journal.done.count, say=say) as progress:
+    with open_journal(job, survey, identity) as journal, Progress(survey.rows, journal.done.count, say=say) as progress:
         keeper = Keeper(job, journal, finished=lambda row: progress.add(row))
         left = together(entry for entry in job.data if entry.index not in journal.done)
         for chunk in _chunks(left):
@@ -86,7 +86,7 @@ def score_on_ray(
                 keeper.keep(row)
             journal.sync()
         keeper.keep_failed()
-        return finish(job, journal, found.rows)
+        return finish(job, journal, survey.rows)
 
 
 def _judged(

@@ -106,12 +106,12 @@ class Journal:
 
     def _check(self, header: bytes, identity: dict[str, Any]) -> None:
         try:
-            found = json.loads(header)
+            stored = json.loads(header)
         except ValueError:
             raise Refused(f"{self.path} is no journal; remove it, or start over with --restart") from None
-        if not isinstance(found, dict):
+        if not isinstance(stored, dict):
             raise Refused(f"{self.path} is no journal; remove it, or start over with --restart")
-        before, now = cast(dict[str, Any], found), json.loads(json.dumps(identity))
+        before, now = cast(dict[str, Any], stored), json.loads(json.dumps(identity))
         changed = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in now if before.get(name) != now.get(name)]
         if changed:
             raise Refused(

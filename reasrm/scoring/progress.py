@@ -26,7 +26,7 @@ class Progress:
         self._every_s = every_s
         self._tokens = self._no_verdict = self._errors = 0
         self._consistent = Share()
-        self._started = self._said = time.monotonic()
+        self._started = self._reported = time.monotonic()
         self._quiet = quiet
         self._bar = None if quiet or say or not sys.stderr.isatty() else _bar(rows, done)
 
@@ -52,8 +52,8 @@ class Progress:
         if self._bar is not None:
             facts = f"{self._rate:,.1f} rows/s, {self._facts(in_flight)}"
             self._bar.update(self._bar.task_ids[0], completed=self._done, facts=facts)
-        elif not self._quiet and time.monotonic() - self._said >= self._every_s:
-            self._said = time.monotonic()
+        elif not self._quiet and time.monotonic() - self._reported >= self._every_s:
+            self._reported = time.monotonic()
             self._say(self.line(in_flight))
 
     def line(self, in_flight: int = 0) -> str:

@@ -81,8 +81,10 @@ async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any
     options = RankOptions.model_validate(how.options.model_dump() | {"method": how.method})
     group = Group(question=example.question, responses=example.responses, rubric=example.rubric)
     ranking = await rank(group, options, judge)
-    compared = tuple(Compared.of(each.i, each.j, each.judgment, replies=how.replies) for each in ranking.comparisons)
-    judgments = [each.judgment for each in ranking.comparisons]
+    compared = tuple(
+        Compared.of(comparison.i, comparison.j, comparison.judgment, replies=how.replies) for comparison in ranking.comparisons
+    )
+    judgments = [comparison.judgment for comparison in ranking.comparisons]
     return {"comparisons": compared, "rewards": tuple(ranking.rewards)} | _judge_and_cost(judgments)
 
 
@@ -97,7 +99,7 @@ def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
 
 
 def _first(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> BaseException | None:
-    found: BaseException | None = group.subgroup(kind)
-    while isinstance(found, BaseExceptionGroup):
-        found = cast(BaseException, found.exceptions[0])
-    return found
+    failure: BaseException | None = group.subgroup(kind)
+    while isinstance(failure, BaseExceptionGroup):
+        failure = cast(BaseException, failure.exceptions[0])
+    return failure

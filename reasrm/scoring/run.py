@@ -58,21 +58,21 @@ def prepare(job: Job, say: Callable[[str], None] = lambda _: None) -> Survey:
     check_output(job.output, restart=job.restart, journal=job.journal)
     if job.output.exists() and job.journal.exists() and not job.restart:
         say(f"{job.output} is being replaced by the run of {job.journal}")
-    found = survey(job.data, fail_fast=job.fail_fast)
-    for line in found.lines:
+    result = survey(job.data, fail_fast=job.fail_fast)
+    for line in result.lines:
         say(line)
     free = shutil.disk_usage(job.output.parent).free
-    if free < 2 * ROW_BYTES * found.rows:
+    if free < 2 * ROW_BYTES * result.rows:
         raise Refused(
-            f"{job.output.parent} has {free / 1e6:,.0f} MB free, and {found.rows:,} rows take at least "
-            f"{2 * ROW_BYTES * found.rows / 1e6:,.0f} MB"
+            f"{job.output.parent} has {free / 1e6:,.0f} MB free, and {result.rows:,} rows take at least "
+            f"{2 * ROW_BYTES * result.rows / 1e6:,.0f} MB"
         )
-    return found
+    return result
 
 
-def open_journal(job: Job, found: Survey, judge: dict[str, Any]) -> Journal:
+def open_journal(job: Job, survey: Survey, judge: dict[str, Any]) -> Journal:
     """The journal of this run. Raises Refused where it belongs to a run over other rows, by another judge, or done otherwise."""
-    identity = {"reasrm_journal": 1, "input": found.digest, "rows": found.rows, "schema": found.schema}
+    identity = {"reasrm_journal": 1, "input": survey.digest, "rows": survey.rows, "schema": survey.schema}
     mapping = {"mapping": dict(job.data.mapping or {})}
     return Journal(job.journal, identity | mapping | {"judge": judge} | job.how.identity, restart=job.restart)
 
@@ -93,7 +93,7 @@ class Keeper:
         if any(compared.reason in TRANSIENT for compared in row.comparisons):
             self._failed.append(row)
             if len(self._failed) >= FAILURES:
-                why = next(each for each in row.comparisons if each.reason in TRANSIENT)
+                why = next(compared for compared in row.comparisons if compared.reason in TRANSIENT)
                 raise Refused(f"the last {FAILURES} rows all failed ({why.reason}: {why.detail})")
             return
         self._keep(row)

@@ -33,36 +33,36 @@ class Survey:
     @property
     def lines(self) -> list[str]:
         """What to tell people about it."""
-        told = [f"{self.rows:,} rows of schema {self.schema}", *self.notes]
+        lines = [f"{self.rows:,} rows of schema {self.schema}", *self.notes]
         if self.bad:
-            told.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
+            lines.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
         if self.duplicates:
-            told.append(f"{self.duplicates:,} ids came before, the first is {self.first_duplicate}; rows keep their number")
-        return told
+            lines.append(f"{self.duplicates:,} ids came before, the first is {self.first_duplicate}; rows keep their number")
+        return lines
 
 
 def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], None] = lambda _: None) -> Survey:
     """Read `data` through once. Raises InputError for what cannot be read at all and, with `fail_fast`, for the first bad row."""
     digest = hashlib.blake2b(digest_size=16)
-    found = Survey("", 0, "", (), 0, "", 0, "")
+    result = Survey("", 0, "", (), 0, "", 0, "")
     seen = _Seen()
     for entry in data:
-        found.rows += 1
+        result.rows += 1
         digest.update(_written(entry))
         if entry.example is None:
             if fail_fast:
                 raise InputError(f"{entry.where}: {entry.error}")
-            found.bad += 1
-            found.first_bad = found.first_bad or f"{entry.where}: {entry.error}"
+            result.bad += 1
+            result.first_bad = result.first_bad or f"{entry.where}: {entry.error}"
         elif entry.example.id and seen.before(f"{entry.file}\0{entry.example.id}"):
-            found.duplicates += 1
-            found.first_duplicate = found.first_duplicate or f"{entry.where}: {entry.example.id}"
-        if found.rows % 1000 == 0:
-            progress(found.rows)
-    found.schema = data.name
-    found.notes = tuple(data.notes)
-    found.digest = digest.hexdigest()
-    return found
+            result.duplicates += 1
+            result.first_duplicate = result.first_duplicate or f"{entry.where}: {entry.example.id}"
+        if result.rows % 1000 == 0:
+            progress(result.rows)
+    result.schema = data.name
+    result.notes = tuple(data.notes)
+    result.digest = digest.hexdigest()
+    return result
 
 
 def _written(entry: DataRow) -> bytes:

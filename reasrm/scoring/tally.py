@@ -123,7 +123,7 @@ class Tally:
     @property
     def overall(self) -> Share:
         """Accuracy over all subsets."""
-        return Share(sum(each.hits for each in self.accuracy.values()), sum(each.n for each in self.accuracy.values()))
+        return Share(sum(share.hits for share in self.accuracy.values()), sum(share.n for share in self.accuracy.values()))
 
     @property
     def no_verdicts(self) -> int:
@@ -133,4 +133,4 @@ class Tally:
     @property
     def wrong(self) -> list[tuple[Scored, Compared]]:
         """The surest wrong comparisons, surest first."""
-        return [(row, compared) for _, _, row, compared in sorted(self._wrong, key=lambda each: each[:2], reverse=True)]
+        return [(row, compared) for _, _, row, compared in sorted(self._wrong, key=lambda entry: entry[:2], reverse=True)]

@@ -80,15 +80,15 @@ def _timed(judge: SyncJudge, pair: Pair) -> tuple[Judgment, float]:
 
 
 def _panel(pair: DemoPair, judgment: Judgment, seconds: float) -> Panel:
-    asked = Table.grid(padding=(0, 2))
-    asked.add_column(style="bold", no_wrap=True)
-    asked.add_column(overflow="fold")
+    inputs = Table.grid(padding=(0, 2))
+    inputs.add_column(style="bold", no_wrap=True)
+    inputs.add_column(overflow="fold")
     for name, text in (("question", pair.question), ("A", pair.a), ("B", pair.b)):
-        asked.add_row(name, Text(text))
+        inputs.add_row(name, Text(text))
     right = judgment.winner == pair.better
-    said = "right" if right else "WRONG"
-    truth = Text(f"{said}: {pair.better} is better, as a program computed", style="green" if right else "bold red")
-    parts = Group(asked, judgment_panel(judgment), truth)
+    outcome = "right" if right else "WRONG"
+    truth = Text(f"{outcome}: {pair.better} is better, as a program computed", style="green" if right else "bold red")
+    parts = Group(inputs, judgment_panel(judgment), truth)
     return Panel(parts, title=Text(f"{pair.family} · {seconds:.2f} s"), title_align="left", border_style="dim")
 
 

@@ -159,7 +159,7 @@ class Noting:
 async def through_audit(place: Place) -> str:
     judge = Noting(place.judge())
     example = Example.model_validate({"id": "1", "question": "q?", "responses": ["right", "wrong"], "labels": (1.0, 0.0)})
-    findings = await audit([example], judge, Options(), told=lambda _: None)
+    findings = await audit([example], judge, Options(), report=lambda _: None)
     (verdicts,) = [finding for finding in findings if finding.test == "gives a verdict"]
     assert verdicts.value == 0.0
     (outcome,) = judge.outcomes

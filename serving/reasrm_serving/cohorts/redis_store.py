@@ -76,8 +76,8 @@ class RedisStore:
         if not stored:
             return None
         state, count, claimable, restored, failures, failure = stored
-        told = Reward.unpack(failure) if failure else None
-        return View(State(state.decode()), count, bool(claimable), bool(restored), failures, told)
+        reward = Reward.unpack(failure) if failure else None
+        return View(State(state.decode()), count, bool(claimable), bool(restored), failures, reward)
 
     async def texts(self, name: str, number: int, known: Collection[str]) -> dict[str, bytes]:
         """See `Store.texts`."""

@@ -161,5 +161,5 @@ def failure_in(ranking: Ranking) -> str | None:
 
 def why_none(ranking: Ranking, index: int) -> str:
     """Why a response has no reward: the first reason of its comparisons; "alone" where it had none."""
-    outcomes = [each.judgment.outcome for each in ranking.comparisons if index in (each.i, each.j)]
+    outcomes = [comparison.judgment.outcome for comparison in ranking.comparisons if index in (comparison.i, comparison.j)]
     return next((outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict)), "alone")

@@ -174,7 +174,7 @@ class _Ending(StoppingCriteria):
         self.lengths = [0] * len(rows)
         self._rows, self._width, self._ends, self._decode = rows, width, set(ends), decode
         self._done = [False] * len(rows)
-        self._told = [0] * len(rows)
+        self._sent = [0] * len(rows)
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Any:
         """Which rows are done, as a tensor of booleans."""
@@ -193,15 +193,15 @@ class _Ending(StoppingCriteria):
         text = _cut(whole, row.ask.stop)
         done = done or text != whole
         if row.on_text is not None and (done or not text.endswith("\ufffd")):  # half a character waits for its other half
-            if piece := text[self._told[index] :]:
+            if piece := text[self._sent[index] :]:
                 row.on_text(piece)
-            self._told[index] = len(text)
+            self._sent[index] = len(text)
         return done
 
 
 def _cut(text: str, stop: tuple[str, ...]) -> str:
     """`text` up to the first of the stop texts."""
-    return text[: min((at for at in (text.find(each) for each in stop) if at >= 0), default=len(text))]
+    return text[: min((at for at in (text.find(ending) for ending in stop) if at >= 0), default=len(text))]
 
 
 def _loaded(folder: Path, device: torch.device) -> tuple[Any, Any]:

@@ -92,8 +92,8 @@ async def rewards_for(
 async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Sequence[JudgedRollout]) -> list[Reward]:
     """The rewards of rollouts that each belong to a cohort. Raises `Problem` (503) where the client should come again."""
     tasks = [
-        asyncio.create_task(services.cohorts.reward(each, rollout.response, rollout.member))
-        for each, rollout in zip(terms, rollouts, strict=True)
+        asyncio.create_task(services.cohorts.reward(term, rollout.response, rollout.member))
+        for term, rollout in zip(terms, rollouts, strict=True)
     ]
     try:
         return await asyncio.gather(*tasks)

@@ -101,7 +101,9 @@ async def compare(request: Request) -> Response:
     services, query = services_of(request), query_of(request)
     body = await read(request, CompareRequest)
     question = input_question(body.conversation_history, "conversation_history")
-    responses = tuple(output_response(each, f"response_objs.{i}", query.thinking) for i, each in enumerate(body.response_objs))
+    responses = tuple(
+        output_response(response, f"response_objs.{i}", query.thinking) for i, response in enumerate(body.response_objs)
+    )
     group = Group(question=question, responses=responses, rubric=body.principle or None)
     within_s = min(query.timeout or services.settings.timeout_s, services.settings.timeout_s)
     info = await services.engines.now()

@@ -74,14 +74,14 @@ async def get_reward(request: Request) -> Response:
         raise Problem(422, "invalid", limit, "query")
     rollouts = [_rollout(body, index, query, services) for index in range(len(body.query))]
     rewarded = await unless_gone(request, rewards_for(request, query, rollouts, PATIENCE_S)) if rollouts else []
-    rewards = [reward_number(each, query.no_verdict, services, "openrlhf") for each in rewarded]
+    rewards = [reward_number(result, query.no_verdict, services, "openrlhf") for result in rewarded]
     answer = {
         "rewards": rewards,
-        "scores": [_score(reward, each) for reward, each in zip(rewards, rewarded, strict=True)],
+        "scores": [_score(reward, result) for reward, result in zip(rewards, rewarded, strict=True)],
         "extra_logs": {
-            "no_verdict": [float(each.value is None) for each in rewarded],
-            "reward_stderr": [each.stderr or 0.0 for each in rewarded],
-            "cohort_missing": [_missing(each, query) for each in rewarded],
+            "no_verdict": [float(result.value is None) for result in rewarded],
+            "reward_stderr": [result.stderr or 0.0 for result in rewarded],
+            "cohort_missing": [_missing(result, query) for result in rewarded],
         },
     }
     return Response(orjson.dumps(answer), media_type="application/json")
@@ -126,22 +126,22 @@ def after_prompt(query: str, prompt: str) -> str | None:
     """
     if query.startswith(prompt):
         return query[len(prompt) :]
-    folded, wanted = "".join(query.split()), "".join(prompt.split())
-    if not wanted:
+    folded, target = "".join(query.split()), "".join(prompt.split())
+    if not target:
         return query
-    end = len(wanted) if folded.startswith(wanted) else _end_of_cut(folded, wanted)
+    end = len(target) if folded.startswith(target) else _end_of_cut(folded, target)
     return None if end is None else query[_place_after(query, end) :]
 
 
-def _end_of_cut(folded: str, wanted: str) -> int | None:
-    """Where `folded` stops to be an end of `wanted`, at the furthest place; None where it begins with no such end."""
-    anchor, before = wanted[-ANCHOR:], len(wanted)
+def _end_of_cut(folded: str, target: str) -> int | None:
+    """Where `folded` stops to be an end of `target`, at the furthest place; None where it begins with no such end."""
+    anchor, before = target[-ANCHOR:], len(target)
     for _ in range(PLACES):
         start = folded.rfind(anchor, 0, before)
         if start < 0:
             return None
         end = start + len(anchor)
-        if wanted.endswith(folded[:end]):
+        if target.endswith(folded[:end]):
             return end
         before = end - 1
     return None

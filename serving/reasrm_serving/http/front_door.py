@@ -62,15 +62,15 @@ class FrontDoor:
         if headers.get(b"sec-fetch-site") == "cross-site" and headers.get(b"origin") not in self.origins:
             raise Problem(403, "foreign_origin", "a page of another origin may not ask: allow it with --allow-origin")
         left_s = _left_s(headers.get(b"x-deadline"))
-        wanted = headers.get(b"x-priority")
+        header = headers.get(b"x-priority")
         if self.gate is None:
-            principal.set(NOBODY if wanted is None else Principal(priority=_priority(wanted, 10)))
+            principal.set(NOBODY if header is None else Principal(priority=_priority(header, 10)))
             await self._until(left_s, scope, receive, send)
             return
         key = self.gate.key_of(headers.get(b"authorization"))
         await self.gate.enter(key)
         try:
-            priority = key.priority if wanted is None else _priority(wanted, key.priority)
+            priority = key.priority if header is None else _priority(header, key.priority)
             principal.set(Principal(key.name, priority, key.admin))
             await self._until(left_s, scope, receive, send)
         finally:
@@ -100,7 +100,7 @@ def _left_s(deadline: str | None) -> float | None:
 
 def _priority(header: str, highest: int) -> int:
     try:
-        wanted = int(header)
+        priority = int(header)
     except ValueError:
         raise Problem(422, "invalid", f"x-priority is a whole number from -10 to 10, not {header!r}", "x-priority") from None
-    return max(-10, min(wanted, highest))
+    return max(-10, min(priority, highest))

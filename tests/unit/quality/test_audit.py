@@ -61,7 +61,7 @@ def honest(a: str, b: str, options: Options) -> float:
 
 
 async def found(better: Callable[[str, str, Options], float]) -> dict[str, Finding]:
-    findings = await audit(EXAMPLES, Faulty(better), Options(), told=lambda _: None)
+    findings = await audit(EXAMPLES, Faulty(better), Options(), report=lambda _: None)
     assert len({each.sense for each in findings}) == 4
     return {each.test: each for each in findings}
 
@@ -116,7 +116,7 @@ async def test_a_judge_that_wavers_with_the_seed_is_found_out() -> None:
 
 async def test_what_cannot_be_measured_is_null_and_says_why() -> None:
     pairs = [example.model_copy(update={"responses": example.responses[:2], "labels": None}) for example in EXAMPLES]
-    findings = {each.test: each for each in await audit(pairs, Faulty(honest), Options(), told=lambda _: None)}
+    findings = {each.test: each for each in await audit(pairs, Faulty(honest), Options(), report=lambda _: None)}
     assert findings["triples that are no circle"].value is None
     assert findings["triples that are no circle"].note == "no question of this data has three responses"
     assert findings["agrees with the label"].value is None
