@@ -20,7 +20,7 @@ from tests.workers import ByServer, long_first
 # Before anything imports torch or a Hugging Face library; the two modules above do so when they are called.
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nothing that a test starts reads or writes the home of whoever runs it.
+# No process that a test starts reads or writes the home of the user who runs the tests.
 _home = tempfile.TemporaryDirectory(prefix="reasrm-home-", ignore_cleanup_errors=True)
 os.environ["HOME"] = _home.name
 

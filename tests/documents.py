@@ -54,8 +54,8 @@ def blocks_of(document: Path) -> list[Block]:
     """The blocks of a document, in their order."""
     text = document.read_text(encoding="utf-8")
     return [
-        Block(document, text[: found.start()].count("\n") + 1, found["language"], found["title"], textwrap.dedent(found["text"]))
-        for found in FENCE.finditer(text)
+        Block(document, text[: fence.start()].count("\n") + 1, fence["language"], fence["title"], textwrap.dedent(fence["text"]))
+        for fence in FENCE.finditer(text)
     ]
 
 
@@ -85,21 +85,21 @@ def _pattern(part: str) -> str:
     return _NUMBER if _PARTS.fullmatch(part) else re.escape(part)
 
 
-def differences(shown: Any, found: Any, path: str = "") -> list[str]:
+def differences(shown: Any, actual: Any, path: str = "") -> list[str]:
     """Where JSON that a document shows is not in what was found: members that it leaves out do not matter, numbers may differ."""
     if isinstance(shown, dict):
-        if not isinstance(found, dict):
-            return [f"{path or 'the answer'} is {json.dumps(found)[:80]}"]
+        if not isinstance(actual, dict):
+            return [f"{path or 'the answer'} is {json.dumps(actual)[:80]}"]
         return [
-            each
+            difference
             for key, value in shown.items()
-            for each in (differences(value, found[key], f"{path}.{key}") if key in found else [f"there is no {path}.{key}"])
+            for difference in (differences(value, actual[key], f"{path}.{key}") if key in actual else [f"there is no {path}.{key}"])
         ]
     if isinstance(shown, list):
-        if not isinstance(found, list) or len(found) < len(shown):
-            return [f"{path} is {json.dumps(found)[:80]}"]
-        return [each for i, value in enumerate(shown) for each in differences(value, found[i], f"{path}[{i}]")]
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (shown, found))
-    if numbers or shown == found or (isinstance(shown, str) and isinstance(found, str) and shown_in(shown, found)):
+        if not isinstance(actual, list) or len(actual) < len(shown):
+            return [f"{path} is {json.dumps(actual)[:80]}"]
+        return [difference for i, value in enumerate(shown) for difference in differences(value, actual[i], f"{path}[{i}]")]
+    numbers = all(isinstance(side, int | float) and not isinstance(side, bool) for side in (shown, actual))
+    if numbers or shown == actual or (isinstance(shown, str) and isinstance(actual, str) and shown_in(shown, actual)):
         return []
-    return [f"{path} is {json.dumps(found)[:80]}, not {json.dumps(shown)}"]
+    return [f"{path} is {json.dumps(actual)[:80]}, not {json.dumps(shown)}"]

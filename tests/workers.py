@@ -18,7 +18,7 @@ SHARED = {"random_judge": r"\b(random_judge|plain_gateway|two_gateways)\b", "sgl
 def group(file: str) -> str:
     """What the tests of `file` belong to: the SGLang that they ask, or else the file itself."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    return next((name for name, asked in SHARED.items() if re.search(asked, text)), file)
+    return next((name for name, pattern in SHARED.items() if re.search(pattern, text)), file)
 
 
 def long_first(items: list[pytest.Item]) -> None:

@@ -27,7 +27,7 @@ import httpx
 import uvicorn
 
 from tests.components import ROOT
-from tests.serving.scripted import ScriptedEngine
+from tests.serving.scripted_engine import ScriptedEngine
 
 PACKAGES = {
     "reasrm": ROOT / "reasrm",

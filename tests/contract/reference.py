@@ -174,8 +174,8 @@ def examples(epilog: str) -> str:
     """The examples as a block, and what is said after them as text."""
     lines = [line for line in epilog.splitlines() if line.strip()]
     shown = [line.strip() for line in lines if line.startswith("  ")]
-    told = [line.strip() for line in lines if not line.startswith("  ") and line.strip() != "Examples:"]
-    return "```text\n" + "\n".join(shown) + "\n```\n" + (f"\n{plain(' '.join(told))}\n" if told else "")
+    sentences = [line.strip() for line in lines if not line.startswith("  ") and line.strip() != "Examples:"]
+    return "```text\n" + "\n".join(shown) + "\n```\n" + (f"\n{plain(' '.join(sentences))}\n" if sentences else "")
 
 
 def plain(text: str | None) -> str:

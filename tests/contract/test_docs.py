@@ -127,25 +127,25 @@ def test_a_python_block_compiles_and_what_it_takes_from_us_is_there(block: Block
 
 def check_import(node: ast.Import | ast.ImportFrom, known: dict[str, Any]) -> None:
     """What is imported is there; ours is put into `known`. A framework that is not installed here is taken at its word."""
-    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
     for module in modules:
         root = module.partition(".")[0]
         if root in OURS:
             exec(compile(ast.Module(body=[node], type_ignores=[]), module, "exec"), known)
         elif importlib.util.find_spec(root) and isinstance(node, ast.ImportFrom):
             # by name only: to import a lazy package's names would load torch
-            assert {each.name for each in node.names} <= set(dir(importlib.import_module(module))), ast.unparse(node)
+            assert {alias.name for alias in node.names} <= set(dir(importlib.import_module(module))), ast.unparse(node)
 
 
 def check_call(call: ast.Call, known: dict[str, Any]) -> None:
     """A function of ours, called or bound by `partial`, takes the keywords that it is given."""
-    named_ = [each.id for each in (call.func, *call.args[:1]) if isinstance(each, ast.Name)]
+    named_ = [part.id for part in (call.func, *call.args[:1]) if isinstance(part, ast.Name)]
     name = named_[1] if named_[:1] == ["partial"] and len(named_) > 1 else named_[0] if isinstance(call.func, ast.Name) else ""
     function = known.get(name)
     if not callable(function) or not str(getattr(function, "__module__", "")).startswith(OURS):
         return
     taken = inspect.signature(function).parameters
-    if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         assert {word.arg for word in call.keywords if word.arg} <= set(taken), f"{name} takes {', '.join(taken)}"
 
 

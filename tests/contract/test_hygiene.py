@@ -37,10 +37,10 @@ def texts() -> list[tuple[Path, str]]:
 @pytest.mark.parametrize("pattern", [MACHINE_PATH, SECRET], ids=["machine path", "secret"])
 def test_no_file_holds(pattern: re.Pattern[str]) -> None:
     own = Path(__file__)
-    found = [
+    places = [
         f"{file.relative_to(ROOT)}: {match.group()}" for file, text in texts() if file != own and (match := pattern.search(text))
     ]
-    assert not found
+    assert not places
 
 
 def test_every_python_file_can_be_read_in_one_sitting() -> None:

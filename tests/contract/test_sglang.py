@@ -31,8 +31,8 @@ def post(server: Sglang, path: str, body: dict[str, Any]) -> Any:
 
 
 def chat(server: Sglang, **more: Any) -> dict[str, Any]:
-    asked = {"model": "judge", "messages": [QUESTION], "max_tokens": 4, "temperature": 0, "ignore_eos": True}
-    return post(server, "/v1/chat/completions", asked | more)
+    body = {"model": "judge", "messages": [QUESTION], "max_tokens": 4, "temperature": 0, "ignore_eos": True}
+    return post(server, "/v1/chat/completions", body | more)
 
 
 def tokens(reply: dict[str, Any]) -> list[dict[str, Any]]:
@@ -40,11 +40,11 @@ def tokens(reply: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_logprobs_are_those_after_temperature(server: Sglang) -> None:
-    asked = {"text": "A or B?", "return_logprob": True, "token_ids_logprob": list(range(300, 320))}
+    body = {"text": "A or B?", "return_logprob": True, "token_ids_logprob": list(range(300, 320))}
 
     def logprobs(temperature: float) -> dict[int, float]:
         sampling = {"max_new_tokens": 1, "temperature": temperature}
-        meta = post(server, "/generate", asked | {"sampling_params": sampling})["meta_info"]
+        meta = post(server, "/generate", body | {"sampling_params": sampling})["meta_info"]
         return {token: value for value, token, _text in meta["output_token_ids_logprobs"][0]}
 
     plain, greedy, sharp = logprobs(1), logprobs(0), logprobs(0.5)
@@ -80,9 +80,9 @@ def test_an_aborted_request_ends_at_once_and_says_so(server: Sglang) -> None:
 def test_over_long_input_is_refused_with_its_length(server: Sglang) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         chat(server, messages=[{"role": "user", "content": "x" * 9000}])
-    told = json.loads(refused.value.read())
-    assert (told["code"], told["object"]) == (400, "error")
-    assert "longer than the model's context length (8192 tokens)" in told["message"]
+    answer = json.loads(refused.value.read())
+    assert (answer["code"], answer["object"]) == (400, "error")
+    assert "longer than the model's context length (8192 tokens)" in answer["message"]
 
 
 def test_new_weights_change_the_replies_and_the_version_that_each_of_them_names(server: Sglang, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_new_weights_change_the_replies_and_the_version_that_each_of_them_names(
 
 
 def test_a_score_is_the_share_of_the_named_tokens_in_one_prefill(server: Sglang) -> None:
-    asked = {"model": "judge", "query": "A or B? [[", "items": [""], "label_token_ids": [36, 37], "apply_softmax": True}
-    (shares,) = post(server, "/v1/score", asked | {"item_first": False})["scores"]
+    body = {"model": "judge", "query": "A or B? [[", "items": [""], "label_token_ids": [36, 37], "apply_softmax": True}
+    (shares,) = post(server, "/v1/score", body | {"item_first": False})["scores"]
     assert math.fsum(shares) == pytest.approx(1, abs=1e-3)
     assert all(0 < share < 1 for share in shares)
 

@@ -47,7 +47,7 @@ def named(manifest: Manifest) -> tuple[str, str]:
 
 def workloads(manifests: list[Manifest]) -> list[Manifest]:
     """Those that make Pods."""
-    return [each for each in manifests if each["kind"] in ("Deployment", "StatefulSet")]
+    return [manifest for manifest in manifests if manifest["kind"] in ("Deployment", "StatefulSet")]
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -55,11 +55,11 @@ def texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from texts(each)
+        for member in value.values():
+            yield from texts(member)
     elif isinstance(value, list):
-        for each in value:
-            yield from texts(each)
+        for member in value:
+            yield from texts(member)
 
 
 def serve_variables() -> set[str]:
@@ -71,6 +71,6 @@ def serve_variables() -> set[str]:
 
 def files_below(folder: Path, pattern: str) -> list[Path]:
     """The files of `folder` that match, in order; at least one."""
-    found = sorted(folder.glob(pattern))
-    assert found, f"{folder} holds no {pattern}"
-    return found
+    files = sorted(folder.glob(pattern))
+    assert files, f"{folder} holds no {pattern}"
+    return files

@@ -26,14 +26,14 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
     """Stage name -> (what it is made from, its instructions)."""
-    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    sections: dict[str, tuple[str, list[tuple[str, str]]]] = {}
     for word, rest in instructions(text):
         if word == "FROM":
             origin, name = re.fullmatch(r"(\S+) AS (\S+)", rest).groups()  # type: ignore[union-attr]
-            found[name] = (origin, [])
-        elif found:
-            found[next(reversed(found))][1].append((word, rest))
-    return found
+            sections[name] = (origin, [])
+        elif sections:
+            sections[next(reversed(sections))][1].append((word, rest))
+    return sections
 
 
 def inherited(text: str, stage: str) -> dict[str, str]:

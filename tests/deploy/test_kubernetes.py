@@ -31,11 +31,11 @@ APP = "app.kubernetes.io/name"
 
 def resources(folder: Path) -> list[Manifest]:
     """What a kustomization lists, read without kustomize."""
-    found: list[Manifest] = []
+    manifests: list[Manifest] = []
     for name in kustomization(folder)["resources"]:
         path = folder / name
-        found += resources(path) if path.is_dir() else documents(path.read_text())
-    return found
+        manifests += resources(path) if path.is_dir() else documents(path.read_text())
+    return manifests
 
 
 def kustomization(folder: Path) -> dict[str, Any]:
@@ -73,14 +73,16 @@ def test_every_patch_and_every_image_finds_what_it_changes(overlay: str) -> None
     spec = kustomization(folder)
     for patch in spec.get("patches", []):
         if "target" in patch:
-            assert (patch["target"]["kind"], patch["target"]["name"]) in {named(each) for each in there}
+            assert (patch["target"]["kind"], patch["target"]["name"]) in {named(resource) for resource in there}
             continue
         for manifest in documents((folder / patch["path"]).read_text()):
-            assert named(manifest) in {named(each) for each in there}
-    images = {container["image"] for each in workloads(there) for container in pod(each)["containers"]}
+            assert named(manifest) in {named(resource) for resource in there}
+    images = {container["image"] for workload in workloads(there) for container in pod(workload)["containers"]}
     assert images == {image["name"] for image in spec["images"]}
-    assert {each["name"] for each in spec.get("replicas", [])} <= {each["metadata"]["name"] for each in workloads(there)}
-    assert len({named(each) for each in there}) == len(there)
+    assert {workload["name"] for workload in spec.get("replicas", [])} <= {
+        workload["metadata"]["name"] for workload in workloads(there)
+    }
+    assert len({named(resource) for resource in there}) == len(there)
 
 
 def test_every_file_of_the_folder_is_listed() -> None:
@@ -93,10 +95,10 @@ def test_every_file_of_the_folder_is_listed() -> None:
 @overlays
 def test_pods_keep_to_the_restricted_standard(overlay: str) -> None:
     manifests = built(overlay)
-    labels = next(each for each in manifests if each["kind"] == "Namespace")["metadata"]["labels"]
+    labels = next(manifest for manifest in manifests if manifest["kind"] == "Namespace")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    for each in workloads(manifests):
-        spec = pod(each)
+    for workload in workloads(manifests):
+        spec = pod(workload)
         assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] > 0
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
@@ -114,17 +116,17 @@ def test_pods_keep_to_the_restricted_standard(overlay: str) -> None:
 @overlays
 def test_only_the_router_may_speak_to_the_cluster_and_only_read_pods(overlay: str) -> None:
     manifests = built(overlay)
-    for each in workloads(manifests):
-        if each["metadata"]["name"] != "router":
-            assert pod(each)["automountServiceAccountToken"] is False
-    rules = [rule for each in manifests if each["kind"] == "Role" for rule in each["rules"]]
+    for workload in workloads(manifests):
+        if workload["metadata"]["name"] != "router":
+            assert pod(workload)["automountServiceAccountToken"] is False
+    rules = [rule for manifest in manifests if manifest["kind"] == "Role" for rule in manifest["rules"]]
     assert all(rule["resources"] == ["pods"] and set(rule["verbs"]) == {"get", "list", "watch"} for rule in rules)
-    assert not [each for each in manifests if each["kind"].startswith("ClusterRole")]
+    assert not [manifest for manifest in manifests if manifest["kind"].startswith("ClusterRole")]
 
 
 @overlays
 def test_a_gateway_gets_traffic_only_while_it_can_judge(overlay: str) -> None:
-    gateway = next(each for each in built(overlay) if named(each) == ("Deployment", "gateway"))
+    gateway = next(manifest for manifest in built(overlay) if named(manifest) == ("Deployment", "gateway"))
     container = pod(gateway)["containers"][0]
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz", "an engine's trouble must not restart gateways"
@@ -133,10 +135,10 @@ def test_a_gateway_gets_traffic_only_while_it_can_judge(overlay: str) -> None:
 @overlays
 def test_what_pods_mount_and_read_is_there(overlay: str) -> None:
     manifests = built(overlay)
-    there = {named(each) for each in manifests}
-    for each in workloads(manifests):
-        spec = pod(each)
-        claims = {claim["metadata"]["name"] for claim in each["spec"].get("volumeClaimTemplates", [])}
+    there = {named(manifest) for manifest in manifests}
+    for workload in workloads(manifests):
+        spec = pod(workload)
+        claims = {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])}
         volumes = {volume["name"] for volume in spec["volumes"]} | claims
         for volume in spec["volumes"]:
             if "configMap" in volume:
@@ -157,10 +159,12 @@ def test_what_pods_mount_and_read_is_there(overlay: str) -> None:
 def test_the_gateway_reads_every_setting_that_it_is_given_and_finds_its_engine(overlay: str) -> None:
     manifests = built(overlay)
     settings = next(
-        each["data"] for each in manifests if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("gateway-")
+        manifest["data"]
+        for manifest in manifests
+        if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"].startswith("gateway-")
     )
     assert set(settings) <= serve_variables()
-    services = {each["metadata"]["name"]: each for each in manifests if each["kind"] == "Service"}
+    services = {manifest["metadata"]["name"]: manifest for manifest in manifests if manifest["kind"] == "Service"}
     engine = urlsplit(settings["REASRM_ENGINE"])
     assert engine.port in {port["port"] for port in services[str(engine.hostname)]["spec"]["ports"]}
     assert engine.hostname == ("router" if overlay == "scaled" else "sglang")
@@ -169,18 +173,18 @@ def test_the_gateway_reads_every_setting_that_it_is_given_and_finds_its_engine(o
 @overlays
 def test_every_selector_selects_and_every_door_leads_somewhere(overlay: str) -> None:
     manifests = built(overlay)
-    apps = {each["spec"]["template"]["metadata"]["labels"][APP]: each for each in workloads(manifests)}
-    for each in manifests:
-        spec = each.get("spec", {})
-        if each["kind"] == "Service":
+    apps = {workload["spec"]["template"]["metadata"]["labels"][APP]: workload for workload in workloads(manifests)}
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        if manifest["kind"] == "Service":
             assert spec["selector"][APP] in apps
-        if each["kind"] == "PodDisruptionBudget":
+        if manifest["kind"] == "PodDisruptionBudget":
             assert spec["selector"]["matchLabels"][APP] in apps
-        if each["kind"] == "HorizontalPodAutoscaler":
+        if manifest["kind"] == "HorizontalPodAutoscaler":
             assert ("Deployment", spec["scaleTargetRef"]["name"]) in {named(other) for other in manifests}
             assert "replicas" not in apps[spec["scaleTargetRef"]["name"]]["spec"], "kubectl apply would undo the autoscaler"
-    open_doors = {app: ports(container) for app, each in apps.items() for container in pod(each)["containers"]}
-    for policy in (each for each in manifests if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"]):
+    open_doors = {app: ports(container) for app, workload in apps.items() for container in pod(workload)["containers"]}
+    for policy in (manifest for manifest in manifests if manifest["kind"] == "NetworkPolicy" and manifest["spec"]["podSelector"]):
         app = policy["spec"]["podSelector"]["matchLabels"][APP]
         for rule in policy["spec"].get("ingress", []):
             assert {port["port"] for port in rule["ports"]} <= open_doors[app]
@@ -195,7 +199,9 @@ def ports(container: dict[str, Any]) -> set[int]:
 
 @overlays
 def test_nothing_is_let_in_or_out_unless_it_is_listed(overlay: str) -> None:
-    policies = {each["metadata"]["name"]: each["spec"] for each in built(overlay) if each["kind"] == "NetworkPolicy"}
+    policies = {
+        manifest["metadata"]["name"]: manifest["spec"] for manifest in built(overlay) if manifest["kind"] == "NetworkPolicy"
+    }
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     to_engine = {
         peer["podSelector"]["matchLabels"][APP]
@@ -203,11 +209,11 @@ def test_nothing_is_let_in_or_out_unless_it_is_listed(overlay: str) -> None:
         for peer in rule["from"]
         if "podSelector" in peer
     }
-    assert to_engine == {"router" if overlay == "scaled" else "gateway"}, "an engine loads weights for whoever reaches it"
+    assert to_engine == {"router" if overlay == "scaled" else "gateway"}, "an engine loads weights for every caller that reaches it"
 
 
 def test_many_engines_come_with_redis_that_keeps_an_autoscaler_and_budgets() -> None:
-    manifests = {named(each): each for each in built("scaled")}
+    manifests = {named(manifest): manifest for manifest in built("scaled")}
     redis = manifests["StatefulSet", "redis"]
     assert "--appendonly" in pod(redis)["containers"][0]["command"]
     assert redis["spec"]["volumeClaimTemplates"]
@@ -234,7 +240,7 @@ def test_weights_are_copied_onto_the_claim_that_the_engine_reads() -> None:
     (pod,) = documents((KUBERNETES / "weights.yaml").read_text())
     (claim,) = (volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"])
     for overlay in OVERLAYS:
-        assert claim in {each["metadata"]["name"] for each in documents((KUBERNETES / overlay / "models.yaml").read_text())}
+        assert claim in {manifest["metadata"]["name"] for manifest in documents((KUBERNETES / overlay / "models.yaml").read_text())}
     assert pod["spec"]["containers"][0]["volumeMounts"] == [{"name": "models", "mountPath": "/models"}]
 
 
@@ -242,6 +248,6 @@ def test_the_number_of_gpus_stands_in_one_small_file() -> None:
     for overlay in OVERLAYS:
         values = [patch["value"] for patch in yaml.safe_load((KUBERNETES / overlay / "gpus.yaml").read_text())]
         assert len({value.removeprefix("--tp-size=") for value in values}) == 1
-        engine = next(each for each in built(overlay) if named(each) == ("Deployment", "sglang"))
+        engine = next(manifest for manifest in built(overlay) if named(manifest) == ("Deployment", "sglang"))
         container = engine["spec"]["template"]["spec"]["containers"][0]
         assert container["args"][-1] == values[-1]

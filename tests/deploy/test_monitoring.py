@@ -48,16 +48,18 @@ def selectors(query: str) -> Iterator[promql_parser.VectorSelector]:
             yield node
         for name in ("expr", "lhs", "rhs", "param", "vector_selector", "args"):
             child = getattr(node, name, None)
-            for each in child if isinstance(child, list) else [child]:
-                if each is not None and not isinstance(each, (str, float)):
-                    yield from below(each)
+            for member in child if isinstance(child, list) else [child]:
+                if member is not None and not isinstance(member, (str, float)):
+                    yield from below(member)
 
     yield from below(promql_parser.parse(query))
 
 
 def labels_by_name(registry: CollectorRegistry) -> dict[str, set[str]]:
     """Every series that `registry` can export, with its labels. A metric whose labels have no values yet counts too."""
-    labels = {getattr(each, "_name", ""): set(getattr(each, "_labelnames", ())) for each in registry._collector_to_names}
+    labels = {
+        getattr(collector, "_name", ""): set(getattr(collector, "_labelnames", ())) for collector in registry._collector_to_names
+    }
     return {
         family.name + ending: labels.get(family.name, set()) | ({"le"} if ending == "_bucket" else set())
         for family in registry.collect()

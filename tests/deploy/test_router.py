@@ -22,14 +22,14 @@ def router(tmp_path: Path) -> Iterator[Server]:
     """sglang-router before two workers of the same weights."""
     ports = [free_port(), free_port()]
     workers = [worker(port, tmp_path / f"worker-{port}.log") for port in ports]
-    port, urls = free_port(), [f"http://127.0.0.1:{each}" for each in ports]
+    port, urls = free_port(), [f"http://127.0.0.1:{number}" for number in ports]
     command = [sys.executable, "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port),
                "--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port()), "--worker-urls", *urls]  # fmt: skip
     ready = f"http://127.0.0.1:{port}/readiness"
     with Server(command, port=port, log=tmp_path / "router.log", ready=lambda: answers(ready), start_s=60) as server:
         yield server
-    for each in workers:
-        each.stop()
+    for process in workers:
+        process.stop()
 
 
 def worker(port: int, log: Path) -> Server:
@@ -50,7 +50,9 @@ def test_judgments_through_a_router_know_their_weights_and_so_are_cached(router:
 def test_the_overlay_gives_the_router_flags_that_it_has() -> None:
     from sglang_router.launch_router import parse_router_args
 
-    router = next(each for each in documents((KUBERNETES / "scaled" / "router.yaml").read_text()) if each["kind"] == "Deployment")
+    router = next(
+        manifest for manifest in documents((KUBERNETES / "scaled" / "router.yaml").read_text()) if manifest["kind"] == "Deployment"
+    )
     args = parse_router_args(router["spec"]["template"]["spec"]["containers"][0]["args"])
     assert args.service_discovery and args.selector == {"app.kubernetes.io/name": "sglang"}
     assert (

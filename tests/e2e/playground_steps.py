@@ -11,7 +11,7 @@ from tests.e2e.playground_examples import shipped
 
 Open = Callable[..., Page]
 Picture = Callable[..., None]
-EXAMPLES: dict[str, dict[str, Any]] = {each["name"]: each["request"] for each in shipped()}
+EXAMPLES: dict[str, dict[str, Any]] = {example["name"]: example["request"] for example in shipped()}
 VERDICT = ".verdict:not(.waiting)"
 #: What the page says when a button has put something on the clipboard.
 COPIED = {"Copy link": "Link copied", "curl": "curl command copied", "Python": "Python copied", "JSON": "JSON copied"}

@@ -247,9 +247,9 @@ def test_a_conversation_is_written_turn_by_turn(open_page: Open) -> None:
     page.get_by_role("button", name="+ turn").click()
     page.get_by_label("Question, turn 3", exact=True).fill("Yes.")
     judge(page)
-    asked = json.loads(re.search(r"-d '(.*)'", clipboard(page, "curl"), re.DOTALL)[1])  # type: ignore[index]
-    assert [turn["role"] for turn in asked["question"]] == ["user", "assistant", "user"]
-    assert asked["a"] == "It is 25."
+    body = json.loads(re.search(r"-d '(.*)'", clipboard(page, "curl"), re.DOTALL)[1])  # type: ignore[index]
+    assert [turn["role"] for turn in body["question"]] == ["user", "assistant", "user"]
+    assert body["a"] == "It is 25."
 
 
 def test_what_the_judge_is_not_for_gets_no_verdict_and_a_plain_word(open_page: Open, picture: Picture) -> None:

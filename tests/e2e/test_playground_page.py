@@ -124,9 +124,9 @@ def test_axe_finds_nothing_serious(open_page: Open, scheme: str) -> None:
 
     def check(where: str) -> None:
         page.wait_for_timeout(300)  # colours that fade have no contrast yet
-        for found in Axe().run(page).response["violations"]:
-            if found["impact"] in ("serious", "critical"):
-                serious.append(f"{where}: {found['id']}: {found['nodes'][0]['html'][:160]}")
+        for violation in Axe().run(page).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                serious.append(f"{where}: {violation['id']}: {violation['nodes'][0]['html'][:160]}")
 
     page.wait_for_selector(".example")
     check("start")
@@ -168,8 +168,8 @@ def test_a_gateway_with_keys_asks_for_one_and_goes_on(
             copied = clipboard(page, button)
             assert "open sesame" not in copied
             key = os.environ | {"REASRM_TOKEN": "open sesame"}
-            asked = subprocess.run([*command, copied], capture_output=True, text=True, timeout=60, cwd=ROOT, env=key, check=True)
-            assert "error" not in asked.stdout, asked.stdout
+            result = subprocess.run([*command, copied], capture_output=True, text=True, timeout=60, cwd=ROOT, env=key, check=True)
+            assert "error" not in result.stdout, result.stdout
         page.get_by_role("link", name="Recent").click()
         expect(page.locator("#recent-list tbody tr")).to_have_count(3)
         page.context.close()

@@ -63,8 +63,8 @@ QUOTED = [
 
 def test_quotations_are_found_up_to_space_case_and_marks(open_page: Callable[..., Page]) -> None:
     page = open_page()
-    for text, quote, found in QUOTED:
-        assert page.evaluate(FIND, [text, quote]) == found
+    for text, quote, expected in QUOTED:
+        assert page.evaluate(FIND, [text, quote]) == expected
 
 
 HOSTILE = {

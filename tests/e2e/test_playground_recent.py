@@ -18,9 +18,9 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def asked(gateway: Gateway) -> Gateway:
+def used_gateway(gateway: Gateway) -> Gateway:
     """The gateway after two runs have asked it."""
-    requests = {each["name"]: each["request"] for each in shipped()}
+    requests = {example["name"]: example["request"] for example in shipped()}
     loops = [("Sum", "run-one", "sums"), ("Card", "run-one", "cards"), ("Outside its world", "run-two", "chat")]
     for name, run, subset in loops:
         body = requests[name] | {"run": run, "subset": subset}
@@ -42,7 +42,7 @@ def rows(page: Page, number: int) -> None:
     expect(page.locator("#recent-list tbody tr")).to_have_count(number)
 
 
-def test_judgments_are_searched_and_filtered(open_page: Open, asked: Gateway, picture: Callable[..., None]) -> None:
+def test_judgments_are_searched_and_filtered(open_page: Open, used_gateway: Gateway, picture: Callable[..., None]) -> None:
     page = open_page("/#/recent")
     page.wait_for_selector("#recent-list table")
     picture(page, "playground-recent", full_page=False)
@@ -61,7 +61,7 @@ def test_judgments_are_searched_and_filtered(open_page: Open, asked: Gateway, pi
     expect(page.locator("#recent-tiles")).to_contain_text("100.0 %")  # of these have no verdict
 
 
-def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, asked: Gateway) -> None:
+def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, used_gateway: Gateway) -> None:
     page = open_page("/#/recent")
     page.get_by_label("Run").select_option("run-one")
     page.get_by_label("Subset").select_option("sums")
@@ -69,18 +69,18 @@ def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, ask
     page.locator("#recent-list a").click()
     page.wait_for_selector(".verdict:not(.waiting)")
     assert re.search(r"#/j/[0-9a-f]{40}$", page.url)
-    again = open_page(page.url.removeprefix(asked.url))
+    again = open_page(page.url.removeprefix(used_gateway.url))
     expect(again.locator(".verdict .headline")).to_have_text(page.locator(".verdict .headline").inner_text(), use_inner_text=True)
 
 
-def test_new_judgments_come_in_while_one_watches(open_page: Open, asked: Gateway) -> None:
+def test_new_judgments_come_in_while_one_watches(open_page: Open, used_gateway: Gateway) -> None:
     page = open_page("/#/recent")
     page.wait_for_selector("#recent-list table")
     body = shipped()[0]["request"] | {"run": "late"}
-    httpx.post(f"{asked.url}/v1/judge", json=body, timeout=60, trust_env=False)
+    httpx.post(f"{used_gateway.url}/v1/judge", json=body, timeout=60, trust_env=False)
     expect(page.locator("#recent-list tbody tr").first).to_contain_text("late")
 
 
-def test_a_judgment_that_is_not_kept_says_so(open_page: Open, asked: Gateway) -> None:
+def test_a_judgment_that_is_not_kept_says_so(open_page: Open, used_gateway: Gateway) -> None:
     page = open_page("/#/j/0000", quiet=False)
     expect(page.get_by_role("alert")).to_contain_text("does not keep that judgment")

@@ -31,8 +31,8 @@ def scored(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scored")
     count = 400 if os.environ.get("REASRM_PICTURES") else 9
     with (folder / "world.jsonl").open("w") as file:
-        for each in generated_examples(load_recipe("tiny"), "heldout")[:count]:
-            row = each.model_dump(mode="json", exclude={"source"}) | {"subset": each.subset.partition("/")[0]}
+        for example in generated_examples(load_recipe("tiny"), "heldout")[:count]:
+            row = example.model_dump(mode="json", exclude={"source"}) | {"subset": example.subset.partition("/")[0]}
             file.write(json.dumps(row) + "\n")
         if count < 400:
             file.write(json.dumps({"question": EVIL, "a": EVIL, "b": "b", "winner": "B"}) + "\n")
@@ -60,14 +60,14 @@ def test_a_report_is_a_page_by_itself_on_any_screen(
     for scheme in ("light", "dark"):
         for size in (WIDE, PHONE):
             page = open_page(None, viewport=size, color_scheme=scheme)
-            asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            addresses: list[str] = []
+            page.on("request", lambda request, addresses=addresses: addresses.append(request.url))
             page.goto(address)
-            assert asked == [address]
+            assert addresses == [address]
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-            found = Axe().run(page).response["violations"] if size is WIDE else []
-            grave = [each for each in found if each["impact"] in ("serious", "critical")]
-            serious += [f"{scheme}: {each['id']}: {each['nodes'][0]['html'][:160]}" for each in grave]
+            violations = Axe().run(page).response["violations"] if size is WIDE else []
+            grave = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
+            serious += [f"{scheme}: {violation['id']}: {violation['nodes'][0]['html'][:160]}" for violation in grave]
             if (scheme, size) == ("light", WIDE) and (kind != "trained" or os.environ.get("REASRM_RUN")):
                 if kind == "trained":  # the table and the curves; what follows is long
                     page.set_viewport_size(WIDE | {"height": 2300})

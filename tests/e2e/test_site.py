@@ -76,10 +76,14 @@ def test_no_page_asks_for_anything_elsewhere_or_is_wider_than_a_phone(site: Path
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(address: str, browser: Browser, scheme: str) -> None:
     page, _, _ = opened(browser, 1280, scheme)
-    found: list[str] = []
+    problems: list[str] = []
     for path in ("/", "/start/", "/guide/http/", "/reference/testing/"):
         page.goto(address + path)
         violations = Axe().run(page, options=AXE).response["violations"]
-        found += [f"{path}: {each['id']}: {each['help']}" for each in violations if each["impact"] in ("critical", "serious")]
+        problems += [
+            f"{path}: {violation['id']}: {violation['help']}"
+            for violation in violations
+            if violation["impact"] in ("critical", "serious")
+        ]
     page.context.close()
-    assert not found
+    assert not problems

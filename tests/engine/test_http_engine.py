@@ -196,15 +196,15 @@ def test_a_server_that_miscounts_is_corrected_or_told_so():
     ],
 )
 async def test_an_address_may_say_which_version_of_the_api_it_is(address: str, path: str):
-    asked: list[tuple[str, dict]] = []
+    requests: list[tuple[str, dict]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append((request.url.path, json.loads(request.content)))
+        requests.append((request.url.path, json.loads(request.content)))
         return httpx.Response(200, json={"choices": [{"message": {"content": "x"}}]})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         over = {"max_tokens": None, "max_completion_tokens": 9}
         known = EngineInfo("m", "", 0, sglang=False)  # so nobody is asked for it
         await HttpEngine(address, body=over, info=known, http=http).complete(ask())
-    ((found, body),) = asked
-    assert (found, body["model"], body["max_completion_tokens"], "max_tokens" in body) == (path, "m", 9, False)
+    ((route, body),) = requests
+    assert (route, body["model"], body["max_completion_tokens"], "max_tokens" in body) == (path, "m", 9, False)

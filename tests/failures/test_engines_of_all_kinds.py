@@ -22,7 +22,7 @@ from reasrm.judging.group import Group, RankOptions
 from reasrm.judging.ranking import rank
 from reasrm.prompts import load_pack
 from reasrm.types import Ask, Completion, Message, NoVerdict, Options, Pair
-from tests.failures.misbehaving import REPLY, Engine, misbehaving
+from tests.failures.faulty_engine import REPLY, Engine, misbehaving
 
 ASK = Ask(messages=(Message(role="user", content="Which is better?"),))
 PAIR = Pair.of("What is 17 + 25?", "42", "43")

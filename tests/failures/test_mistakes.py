@@ -16,7 +16,7 @@ from reasrm.client import Judge, SyncJudge
 from reasrm.errors import ConfigurationError, InputError
 from reasrm.rewards.trl import judge_reward
 from tests.components import Redis, talk
-from tests.failures.misbehaving import misbehaving
+from tests.failures.faulty_engine import misbehaving
 from tests.scoring.test_commands import reasrm
 
 TYPO: dict[str, Any] = {"votse": 3}

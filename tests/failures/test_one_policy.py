@@ -47,7 +47,7 @@ from reasrm.prompts import load_pack
 from reasrm.rewards.trl import judge_reward
 from reasrm.scoring import How, Job, JudgeAddress, Limiter, score
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
-from tests.failures.misbehaving import Engine, misbehaving
+from tests.failures.faulty_engine import Engine, misbehaving
 
 PAIR = Pair.of("What is 17 + 25?", "42", "43")
 #: A run that stops says that nothing was answered: every row that was judged is safe, and none has a verdict that it lacks.

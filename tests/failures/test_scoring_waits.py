@@ -17,7 +17,7 @@ from reasrm.datasets import DataSet
 from reasrm.errors import Refused
 from reasrm.scoring import How, Job, JudgeAddress, Limiter, score
 from reasrm.types import Options
-from tests.failures.misbehaving import Replies, misbehaving
+from tests.failures.faulty_engine import Replies, misbehaving
 
 
 def a_job(folder: Path, rows: int) -> Job:

@@ -25,7 +25,7 @@ from tests.components import ROOT, free_port
 from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
-ANSWERS = [f"answer {each}" for each in STRENGTHS]
+ANSWERS = [f"answer {strength}" for strength in STRENGTHS]
 
 
 def order(rewards: list[float | None]) -> list[int]:
@@ -38,10 +38,10 @@ def order(rewards: list[float | None]) -> list[int]:
 async def test_trl_gets_a_reward_for_each_completion_of_each_group(url: str) -> None:
     metrics: dict[str, float] = {}
     prompts = ["one"] * 4 + ["two"] * 4
-    got = await judge_reward(
+    rewards = await judge_reward(
         prompts, ANSWERS * 2, url=url, num_generations=4, log_metric=metrics.__setitem__, completion_ids=[[1]] * 8, log_extra=None
     )
-    assert order(got[:4]) == order(got[4:]) == [2, 0, 3, 1]
+    assert order(rewards[:4]) == order(rewards[4:]) == [2, 0, 3, 1]
     assert metrics["judge/no_verdict"] == 0.0
     assert metrics["judge/comparisons"] == 12
     assert metrics["judge/completion_tokens"] == 240
@@ -52,11 +52,11 @@ async def test_trl_gets_a_reward_for_each_completion_of_each_group(url: str) -> 
 
 async def test_trl_conversations_and_references_are_understood(url: str) -> None:
     prompts = [[{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]] * 4
-    completions = [[{"role": "assistant", "content": each, "thinking": "x"}] for each in ANSWERS]
-    got = await judge_reward(
+    completions = [[{"role": "assistant", "content": answer, "thinking": "x"}] for answer in ANSWERS]
+    rewards = await judge_reward(
         prompts, completions, url=url, num_generations=4, reference_column="gold", gold=["answer 2.5"] * 4, options={"scale": "raw"}
     )
-    assert [reward > 0 for reward in got] == [False, True, False, True]
+    assert [reward > 0 for reward in rewards] == [False, True, False, True]
     with pytest.raises(InputError, match="gold"):
         await judge_reward(["q"], ["answer 1"], url=url, reference_column="gold")
 
@@ -77,8 +77,8 @@ async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str)
 
 
 def test_jobs_without_a_run_of_their_own_are_kept_apart() -> None:
-    told = [sys.executable, "-c", "from reasrm.rewards.trl import _this_job; print(_this_job())"]
-    others = {subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
+    command = [sys.executable, "-c", "from reasrm.rewards.trl import _this_job; print(_this_job())"]
+    others = {subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
     assert len(others | {_this_job(), _this_job()}) == 3
 
 
@@ -100,7 +100,7 @@ async def test_a_group_that_straddles_ranks_says_whether_its_orders_agree(url: s
     ask = functools.partial(
         judge_reward, url=url, num_generations=4, wait_s=20, options={"orders": "both"}, log_metric=logged.__setitem__
     )
-    await asyncio.gather(*(ask(["q"], [each]) for each in ANSWERS))
+    await asyncio.gather(*(ask(["q"], [answer]) for answer in ANSWERS))
     assert 0.0 <= logged["judge/order_consistency"] <= 1.0
 
 
@@ -115,21 +115,21 @@ async def test_a_group_that_straddles_ranks_says_whether_its_orders_agree(url: s
     ],
 )
 def test_slices_are_cut_where_groups_end(prompts: str, size: int | None, groups: list[int]) -> None:
-    assert [len(each) for each in _groups(list(prompts), [None] * len(prompts), size)] == groups
+    assert [len(members) for members in _groups(list(prompts), [None] * len(prompts), size)] == groups
 
 
 async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
     metrics: dict[str, float] = {}
     away = functools.partial(judge_reward, url="http://127.0.0.1:9", timeout_s=1)
-    got = await away(["q"] * 4, ANSWERS, num_generations=4, log_metric=metrics.__setitem__)
-    assert got == [None] * 4
+    rewards = await away(["q"] * 4, ANSWERS, num_generations=4, log_metric=metrics.__setitem__)
+    assert rewards == [None] * 4
     assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/engine_failed"] == 1.0
 
 
 async def test_a_gateway_that_is_just_being_started_costs_no_reward(engine: ScriptedEngine, tmp_path: Path) -> None:
     port = free_port()
-    asked = judge_reward(["q"] * 4, ANSWERS, url=f"http://127.0.0.1:{port}", num_generations=4)
-    waiting = asyncio.create_task(asked)
+    call = judge_reward(["q"] * 4, ANSWERS, url=f"http://127.0.0.1:{port}", num_generations=4)
+    waiting = asyncio.create_task(call)
     await asyncio.sleep(0.5)
     with gateway(engine, tmp_path, at=port):
         assert order(await waiting) == [2, 0, 3, 1]
@@ -143,9 +143,9 @@ def test_the_reward_can_be_pickled_and_is_seen_to_be_async() -> None:
 
 def test_a_rollout_is_rewarded_without_async_too(url: str) -> None:
     with SyncJudge(url) as judge:
-        found = judge.reward("q", "answer 4", cohort=2, reference="answer 1", wait_s=0.3)
-    assert found.reward is not None and found.reward > 0
-    assert found.totals is not None and (found.totals.responses, found.totals.comparisons) == (1, 2)
+        result = judge.reward("q", "answer 4", cohort=2, reference="answer 1", wait_s=0.3)
+    assert result.reward is not None and result.reward > 0
+    assert result.totals is not None and (result.totals.responses, result.totals.comparisons) == (1, 2)
 
 
 # --- slime and verl ---------------------------------------------------------------------------------------------------------
@@ -156,25 +156,25 @@ def sample(response: str, group: int, **more: Any) -> SimpleNamespace:
 
 
 async def test_slime_gets_floats_for_whole_groups(url: str) -> None:
-    samples = [sample(each, group) for group in (0, 1) for each in ANSWERS]
-    got = await batched_custom_rm(SimpleNamespace(rm_url=url), samples)
-    assert order(got[:4]) == order(got[4:]) == [2, 0, 3, 1]
-    assert not any(each.remove_sample for each in samples)
+    samples = [sample(answer, group) for group in (0, 1) for answer in ANSWERS]
+    rewards = await batched_custom_rm(SimpleNamespace(rm_url=url), samples)
+    assert order(rewards[:4]) == order(rewards[4:]) == [2, 0, 3, 1]
+    assert not any(member.remove_sample for member in samples)
 
 
 async def test_slime_samples_without_verdict_are_taken_out_of_the_loss() -> None:
-    samples = [sample(each, 0) for each in ANSWERS]
-    got = await batched_custom_rm(SimpleNamespace(rm_url="http://127.0.0.1:9", reasrm_timeout_s=1), samples)
-    assert got == [0.0] * 4
-    assert all(each.remove_sample and "no gateway answers" in each.metadata["no_verdict"] for each in samples)
+    samples = [sample(answer, 0) for answer in ANSWERS]
+    rewards = await batched_custom_rm(SimpleNamespace(rm_url="http://127.0.0.1:9", reasrm_timeout_s=1), samples)
+    assert rewards == [0.0] * 4
+    assert all(member.remove_sample and "no gateway answers" in member.metadata["no_verdict"] for member in samples)
 
 
 async def test_verl_scores_one_rollout_at_a_time_through_cohorts(url: str) -> None:
     ask = functools.partial(compute_score, url=url, cohort=4, run="r", wait_s=20)
     info = {"prompt": [{"role": "user", "content": "Which?"}], "global_step": 2}
-    got = await asyncio.gather(*(ask("set", each, "answer 9", info) for each in ANSWERS))
-    assert order([each["score"] for each in got]) == [2, 0, 3, 1]
-    assert all(each["judged"] == 1.0 for each in got)
+    results = await asyncio.gather(*(ask("set", answer, "answer 9", info) for answer in ANSWERS))
+    assert order([result["score"] for result in results]) == [2, 0, 3, 1]
+    assert all(result["judged"] == 1.0 for result in results)
 
 
 async def test_verl_gets_a_neutral_float_and_is_told_so_where_there_is_no_verdict(url: str) -> None:
@@ -208,8 +208,8 @@ async def test_verl_says_what_is_missing(url: str) -> None:
 def test_completions_come_in_many_shapes() -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
     turns = [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "name": "f", "content": "2"}]
-    got = response_of([*turns, {"role": "assistant", "content": [{"type": "text", "text": "two"}]}])
-    assert got[0]["tool_calls"] == [{"name": "f", "arguments": '{"x": 1}'}]
-    assert got[-1]["content"] == "two"
+    answer = response_of([*turns, {"role": "assistant", "content": [{"type": "text", "text": "two"}]}])
+    assert answer[0]["tool_calls"] == [{"name": "f", "arguments": '{"x": 1}'}]
+    assert answer[-1]["content"] == "two"
     assert response_of(turns)[-1] == {"role": "assistant", "content": "(the response is empty)"}  # cut off after its tool
     assert response_of("  ") == response_of([{"role": "assistant", "content": ""}]) == "(the response is empty)"

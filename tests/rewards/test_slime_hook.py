@@ -29,31 +29,31 @@ def arguments(url: str, **more: Any) -> SimpleNamespace:
 
 
 async def test_a_list_is_judged_as_whole_groups(url: str) -> None:
-    samples = [sample(f"answer {each}", group) for group in (0, 1) for each in STRENGTHS]
+    samples = [sample(f"answer {strength}", group) for group in (0, 1) for strength in STRENGTHS]
     rewards = await batched_custom_rm(arguments(url, group_rm=True), samples)
     assert [sorted(range(4), key=lambda i: part[i]) for part in (rewards[:4], rewards[4:])] == [[2, 0, 3, 1]] * 2
-    assert not any(each.remove_sample for each in samples)
+    assert not any(member.remove_sample for member in samples)
 
 
 async def test_one_sample_at_a_time_waits_for_its_prompts_others(url: str) -> None:
-    samples = [sample(f"answer {each}") for each in STRENGTHS]
-    rewards = await asyncio.gather(*(batched_custom_rm(arguments(url), each) for each in samples))
+    samples = [sample(f"answer {strength}") for strength in STRENGTHS]
+    rewards = await asyncio.gather(*(batched_custom_rm(arguments(url), member) for member in samples))
     assert sorted(range(4), key=lambda i: rewards[i]) == [2, 0, 3, 1]
 
 
 async def test_more_samples_than_slimes_own_connections_all_get_rewards(url: str) -> None:
-    samples = [sample(f"answer {each} of {i}", i, prompt=f"q{i}") for each in (1, 2) for i in range(60)]
-    rewards = await asyncio.gather(*(batched_custom_rm(arguments(url, n_samples_per_prompt=2), each) for each in samples))
+    samples = [sample(f"answer {number} of {i}", i, prompt=f"q{i}") for number in (1, 2) for i in range(60)]
+    rewards = await asyncio.gather(*(batched_custom_rm(arguments(url, n_samples_per_prompt=2), member) for member in samples))
     assert all(reward < 0 for reward in rewards[:60]) and all(reward > 0 for reward in rewards[60:])
 
 
 async def test_a_rollout_that_was_split_shares_one_reward(url: str, engine: ScriptedEngine) -> None:
-    split = [[sample("look"), sample(f"answer {each}")] for each in STRENGTHS]
+    split = [[sample("look"), sample(f"answer {strength}")] for strength in STRENGTHS]
     rewards = await batched_custom_rm(arguments(url, group_rm=True), split)
-    assert [each[0] for each in rewards] == [each[1] for each in rewards]
+    assert [pair[0] for pair in rewards] == [pair[1] for pair in rewards]
     assert sorted(range(4), key=lambda i: rewards[i][0]) == [2, 0, 3, 1]
-    siblings = [[sample("look", rollout_id=i), sample(f"answer {each}", rollout_id=i)] for i, each in enumerate(STRENGTHS)]
-    lone = await asyncio.gather(*(batched_custom_rm(arguments(url), each) for each in siblings))
+    siblings = [[sample("look", rollout_id=i), sample(f"answer {strength}", rollout_id=i)] for i, strength in enumerate(STRENGTHS)]
+    lone = await asyncio.gather(*(batched_custom_rm(arguments(url), pieces) for pieces in siblings))
     assert lone == rewards
     assert not [text for text in engine.texts if "look" in text]
 
@@ -61,8 +61,8 @@ async def test_a_rollout_that_was_split_shares_one_reward(url: str, engine: Scri
 async def test_a_sample_without_verdict_says_why(url: str) -> None:
     equal = [sample("answer 1"), sample("answer 1")]
     assert await batched_custom_rm(arguments(url, group_rm=True), equal) == [0.0, 0.0]
-    assert [each.metadata["no_verdict"] for each in equal] == ["alone"] * 2
-    assert all(each.remove_sample for each in equal)
+    assert [member.metadata["no_verdict"] for member in equal] == ["alone"] * 2
+    assert all(member.remove_sample for member in equal)
     long = [sample("answer 1"), sample("answer 2" + " long" * 100_000)]
     await batched_custom_rm(arguments(url, group_rm=True), long)
     assert "too" in long[0].metadata["no_verdict"]
@@ -72,7 +72,7 @@ async def test_a_sample_without_verdict_says_why(url: str) -> None:
 
 
 async def test_a_reward_key_makes_rewards_objects(url: str) -> None:
-    samples = [sample(f"answer {each}") for each in STRENGTHS]
+    samples = [sample(f"answer {strength}") for strength in STRENGTHS]
     rewards = await batched_custom_rm(arguments(url, group_rm=True, reward_key="score"), samples)
     assert sorted(range(4), key=lambda i: rewards[i]["score"]) == [2, 0, 3, 1]
     assert rewards[0]["no_verdict"] is None
@@ -80,7 +80,7 @@ async def test_a_reward_key_makes_rewards_objects(url: str) -> None:
 
 async def test_a_rendered_prompt_and_thoughts_are_read_as_the_route_reads_them(url: str, engine: ScriptedEngine) -> None:
     prompt = "<|im_start|>user\nWhich one?<|im_end|>\n<|im_start|>assistant\n<think>\n"
-    samples = [sample(f"My thought.</think>\n\nanswer {each}<|im_end|>", prompt=prompt) for each in STRENGTHS]
+    samples = [sample(f"My thought.</think>\n\nanswer {strength}<|im_end|>", prompt=prompt) for strength in STRENGTHS]
     await batched_custom_rm(arguments(url, group_rm=True), samples)
     assert engine.texts
     assert all("Which one?" in text and "im_start" not in text and "My thought." not in text for text in engine.texts)
@@ -93,7 +93,7 @@ async def test_an_evaluation_waits_for_nobody_and_measures_from_its_label(url: s
     assert lone.metadata["no_verdict"] == "alone"
     assert await eval_custom_rm(arguments(url), sample("answer 4", label="answer 1")) > 0
     assert time.monotonic() - started < 10
-    two = [eval_custom_rm(arguments(url, n_samples_per_eval_prompt=2), sample(f"answer {each}")) for each in (1, 2)]
+    two = [eval_custom_rm(arguments(url, n_samples_per_eval_prompt=2), sample(f"answer {number}")) for number in (1, 2)]
     first, second = await asyncio.gather(*two)
     assert first < 0 < second
 

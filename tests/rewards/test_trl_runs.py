@@ -14,8 +14,8 @@ from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
 
 from tests.components import ROOT, Sglang, free_port
-from tests.serving.asking import finished
 from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.traffic import finished
 
 pytestmark = pytest.mark.timeout(400)  # seconds on a free machine; minutes where others train
 RUN = Path(__file__).parent / "trl_run.py"
@@ -49,7 +49,7 @@ def test_a_grpo_run_is_rewarded_by_the_judge_and_its_win_rate_measured(
     assert any("win_rate/no_verdict" in entry for entry in log)
     examples = (tmp_path / "out" / "win_rate" / "step-2.jsonl").read_text().splitlines()
     assert set(json.loads(examples[0])) == {"prompt", "completion", "reference", "winner"}
-    assert engine.asked > 8
+    assert engine.calls > 8
 
 
 def test_groups_that_straddle_two_ranks_get_their_rewards(engine: ScriptedEngine, tiny_model: Path, tmp_path: Path) -> None:

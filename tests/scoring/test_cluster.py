@@ -39,9 +39,9 @@ class Engine(BaseHTTPRequestHandler):
         self._answer({"data": [{"id": "scripted"}]} if self.path == "/v1/models" else {}, 200 if self.path == "/v1/models" else 404)
 
     def do_POST(self) -> None:
-        asked = self.rfile.read(int(self.headers["content-length"]))
+        body = self.rfile.read(int(self.headers["content-length"]))
         time.sleep(0.02)
-        side = "AB"[hashlib.sha256(json.dumps(json.loads(asked)["messages"]).encode()).digest()[0] % 2]
+        side = "AB"[hashlib.sha256(json.dumps(json.loads(body)["messages"]).encode()).digest()[0] % 2]
         message = {"content": f"<type>Chat</type><rubric>- any</rubric><eval>so</eval><answer>[[{side}]]</answer>"}
         self._answer(
             {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 5}}
@@ -115,14 +115,14 @@ def test_a_cluster_that_loses_a_node_gives_the_output_of_a_run_without_one(clust
 
     killer = threading.Thread(target=kill_when_begun)
     killer.start()
-    said: list[str] = []
-    tally = score_on_ray(Job(DataSet(source), output, how), address, cluster.address, actors=2, say=said.append)
+    messages: list[str] = []
+    tally = score_on_ray(Job(DataSet(source), output, how), address, cluster.address, actors=2, say=messages.append)
     killer.join()
     assert killed
     assert killed[0] < 600
     assert (tally.rows, tally.errors) == (601, 1)
     assert output.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
-    assert "Ray cluster of 2 nodes" in said
+    assert "Ray cluster of 2 nodes" in messages
 
 
 @pytest.mark.timeout(300)

@@ -54,7 +54,7 @@ def test_rm_bench_is_judged_and_scored_by_its_formula(sglang: Sglang, shared_dat
     score = json.loads(done.stdout)
     assert (score["protocol"], score["overall"], score["missing"]) == ("rm-r1", None, ["math", "safety"])
     chat = [Scored.read(row) for row in rows[:2]]
-    right = sum(row.correct(each) is True for row in chat for each in row.comparisons)
+    right = sum(row.correct(comparison) is True for row in chat for comparison in row.comparisons)
     assert score["sections"]["chat"]["value"] == pytest.approx(right / 18)
     assert "RM-R1-Qwen2.5-Instruct-32B" in report.read_text()
     again = reasrm("eval", "rm-bench", "--from", output, "--json")
@@ -116,9 +116,9 @@ def test_an_interrupted_run_says_how_to_go_on(sglang: Sglang, tmp_path: Path) ->
         while process.poll() is None and (not journal.exists() or len(journal.read_bytes().splitlines()) < 3):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     assert journal.exists()
 
 
@@ -166,7 +166,7 @@ def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Pat
     output, drawn = tmp_path / "audit.json", tmp_path / "audit.svg"
     done = reasrm(*("audit", source, "--sample", "3", "--engine", sglang.url, "-o", output, "--plot", drawn), *FAST)
     assert "how far this judge can be believed" in done.stdout
-    assert {each["sense"] for each in json.loads(output.read_text())} == {
+    assert {finding["sense"] for finding in json.loads(output.read_text())} == {
         "reproducibility",
         "internal consistency",
         "external consistency",
@@ -177,7 +177,7 @@ def test_an_audit_of_a_real_engine_fills_its_table(sglang: Sglang, tmp_path: Pat
 
 def test_a_file_is_scored_through_a_gateway_and_scored_again_to_the_same_bytes(gateway: Gateway, tmp_path: Path) -> None:
     demo = json.loads((ROOT / "serving" / "reasrm_serving" / "demo_pairs.json").read_text())[::2]
-    rows = [{**{name: each[name] for name in ("question", "a", "b")}, "winner": each["better"]} for each in demo]
+    rows = [{**{name: example[name] for name in ("question", "a", "b")}, "winner": example["better"]} for example in demo]
     rows.append({"question": "Who wrote the Odyssey?", "a": "Homer, so it is said.", "b": "Nobody knows."})
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     outputs = [tmp_path / name for name in ("one.jsonl", "two.jsonl")]
@@ -226,7 +226,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["score", "{in}", "-o", "{out}", "--engine", "http://127.0.0.1:9"], "no engine answers at http://127.0.0.1:9"),
         (["score", "{in}", "-o", "{out}", "--url", "http://127.0.0.1:9"], "no gateway answers at http://127.0.0.1:9"),
@@ -245,11 +245,11 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
         (["eval", "rmb", "{in}", "--engine", "{url}", "--report", "/"], "--report /: is a folder; name a file in it"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_a_mistake_is_told_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], message: str) -> None:
     source = pairs(tmp_path / "in.jsonl", 3)
-    filled = [each.format(**{"in": source, "out": tmp_path / "out.jsonl", "url": sglang.url}) for each in arguments]
+    filled = [argument.format(**{"in": source, "out": tmp_path / "out.jsonl", "url": sglang.url}) for argument in arguments]
     done = reasrm(*filled, check=None)
     assert done.returncode in (1, 2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out.jsonl").exists()

@@ -119,10 +119,10 @@ with Journal(Path({str(path)!r}), {WHO!r}) as journal:
     except Refused as error:
         print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4000
     with Journal(path, WHO) as journal:
-        assert f"{journal.done.count} rows are safe" in said
+        assert f"{journal.done.count} rows are safe" in output
         assert 20 < journal.done.count < 40
         journal.append(journal.done.count, b"next")
         assert list(journal.rows())[-1] == b"next"
@@ -142,10 +142,10 @@ try:
 except Refused as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "report.html cannot be written: File too large. Make room, and run the same command again" in said
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "report.html cannot be written: File too large. Make room, and run the same command again" in output
     assert path.read_text() == "before"
-    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_what_is_done_takes_memory_by_the_window_only() -> None:

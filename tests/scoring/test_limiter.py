@@ -191,7 +191,7 @@ async def test_a_caller_that_goes_while_it_waits_leaves_no_place_taken() -> None
     for task in tasks[1:4]:
         task.cancel()
     done = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, True, True, False, False]
+    assert [isinstance(result, asyncio.CancelledError) for result in done] == [False, True, True, True, False, False]
     assert limiter.in_flight == 0
 
 

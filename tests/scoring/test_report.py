@@ -48,8 +48,8 @@ def row(index: int, winner: Side | None, probability: float | None, preferred: S
 
 def tally_of(*rows: Scored) -> Tally:
     tally = Tally()
-    for each in rows:
-        tally.add(each)
+    for row in rows:
+        tally.add(row)
     return tally
 
 
@@ -63,7 +63,7 @@ def test_a_tally_counts_what_its_names_say() -> None:
     assert tally.shown_first.value == 0.5
     assert (tally.longer.hits, tally.longer.n) == (3, 4)
     assert (tally.longer_labelled.hits, tally.longer_labelled.n) == (3, 4)
-    assert [each.index for each, _ in tally.wrong] == [1, 2]
+    assert [mistake.index for mistake, _ in tally.wrong] == [1, 2]
     data = as_data(tally)
     assert data["accuracy_all"]["value"] == 0.5
     assert data["no_verdict"] == {"no_answer": 1}
@@ -71,13 +71,13 @@ def test_a_tally_counts_what_its_names_say() -> None:
 
 def test_only_the_surest_mistakes_are_kept() -> None:
     tally = tally_of(*(row(i, "B", i / 1000) for i in range(400)))
-    assert [each.index for each, _ in tally.wrong] == list(range(SURELY_WRONG))
+    assert [mistake.index for mistake, _ in tally.wrong] == list(range(SURELY_WRONG))
 
 
 def test_facts_of_an_empty_tally_are_no_made_up_numbers() -> None:
-    told = dict(facts_of(Tally()))
-    assert told["comparisons"] == "0; no verdict"
-    assert "position" not in told
+    facts = dict(facts_of(Tally()))
+    assert facts["comparisons"] == "0; no verdict"
+    assert "position" not in facts
 
 
 @pytest.mark.parametrize(

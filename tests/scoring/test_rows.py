@@ -50,9 +50,9 @@ async def test_a_judge_who_always_names_the_first_is_right_half_the_time_when_as
 
 
 async def test_every_comparison_a_row_asks_about_is_made() -> None:
-    asked = entry(responses=["good", "good too", "bad", "worse"], labels=(1, 1, 0, 0), comparisons=((0, 2), (3, 1)))
-    row = await judge_row(asked, likes("good"), BOTH)
-    assert [(each.i, each.j, each.winner) for each in row.comparisons] == [(0, 2, "A"), (3, 1, "B")]
+    example = entry(responses=["good", "good too", "bad", "worse"], labels=(1, 1, 0, 0), comparisons=((0, 2), (3, 1)))
+    row = await judge_row(example, likes("good"), BOTH)
+    assert [(comparison.i, comparison.j, comparison.winner) for comparison in row.comparisons] == [(0, 2, "A"), (3, 1, "B")]
     assert row.lengths == (4, 8, 3, 5)
     assert row.rewards is None
 
@@ -88,18 +88,18 @@ async def test_a_pair_too_long_for_the_judge_has_no_verdict(responses: list[str]
 
 @pytest.mark.parametrize("comparisons", [(), ((0, 1), (0, 2))])
 async def test_a_row_that_the_judge_refuses_is_a_bad_row(comparisons: tuple[tuple[int, int], ...]) -> None:
-    asked = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
-    row = await judge_row(asked, Raises(InputError("rubric: too odd")), BOTH)
+    example = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
+    row = await judge_row(example, Raises(InputError("rubric: too odd")), BOTH)
     assert row.error == "rubric: too odd"
 
 
 @pytest.mark.parametrize("comparisons", [(), ((0, 1), (0, 2))])
 async def test_what_stops_every_row_is_no_matter_of_one(comparisons: tuple[tuple[int, int], ...]) -> None:
-    asked = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
+    example = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
     with pytest.raises(Refused, match="patience"):
-        await judge_row(asked, Raises(Refused("out of patience")), BOTH)
+        await judge_row(example, Raises(Refused("out of patience")), BOTH)
     with pytest.raises(ConfigurationError, match="key"):
-        await judge_row(asked, Raises(ConfigurationError("wrong key")), BOTH)
+        await judge_row(example, Raises(ConfigurationError("wrong key")), BOTH)
 
 
 def test_a_flipped_judgment_is_told_back_in_the_rows_frame() -> None:
@@ -108,10 +108,10 @@ def test_a_flipped_judgment_is_told_back_in_the_rows_frame() -> None:
         Opinion(order="ab", outcome=verdict, reading=Reading(), reply="first"),
         Opinion(order="ba", outcome=NoVerdict(reason="refused"), reading=Reading(), reply="second"),
     )
-    told = Compared.of(0, 1, Judgment(outcome=verdict, opinions=opinions), flipped=True)
-    assert (told.winner, told.probability_a) == ("B", pytest.approx(0.2))
-    assert [(game.order, game.winner, game.reason) for game in told.games] == [("ba", "B", None), ("ab", None, "refused")]
-    assert told.order_consistent is None
+    comparison = Compared.of(0, 1, Judgment(outcome=verdict, opinions=opinions), flipped=True)
+    assert (comparison.winner, comparison.probability_a) == ("B", pytest.approx(0.2))
+    assert [(game.order, game.winner, game.reason) for game in comparison.games] == [("ba", "B", None), ("ab", None, "refused")]
+    assert comparison.order_consistent is None
 
 
 async def test_a_row_survives_being_written_and_read() -> None:
@@ -127,7 +127,7 @@ async def test_half_of_a_surrogate_pair_in_a_reply_costs_the_character_and_not_t
     assert row.only is not None
     games = tuple(game.model_copy(update={"reply": "cut \ud83d"}) for game in row.only.games)
     cut = row.model_copy(update={"comparisons": (row.only.model_copy(update={"games": games}),)})
-    whole, mended = (json.loads(line_of(each)) for each in (row, cut))
+    whole, mended = (json.loads(line_of(result)) for result in (row, cut))
     assert [game.pop("reply") for game in mended["comparisons"][0]["games"]] == ["cut ?", "cut ?"]
     for game in whole["comparisons"][0]["games"]:
         del game["reply"]

@@ -146,17 +146,17 @@ def test_a_changed_input_is_noticed_and_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         ("out.txt", "ends in .jsonl or .parquet"),
         ("missing/out.jsonl", "no such folder to write to"),
         ("folder.jsonl", "is a folder"),
     ],
 )
-def test_an_output_that_cannot_be_written_is_refused_before_anything_is_judged(tmp_path: Path, output: str, said: str) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_judged(tmp_path: Path, output: str, message: str) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     source = write(tmp_path / "in.jsonl", 3)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         score_by_hash(source, tmp_path / output)
 
 
@@ -206,8 +206,8 @@ async def test_an_engine_that_fails_everyone_stops_the_run_and_its_failures_are_
 
 def test_rows_that_share_a_question_go_out_together(tmp_path: Path) -> None:
     data = DataSet(write(tmp_path / "in.jsonl", 120))
-    asked = [entry.row["question"] for entry in together(data)]
-    assert asked == sorted(asked, key=lambda question: int(question[1:-1]))
+    questions = [entry.row["question"] for entry in together(data)]
+    assert questions == sorted(questions, key=lambda question: int(question[1:-1]))
     assert sorted(entry.index for entry in together(data)) == list(range(120))
 
 
@@ -231,16 +231,16 @@ def test_reading_ahead_is_bounded_in_rows_and_in_size(tmp_path: Path) -> None:
 def test_lines_say_how_it_goes_once_a_minute_and_at_the_end(tmp_path: Path) -> None:
     from reasrm.scoring.progress import Progress
 
-    said: list[str] = []
+    messages: list[str] = []
     row = Scored(index=0, file="f", row=1, id="1", prompt_tokens=7)
-    with Progress(10, 4, say=said.append, every_s=0.0) as progress:
+    with Progress(10, 4, say=messages.append, every_s=0.0) as progress:
         for _ in range(6):
             progress.add(row, in_flight=3)
-    assert len(said) == 7
-    assert said[0].startswith("5 of 10 rows (50 %), ")
-    assert "left; 7 tokens" in said[0]
-    assert "3 in flight" in said[0]
-    assert said[-1].startswith("10 of 10 rows (100 %)")
+    assert len(messages) == 7
+    assert messages[0].startswith("5 of 10 rows (50 %), ")
+    assert "left; 7 tokens" in messages[0]
+    assert "3 in flight" in messages[0]
+    assert messages[-1].startswith("10 of 10 rows (100 %)")
 
 
 def test_the_survey_says_what_is_bad_and_what_came_before(tmp_path: Path) -> None:
@@ -249,11 +249,11 @@ def test_the_survey_says_what_is_bad_and_what_came_before(tmp_path: Path) -> Non
     source = write(tmp_path / "in.jsonl", 3, id="same")
     with source.open("a") as file:
         file.write('{"question": "q", "a": null, "b": "x"}\n')
-    said: list[str] = []
+    messages: list[str] = []
     job = Job(DataSet(source), tmp_path / "out.jsonl", How(Options()))
-    asyncio.run(score_with(job, Connected(HashJudge(), {}), limiter=Limiter(), say=said.append))
-    assert said[0] == "4 rows of schema pair"
-    assert said[1].startswith("read: question from question; responses from a and b")
-    assert "1 of them cannot be judged, the first is" in said[2]
-    assert "row 4: a is null" in said[2]
-    assert "2 ids came before, the first is" in said[3]
+    asyncio.run(score_with(job, Connected(HashJudge(), {}), limiter=Limiter(), say=messages.append))
+    assert messages[0] == "4 rows of schema pair"
+    assert messages[1].startswith("read: question from question; responses from a and b")
+    assert "1 of them cannot be judged, the first is" in messages[2]
+    assert "row 4: a is null" in messages[2]
+    assert "2 ids came before, the first is" in messages[3]

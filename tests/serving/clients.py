@@ -70,10 +70,10 @@ def openrlhf_batch(outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     import torch
 
-    logs = {name: torch.tensor([each["extra_logs"][name] for each in outputs]) for name in outputs[0]["extra_logs"]}
+    logs = {name: torch.tensor([output["extra_logs"][name] for output in outputs]) for name in outputs[0]["extra_logs"]}
     return {
-        "rewards": torch.tensor([each["reward"] for each in outputs]),
-        "scores": torch.tensor([each["scores"] for each in outputs]),
+        "rewards": torch.tensor([output["reward"] for output in outputs]),
+        "scores": torch.tensor([output["scores"] for output in outputs]),
     } | logs
 
 
@@ -172,9 +172,9 @@ class VerlRewardLoop:
     async def compute_rm_score(self, items: Sequence[dict[str, Any]], **more: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A batch's scores, and an array of each extra, as the trainer puts them beside it."""
         outputs = await asyncio.gather(*(self.run_single(item, **more) for item in items))
-        infos = [each["reward_extra_info"] for each in outputs]
+        infos = [output["reward_extra_info"] for output in outputs]
         extras = {key: np.array([info[key] for info in infos]) for key in infos[0]}
-        return np.array([each["reward_score"] for each in outputs], dtype=np.float32), extras
+        return np.array([output["reward_score"] for output in outputs], dtype=np.float32), extras
 
 
 class GymAgent:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.components import Gateway, Redis, Sglang
-from tests.serving.asking import until, version
 from tests.serving.loops import engine, url
+from tests.serving.traffic import until, version
 
 __all__ = ["engine", "url"]  # fixtures for every test here
 

@@ -21,7 +21,7 @@ from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
 
 from tests.components import Server, answers, free_port
-from tests.serving.scripted import ScriptedEngine
+from tests.serving.scripted_engine import ScriptedEngine
 
 __all__ = ["ScriptedEngine", "ScriptedServer", "engine", "gateway", "serving", "url"]
 
@@ -32,7 +32,7 @@ class ScriptedServer(Server):
     def __init__(self, log: Path, version: str = "v1", pause_s: float = 0.0, context: int = 8192) -> None:
         port = free_port()
         self.url, self.name = f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"
-        command = [sys.executable, "-m", "tests.serving.scripted", str(port), version, str(pause_s), str(context)]
+        command = [sys.executable, "-m", "tests.serving.scripted_engine", str(port), version, str(pause_s), str(context)]
         super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/v1/models"), start_s=60)
 
 
@@ -65,7 +65,7 @@ def serving(app: Any, port: int | None = None) -> Iterator[str]:
 @contextmanager
 def gateway(engine: Any, folder: Path, at: int | None = None, **settings: Any) -> Iterator[str]:
     """A gateway before `engine`, or before several, on the port `at` or a free one; yields its address."""
-    urls = [each.url for each in engine] if isinstance(engine, Sequence) else engine.url
+    urls = [server.url for server in engine] if isinstance(engine, Sequence) else engine.url
     values = {"engine": urls, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
     with serving(create_app(Settings.of(**values)), at) as url:
         yield url

@@ -50,9 +50,9 @@ class Callers:
     nulls: Counter[tuple[str, str]] = field(default_factory=Counter)
     sent: list[asyncio.Event] = field(default_factory=list)
 
-    def start(self, asked: list[Rollout]) -> list[asyncio.Task[float | None]]:
-        self.sent = [asyncio.Event() for _ in asked]
-        return [asyncio.create_task(self._reward(number, rollout)) for number, rollout in enumerate(asked)]
+    def start(self, batch: list[Rollout]) -> list[asyncio.Task[float | None]]:
+        self.sent = [asyncio.Event() for _ in batch]
+        return [asyncio.create_task(self._reward(number, rollout)) for number, rollout in enumerate(batch)]
 
     async def _reward(self, number: int, rollout: Rollout) -> float | None:
         """As a loop would that retries errors until its patience is over; null stays null."""
@@ -100,16 +100,16 @@ async def kill_and_start_again(engine: ScriptedServer, redis: Redis, callers: Ca
 async def written(engine: ScriptedServer, completions: int) -> None:
     """Return when the engine has written that many."""
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
-        while (await client.get(f"{engine.url}/asked")).json() < completions:
+        while (await client.get(f"{engine.url}/calls")).json() < completions:
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.timeout(600)
 async def test_on_a_bad_day_every_reward_is_that_of_a_quiet_one_or_null(redis_factory: Callable[[], Redis], tmp_path: Path) -> None:
-    redis, asked = redis_factory(), rollouts()
+    redis, batch = redis_factory(), rollouts()
     async with httpx.AsyncClient(timeout=250, trust_env=False, limits=httpx.Limits(max_connections=400)) as client:
         with ScriptedServer(tmp_path / "quiet.log") as engine, gateway(engine, tmp_path) as url:
-            quiet = await asyncio.gather(*Callers(client, [url]).start(asked))
+            quiet = await asyncio.gather(*Callers(client, [url]).start(batch))
         assert None not in quiet
         with (
             ScriptedServer(tmp_path / "loud.log", pause_s=0.2) as engine,
@@ -117,11 +117,11 @@ async def test_on_a_bad_day_every_reward_is_that_of_a_quiet_one_or_null(redis_fa
             gateway(engine, tmp_path, cache=redis.url, timeout_s=240.0, max_in_flight=8) as two,
         ):
             callers = Callers(client, [one, two], apart=True)
-            tasks = callers.start(asked)
+            tasks = callers.start(batch)
             rng = Random(1)
             vanished = set(rng.sample(range(len(tasks)), len(tasks) // 10))
             leaving = [asyncio.create_task(callers.vanish(i, tasks[i], rng.uniform(2.0, 5.0))) for i in vanished]
-            assert await kill_and_start_again(engine, redis, callers, len(asked) - len(vanished)) == KILLS
+            assert await kill_and_start_again(engine, redis, callers, len(batch) - len(vanished)) == KILLS
             loud = await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*leaving)
     answered = [(was, now) for i, (was, now) in enumerate(zip(quiet, loud, strict=True)) if i not in vanished]

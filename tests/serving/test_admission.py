@@ -60,7 +60,7 @@ def test_without_a_key_nothing_is_judged_but_health_is_told(url: str, engine: Sc
     assert wrong.status_code == 401
     assert wrong.json()["error"]["message"] == "unknown API key"
     assert ask(url, path="/get_reward?cohort=2", body={"query": [], "prompts": []}).status_code == 401
-    assert engine.asked == 0
+    assert engine.calls == 0
     assert [httpx.get(url + path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
 
 
@@ -96,7 +96,7 @@ def test_without_keys_nobody_is_an_admin(engine: ScriptedEngine, tmp_path: Path)
 def test_a_deadline_stops_work_and_a_past_one_starts_none(engine: ScriptedEngine, tmp_path: Path) -> None:
     with gateway(engine, tmp_path) as url:
         assert ask(url, **{"x-deadline": str(time.time() - 1)}).status_code == 504
-        assert engine.asked == 0
+        assert engine.calls == 0
         engine.pause_s = 5.0
         started = time.monotonic()
         late = ask(url, **{"x-deadline": str(time.time() + 0.7)})
@@ -230,7 +230,7 @@ def test_a_new_key_is_printed_once_and_its_file_holds_only_the_hash(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "lists no"),
         ("[[key]]\nname = 1", "name"),
@@ -242,8 +242,8 @@ def test_a_new_key_is_printed_once_and_its_file_holds_only_the_hash(tmp_path: Pa
         ('[key]\nname = "a"', "key: "),
     ],
 )
-def test_a_bad_key_file_stops_the_gateway_and_says_why(tmp_path: Path, text: str, said: str) -> None:
+def test_a_bad_key_file_stops_the_gateway_and_says_why(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         load_keys(file)

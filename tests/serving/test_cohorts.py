@@ -49,33 +49,33 @@ async def ask_until_answered(client: httpx.AsyncClient, url: str, answer: Any, *
 
 
 async def ask_all(client: httpx.AsyncClient, urls: list[str], answers: list[Any], **query: Any) -> list[float | None]:
-    asked = (ask(client, urls[i % len(urls)], answer, **query) for i, answer in enumerate(answers))
-    return [body["score"] for body in await asyncio.gather(*asked)]
+    requests = (ask(client, urls[i % len(urls)], answer, **query) for i, answer in enumerate(answers))
+    return [body["score"] for body in await asyncio.gather(*requests)]
 
 
 async def test_each_caller_gets_its_own_reward_of_the_group(client: httpx.AsyncClient, url: str) -> None:
     rewards = await ask_all(client, [url], STRENGTHS)
-    assert sorted(STRENGTHS, key=lambda each: rewards[STRENGTHS.index(each)]) == [1, 2, 3, 5]
+    assert sorted(STRENGTHS, key=lambda strength: rewards[STRENGTHS.index(strength)]) == [1, 2, 3, 5]
     assert all(-1 < reward < 1 for reward in rewards)
 
 
 async def test_the_rewards_are_those_of_the_group_ranked_at_once(client: httpx.AsyncClient, url: str) -> None:
     rewards = await ask_all(client, [url], STRENGTHS)
-    body = {"question": "Which is largest?", "responses": [f"answer {each}" for each in STRENGTHS], "method": "all_pairs"}
+    body = {"question": "Which is largest?", "responses": [f"answer {strength}" for strength in STRENGTHS], "method": "all_pairs"}
     ranked = (await client.post(f"{url}/v1/rank", json=body)).json()["rewards"]
     assert rewards == pytest.approx(ranked, abs=1e-6)
     assert await ask_all(client, [url], STRENGTHS[::-1]) == pytest.approx(ranked[::-1], abs=1e-12)  # whatever the order
 
 
 async def test_comparisons_start_before_the_cohort_is_full(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
-    early = [asyncio.create_task(ask(client, url, each)) for each in (2, 5, 1)]
+    early = [asyncio.create_task(ask(client, url, strength)) for strength in (2, 5, 1)]
     async with asyncio.timeout(15):
-        while engine.asked < 3:
+        while engine.calls < 3:
             await asyncio.sleep(0.02)
     assert not any(task.done() for task in early)
     await ask(client, url, 3)
     await asyncio.gather(*early)
-    assert engine.asked == 6
+    assert engine.calls == 6
 
 
 MANY = [2.0, 5.5, 1.0, 3.0, 4.0, 0.5, 6.0, 2.5, 4.5, 1.5, 3.5, 5.0]
@@ -84,38 +84,38 @@ MANY = [2.0, 5.5, 1.0, 3.0, 4.0, 0.5, 6.0, 2.5, 4.5, 1.5, 3.5, 5.0]
 async def test_large_cohorts_start_early_too_and_cost_and_reward_the_same(
     client: httpx.AsyncClient, url: str, engine: ScriptedEngine
 ) -> None:
-    early = [asyncio.create_task(ask(client, url, each, cohort=12)) for each in MANY[:-1]]
+    early = [asyncio.create_task(ask(client, url, strength, cohort=12)) for strength in MANY[:-1]]
     async with asyncio.timeout(15):
-        while engine.asked < 6:
+        while engine.calls < 6:
             await asyncio.sleep(0.02)
     assert not any(task.done() for task in early)
     last = await ask(client, url, MANY[-1], cohort=12)
     rewards = [body["score"] for body in (*await asyncio.gather(*early), last)]
-    assert engine.asked == readings_needed(12)
+    assert engine.calls == readings_needed(12)
     ranked = await client.post(f"{url}/v1/rank", json={"question": "Which is largest?", "responses": [f"answer {x}" for x in MANY]})
     assert rewards == pytest.approx(ranked.json()["rewards"], abs=0.15)  # whose ties the order of the group breaks
-    assert engine.asked < 1.5 * readings_needed(12), "most comparisons are the same"
+    assert engine.calls < 1.5 * readings_needed(12), "most comparisons are the same"
 
 
 async def test_responses_at_two_gateways_are_compared_before_all_are_there(
     client: httpx.AsyncClient, engine: ScriptedEngine, tmp_path: Path, redis_server: Redis
 ) -> None:
     with gateway(engine, tmp_path, cache=redis_server.url) as one, gateway(engine, tmp_path, cache=redis_server.url) as two:
-        early = [asyncio.create_task(ask(client, address, each)) for address, each in ((one, 2), (two, 5), (one, 1))]
+        early = [asyncio.create_task(ask(client, address, strength)) for address, strength in ((one, 2), (two, 5), (one, 1))]
         async with asyncio.timeout(15):
-            while engine.asked < 3:  # one of them within a gateway
+            while engine.calls < 3:  # one of them within a gateway
                 await asyncio.sleep(0.02)
         assert not any(task.done() for task in early)
         await ask(client, two, 3)
         await asyncio.gather(*early)
-        assert engine.asked == 6
+        assert engine.calls == 6
 
 
 async def test_runs_and_prompts_do_not_share_cohorts(client: httpx.AsyncClient, url: str) -> None:
     one, two, three = await asyncio.gather(
         ask_all(client, [url], STRENGTHS, run="a"),
         ask_all(client, [url], STRENGTHS, run="b"),
-        ask_all(client, [url], [each + 100 for each in STRENGTHS], prompt="Which is smallest?"),
+        ask_all(client, [url], [strength + 100 for strength in STRENGTHS], prompt="Which is smallest?"),
     )
     assert one == two
     assert None not in three
@@ -146,7 +146,7 @@ async def test_a_lone_response_gets_the_reference_or_the_last_pivot_or_null(clie
 async def test_a_cohort_of_equal_responses_is_answered(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
     assert await ask_all(client, [url], [3, 3, 3, 3]) == [None] * 4
     assert await ask_all(client, [url], [3, 3, 3, 3], no_verdict="mean") == [0.0] * 4
-    assert engine.asked == 0
+    assert engine.calls == 0
 
 
 async def test_equal_responses_share_a_reward(client: httpx.AsyncClient, url: str) -> None:
@@ -157,7 +157,7 @@ async def test_equal_responses_share_a_reward(client: httpx.AsyncClient, url: st
 
 async def test_callers_who_hang_up_change_nothing_for_the_others(client: httpx.AsyncClient, url: str) -> None:
     quiet = await ask_all(client, [url], STRENGTHS, run="quiet")
-    leaving = [asyncio.create_task(ask(client, url, each, run="loud")) for each in STRENGTHS[:2]]
+    leaving = [asyncio.create_task(ask(client, url, strength, run="loud")) for strength in STRENGTHS[:2]]
     await asyncio.sleep(0.5)
     for task in leaving:
         task.cancel()
@@ -197,7 +197,7 @@ async def test_an_engine_that_fails_for_good_gives_null_with_its_reason(
 ) -> None:
     await ask_all(client, [url], STRENGTHS, run="before")
     engine.down = True
-    bodies = await asyncio.gather(*(ask(client, url, each + 0.5, timeout=4, wait=2) for each in STRENGTHS))
+    bodies = await asyncio.gather(*(ask(client, url, strength + 0.5, timeout=4, wait=2) for strength in STRENGTHS))
     assert [body["score"] for body in bodies] == [None] * 4
     assert {body["no_verdict"] for body in bodies} <= {"engine_failed", "deadline"}
 
@@ -207,9 +207,9 @@ async def test_two_gateways_rank_a_cohort_once(
 ) -> None:
     with gateway(engine, tmp_path, cache=redis_server.url) as one, gateway(engine, tmp_path, cache=redis_server.url) as two:
         rewards = await ask_all(client, [one, two], STRENGTHS)
-        assert engine.asked == 6
-        assert sorted(STRENGTHS, key=lambda each: rewards[STRENGTHS.index(each)]) == [1, 2, 3, 5]
-        late = [asyncio.create_task(ask(client, one, each, prompt="late", wait=1.5)) for each in (2, 5, 1)]
+        assert engine.calls == 6
+        assert sorted(STRENGTHS, key=lambda strength: rewards[STRENGTHS.index(strength)]) == [1, 2, 3, 5]
+        late = [asyncio.create_task(ask(client, one, strength, prompt="late", wait=1.5)) for strength in (2, 5, 1)]
         await asyncio.gather(*late)
         body = await ask(client, two, 4, prompt="late", wait=1.5)
         assert body["score"] is not None
@@ -222,7 +222,7 @@ async def test_a_gateway_that_dies_leaves_no_cohort_hanging(
         expected = await ask_all(client, [quiet], STRENGTHS, run="quiet")
     with gateway(engine, tmp_path, cache=redis_server.url) as two:
         with gateway(engine, tmp_path, cache=redis_server.url) as one:
-            lost = [asyncio.create_task(ask(client, one, each)) for each in STRENGTHS[:2]]
+            lost = [asyncio.create_task(ask(client, one, strength)) for strength in STRENGTHS[:2]]
             await asyncio.sleep(0.5)
         await asyncio.gather(*lost, return_exceptions=True)
         assert await ask_all(client, [two], STRENGTHS[2:]) == expected[2:]
@@ -234,7 +234,7 @@ async def test_while_redis_is_away_cohorts_answer_503_and_a_retry_gets_its_rewar
     redis = redis_factory()
     with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
         expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
-        early = [asyncio.create_task(ask_until_answered(client, at, each, wait=20)) for at, each in ((one, 2), (two, 5))]
+        early = [asyncio.create_task(ask_until_answered(client, at, strength, wait=20)) for at, strength in ((one, 2), (two, 5))]
         await asyncio.sleep(0.5)
         redis.kill()
         body = {"prompt": "Which is largest?", "response": "answer 1"}
@@ -242,7 +242,7 @@ async def test_while_redis_is_away_cohorts_answer_503_and_a_retry_gets_its_rewar
         assert (refusal.status_code, refusal.json()["error"]["type"]) == (503, "cohorts_unavailable")
         assert int(refusal.headers["retry-after"]) >= 1
         redis.start()
-        late = [asyncio.create_task(ask_until_answered(client, at, each, wait=20)) for at, each in ((one, 1), (two, 3))]
+        late = [asyncio.create_task(ask_until_answered(client, at, strength, wait=20)) for at, strength in ((one, 1), (two, 3))]
         scores = [body["score"] for body in await asyncio.gather(*early, *late)]
         assert scores == pytest.approx(expected, abs=1e-12)
 
@@ -254,7 +254,7 @@ async def test_redis_restarting_while_a_cohort_gathers_costs_no_reward(
     redis = redis_factory()
     with gateway(engine, tmp_path, cache=redis.url) as one, gateway(engine, tmp_path, cache=redis.url) as two:
         expected = await ask_all(client, [one, two], STRENGTHS, run="quiet")
-        early = [asyncio.create_task(ask(client, address, each, wait=8)) for address, each in ((one, 2), (two, 5))]
+        early = [asyncio.create_task(ask(client, address, strength, wait=8)) for address, strength in ((one, 2), (two, 5))]
         await asyncio.sleep(0.5)
         if vanishing:
             early[0].cancel()
@@ -268,12 +268,12 @@ async def test_redis_restarting_while_a_cohort_gathers_costs_no_reward(
 
 async def test_a_retry_gets_the_same_reward_at_once(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
     rewards = await ask_all(client, [url], STRENGTHS)
-    judgments, started = engine.asked, time.monotonic()
-    again = [(await ask(client, url, each, wait=10))["score"] for each in STRENGTHS]
+    judgments, started = engine.calls, time.monotonic()
+    again = [(await ask(client, url, strength, wait=10))["score"] for strength in STRENGTHS]
     assert again == rewards
     assert time.monotonic() - started < 5, "none of them waits for the others"
     assert await ask_all(client, [url], STRENGTHS) == rewards
-    assert engine.asked == judgments
+    assert engine.calls == judgments
 
 
 async def test_a_second_epoch_with_one_equal_text_is_ranked_whole(client: httpx.AsyncClient, url: str) -> None:
@@ -289,7 +289,7 @@ async def test_a_latecomer_waits_no_longer_than_its_own_time(client: httpx.Async
     await ask_all(client, [url], STRENGTHS, prompt="warm")
     engine.pause_s = 0.8
     terms = {"cohort": 3, "wait": 0.2, "timeout": 1.2, "hold": 0, "run": "slow"}
-    in_time = [asyncio.create_task(ask(client, url, each, **terms)) for each in (2, 5)]
+    in_time = [asyncio.create_task(ask(client, url, strength, **terms)) for strength in (2, 5)]
     await asyncio.sleep(0.3)
     started = time.monotonic()
     await ask(client, url, 3, **terms)
@@ -324,7 +324,7 @@ async def test_a_rollout_that_is_judged_alone_is_counted_and_said_once_per_run(
 
 
 async def test_the_mean_of_a_group_counts_each_rollout_and_not_each_text(client: httpx.AsyncClient, url: str) -> None:
-    bodies = [{"question": "Which?", "response": f"answer {each}", "cohort": 4} for each in (1, 1, 1, 5)]
+    bodies = [{"question": "Which?", "response": f"answer {strength}", "cohort": 4} for strength in (1, 1, 1, 5)]
     answers = await asyncio.gather(*(client.post(f"{url}/v1/reward", json=body) for body in bodies))
     rewards = [answer.json()["reward"] for answer in answers]
     assert answers[0].json()["mean"] == pytest.approx(sum(rewards) / 4)

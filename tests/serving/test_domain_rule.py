@@ -46,8 +46,8 @@ def test_no_published_pair_is_taken_for_a_task(shared_data: Path, folder: str) -
 def test_no_published_response_is_taken_for_an_answer_to_a_task(shared_data: Path) -> None:
     """A question of the judge's own, its right answer, and a real response or a real judge's reply in place of the wrong one."""
     replies = [json.loads(line)["reply"] for line in (shared_data / "rm_r1_replies.jsonl").read_text("utf-8").splitlines()]
-    found = replies + [pair.a[0].content for folder in PUBLISHED for pair in published_pairs(shared_data / folder)]
-    tasks = generate(81, len(found), "heldout")
-    asked = [Pair.of(task.question, task.chosen, response) for task, response in zip(tasks, found, strict=True)]
-    assert len(asked) == 6536
-    assert accepted(asked) == 0
+    responses = replies + [pair.a[0].content for folder in PUBLISHED for pair in published_pairs(shared_data / folder)]
+    tasks = generate(81, len(responses), "heldout")
+    pairs = [Pair.of(task.question, task.chosen, response) for task, response in zip(tasks, responses, strict=True)]
+    assert len(pairs) == 6536
+    assert accepted(pairs) == 0

@@ -24,8 +24,8 @@ from reasrm.errors import ConfigurationError, EngineUnreachable
 from reasrm.prompts import load_pack
 from reasrm.types import Ask, Completion, Message, Options, Pair
 from tests.components import Redis, talk
-from tests.serving.asking import until
 from tests.serving.loops import ScriptedEngine, gateway, serving
+from tests.serving.traffic import until
 
 ASK = Ask(messages=(Message(role="user", content="Which is better?"),))
 INFO = EngineInfo("scripted", "v1", 8192, sglang=False)

@@ -21,8 +21,8 @@ from reasrm_serving.settings import Settings
 from reasrm.engine import EngineInfo
 from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError, TooLong
 from reasrm.types import Ask, Completion, Message
-from tests.serving.asking import metric, until
 from tests.serving.loops import ScriptedEngine, ScriptedServer, gateway, serving
+from tests.serving.traffic import metric, until
 
 ASK = Ask(messages=(Message(role="user", content="q"),))
 numbers = itertools.count()
@@ -67,8 +67,8 @@ def test_an_engine_that_is_killed_costs_no_judgment_and_gets_requests_again_when
         assert ready(url)["engines"] == {one.name: "ok", two.name: "ok"}
         for _ in range(20):
             judge(url)
-        assert asked(one) + asked(two) == 20
-        assert asked(one) and asked(two), "both take part"
+        assert call_count(one) + call_count(two) == 20
+        assert call_count(one) and call_count(two), "both take part"
         one.kill()
         assert {judge(url)["winner"] for _ in range(20)} == {"A"}
         until(lambda: circuit(url, one) == 1)
@@ -85,7 +85,7 @@ def test_an_engine_that_is_killed_costs_no_judgment_and_gets_requests_again_when
         until(lambda: ready(url)["status"] == "ready")
         for _ in range(20):
             judge(url)
-        assert asked(one) > 0
+        assert call_count(one) > 0
 
 
 def test_while_all_engines_are_away_requests_fail_at_once_and_what_is_cached_is_given(
@@ -94,9 +94,9 @@ def test_while_all_engines_are_away_requests_fail_at_once_and_what_is_cached_is_
     known = a_pair()
     with gateway(servers, tmp_path) as url:
         judge(url, known)
-        for each in servers:
-            each.kill()
-        until(lambda: all(circuit(url, each) == 1 for each in servers))
+        for server in servers:
+            server.kill()
+        until(lambda: all(circuit(url, server) == 1 for server in servers))
         started = time.monotonic()
         answer = httpx.post(f"{url}/v1/judge", json=a_pair(), timeout=30)
         assert time.monotonic() - started < 2.0
@@ -133,9 +133,9 @@ def test_under_load_an_engine_that_dies_again_and_again_costs_no_judgment(server
         assert 0 < metric_of(url, "reasrm_engine_retries_total") <= metric_of(url, "reasrm_engine_failures_total")
 
 
-def asked(server: ScriptedServer) -> int:
+def call_count(server: ScriptedServer) -> int:
     """How many completions it has written since it was started."""
-    return httpx.get(f"{server.url}/asked", timeout=30).json()
+    return httpx.get(f"{server.url}/calls", timeout=30).json()
 
 
 def metric_of(url: str, name: str) -> float:
@@ -161,10 +161,10 @@ def test_where_engines_differ_each_judgment_names_the_weights_that_made_it_and_n
         seen: set[str] = set()
         body = a_pair()
         for _ in range(20):
-            before = old.asked, new.asked
+            before = old.calls, new.calls
             judgment = judge(url, body)
             assert judgment["cached"] is False
-            assert judgment["weight_version"] == ("v1" if old.asked > before[0] else "v2")
+            assert judgment["weight_version"] == ("v1" if old.calls > before[0] else "v2")
             seen.add(judgment["weight_version"])
         assert seen == {"v1", "v2"}
         both = judge(url, a_pair(orders="both"))  # at once, so to the one engine and to the other
@@ -208,23 +208,23 @@ def version(url: str) -> str:
 
 
 class Fake:
-    """An engine that does what `does` says; `asked` counts."""
+    """An engine that does what `does` says; `calls` counts."""
 
     def __init__(self, does: Callable[[int], Any] = lambda _: None) -> None:
-        self.asked, self._does = 0, does
+        self.calls, self._does = 0, does
 
     async def complete(self, ask: Ask) -> Completion:
-        self.asked += 1
-        found = self._does(self.asked)
-        if isinstance(found, Exception):
-            raise found
-        if found is not None:
-            await found
+        self.calls += 1
+        result = self._does(self.calls)
+        if isinstance(result, Exception):
+            raise result
+        if result is not None:
+            await result
         return Completion(text="said")
 
     async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
-        self.asked += 1
-        if self.asked == 1:
+        self.calls += 1
+        if self.calls == 1:
             raise EngineUnreachable("before the first word")
         yield "sa"
         raise EngineUnreachable("in the middle of a word")
@@ -257,14 +257,14 @@ async def test_what_another_engine_would_say_too_is_not_asked_again(
     fakes = [Fake(lambda _: error), Fake(lambda _: error)]
     with pytest.raises(type(error)):
         await engines_of(*fakes).complete(ASK)
-    assert sum(fake.asked for fake in fakes) == 1
+    assert sum(fake.calls for fake in fakes) == 1
 
 
 async def test_retries_are_bounded_and_go_to_each_engine_in_turn(engines_of: Callable[..., EnginePool]) -> None:
     fakes = [Fake(lambda _: EngineBusy("full")) for _ in range(2)]
     with pytest.raises(EngineBusy):
         await engines_of(*fakes).complete(ASK)
-    assert sorted(fake.asked for fake in fakes) == [(RETRIES + 1) // 2] * 2
+    assert sorted(fake.calls for fake in fakes) == [(RETRIES + 1) // 2] * 2
 
 
 async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable[..., EnginePool]) -> None:
@@ -277,18 +277,18 @@ async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable
     engines = engines_of(failing)
     with pytest.raises(EngineUnreachable, match="no engine may be asked"):
         await engines.complete(ASK)
-    assert failing.asked == TRIPS
+    assert failing.calls == TRIPS
 
 
 async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of: Callable[..., EnginePool]) -> None:
-    sick = Fake(lambda asked: EngineError("500") if asked <= TRIPS + 1 else None)
+    sick = Fake(lambda call: EngineError("500") if call <= TRIPS + 1 else None)
     engines = engines_of(sick)
     [member] = engines.members
-    for asked_by_then in (TRIPS, TRIPS + 1):
+    for calls_by_then in (TRIPS, TRIPS + 1):
         with pytest.raises(EngineError):
             await engines.complete(ASK)
         assert member.open
-        assert sick.asked == asked_by_then
+        assert sick.calls == calls_by_then
         await member.refresh()  # what it serves it can say
         assert not member.open
     assert (await engines.complete(ASK)).text == "said"
@@ -297,11 +297,11 @@ async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of:
 
 async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engines_of: Callable[..., EnginePool]) -> None:
     go = asyncio.Event()
-    full, free = Fake(lambda asked: EngineBusy("full", retry_after_s=60) if asked == 1 else None), Fake(lambda _: go.wait())
+    full, free = Fake(lambda call: EngineBusy("full", retry_after_s=60) if call == 1 else None), Fake(lambda _: go.wait())
     engines = engines_of(full, free)
     tasks = [asyncio.create_task(engines.complete(ASK)) for _ in range(4)]
     await asyncio.sleep(0.05)
-    assert (full.asked, free.asked) == (1, 4)
+    assert (full.calls, free.calls) == (1, 4)
     assert engines.members[1].under_way == 4
     go.set()
     await asyncio.gather(*tasks)
@@ -309,7 +309,7 @@ async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engi
     even = [Fake(lambda _: asyncio.sleep(0.05)) for _ in range(3)]
     engines = engines_of(*even)
     await asyncio.gather(*(engines.complete(ASK) for _ in range(9)))
-    assert [fake.asked for fake in even] == [3, 3, 3]
+    assert [fake.calls for fake in even] == [3, 3, 3]
 
 
 async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engines_of: Callable[..., EnginePool]) -> None:
@@ -318,7 +318,7 @@ async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engine
     assert await anext(stream) == "sa"
     with pytest.raises(EngineUnreachable, match="middle"):
         await anext(stream)
-    assert fake.asked == 2
+    assert fake.calls == 2
 
 
 # --- settings -------------------------------------------------------------------------------------------------------------------

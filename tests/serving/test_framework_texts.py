@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from reasrm.messages import EMPTY
-from tests.serving.asking import metric
 from tests.serving.loops import ScriptedEngine
+from tests.serving.traffic import metric
 
 QWEN = "<|im_start|>user\nWhich one?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 OPENED = QWEN.partition("\n\n</think>")[0]
@@ -48,7 +48,7 @@ async def post(url: str, path: str, bodies: list[dict[str, Any]]) -> list[httpx.
 
 @pytest.mark.parametrize("path", ROUTES)
 async def test_thoughts_are_left_out_on_every_route(url: str, engine: ScriptedEngine, path: str) -> None:
-    await post(url, path, ROUTES[path]([f"<think>My thought.</think>\n\nanswer {each}" for each in (1, 2)]))
+    await post(url, path, ROUTES[path]([f"<think>My thought.</think>\n\nanswer {number}" for number in (1, 2)]))
     assert engine.texts
     assert not [text for text in engine.texts if "My thought." in text]
     assert all("answer 1" in text and "answer 2" in text for text in engine.texts)
@@ -56,7 +56,7 @@ async def test_thoughts_are_left_out_on_every_route(url: str, engine: ScriptedEn
 
 @pytest.mark.parametrize("path", ROUTES)
 async def test_thoughts_are_kept_on_every_route_where_the_caller_says_so(url: str, engine: ScriptedEngine, path: str) -> None:
-    bodies = ROUTES[path]([f"<think>My thought.</think>\n\nanswer {each}" for each in (1, 2)])
+    bodies = ROUTES[path]([f"<think>My thought.</think>\n\nanswer {number}" for number in (1, 2)])
     if "?" in path:
         await post(url, f"{path}&thinking=keep", bodies)
     else:
@@ -76,7 +76,7 @@ async def test_a_response_that_is_only_an_unfinished_thought_is_an_empty_one(url
 async def test_a_rendered_prompt_is_read_alike_by_the_routes_that_get_one(
     url: str, engine: ScriptedEngine, route: str, prompt: str, begins: str
 ) -> None:
-    texts = [f"{begins}answer {each}<|im_end|>" for each in (1, 2)]
+    texts = [f"{begins}answer {number}<|im_end|>" for number in (1, 2)]
     bodies = [
         {"query": [prompt + text], "prompts": [prompt]} if "get_reward" in route else {"prompt": prompt, "response": text}
         for text in texts
@@ -90,7 +90,7 @@ async def test_a_rendered_prompt_is_read_alike_by_the_routes_that_get_one(
 
 
 async def test_prompts_of_an_unknown_form_are_counted(url: str) -> None:
-    bodies = [{"prompt": "<|new_turn|>user: which?", "response": f"answer {each}"} for each in (1, 2)]
+    bodies = [{"prompt": "<|new_turn|>user: which?", "response": f"answer {number}"} for number in (1, 2)]
     await post(url, "/remote_rm?cohort=2", bodies)
     page = httpx.get(f"{url}/metrics").text
     assert 'reasrm_prompts_read_total{contract="slime",form="unknown"} 2.0' in page

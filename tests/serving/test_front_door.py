@@ -52,11 +52,11 @@ def test_wrong_query_parameters_are_told_in_the_shape_of_every_error(url: str, q
 
 @pytest.mark.parametrize("path", ["/v1/judge", "/v1/judge/batch", "/v1/rank"])
 def test_a_page_of_another_origin_cannot_have_its_visitor_ask(url: str, engine: ScriptedEngine, path: str) -> None:
-    asked = engine.asked
+    before = engine.calls
     headers = {"content-type": "text/plain", "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     answer = httpx.post(url + path, content=json.dumps(PAIR), headers=headers)
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "foreign_origin")
-    assert engine.asked == asked
+    assert engine.calls == before
 
 
 def test_browsers_are_told_which_origins_may_ask_only_where_the_operator_says_so(

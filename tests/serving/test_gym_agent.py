@@ -29,20 +29,20 @@ def row(question: str = "Which?", **more: Any) -> dict[str, Any]:
 
 
 async def rewards(agent: GymAgent, rows: list[dict[str, Any]], answers: list[Any]) -> list[float]:
-    results = await asyncio.gather(*(agent.run(each, f"answer {answer}") for each, answer in zip(rows, answers, strict=True)))
+    results = await asyncio.gather(*(agent.run(task, f"answer {answer}") for task, answer in zip(rows, answers, strict=True)))
     return [result["reward"] for result in results]
 
 
 @pytest.mark.parametrize("rollout_id", [None, "3-0"], ids=["plain", "observed"])
 async def test_the_stock_agent_runs_whole_rollouts(gym: str, rollout_id: str | None) -> None:
     agent = GymAgent(gym, rollout_id)
-    found = await rewards(agent, [row(verifier_metadata={"a": 1}) for _ in STRENGTHS], STRENGTHS)
-    assert sorted(range(4), key=lambda i: found[i]) == [2, 0, 3, 1]
-    sent = [{"_ng_task_index": i % 2, "_ng_rollout_index": i, "reward": reward} for i, reward in enumerate(found)]
+    values = await rewards(agent, [row(verifier_metadata={"a": 1}) for _ in STRENGTHS], STRENGTHS)
+    assert sorted(range(4), key=lambda i: values[i]) == [2, 0, 3, 1]
+    sent = [{"_ng_task_index": i % 2, "_ng_rollout_index": i, "reward": reward} for i, reward in enumerate(values)]
     metrics = await agent.post("/aggregate_metrics", {"verify_responses": sent})
-    assert metrics["agent_metrics"]["mean/reward"] == pytest.approx(sum(found) / 4)
+    assert metrics["agent_metrics"]["mean/reward"] == pytest.approx(sum(values) / 4)
     assert metrics["key_metrics"] == {"mean/reward": metrics["agent_metrics"]["mean/reward"]}
-    assert [group["max/reward"] for group in metrics["group_level_metrics"]] == [max(found[::2]), max(found[1::2])]
+    assert [group["max/reward"] for group in metrics["group_level_metrics"]] == [max(values[::2]), max(values[1::2])]
     assert httpx.get(f"{gym}{agent.prefix}/reverify_mode").json() == "unsupported"
 
 
@@ -50,13 +50,13 @@ async def test_groups_of_one_text_are_told_apart(engine: ScriptedEngine, tmp_pat
     rows = [row(_ng_group_id=f"g{i % 2}", _ng_group_attempt=0, _ng_rollout_index=i // 2) for i in range(4)]
     with gateway(engine, tmp_path, cohort=2) as url:
         agent = GymAgent(url)
-        found = await rewards(agent, rows, [1, 8, 2, 9])
-        again = await rewards(agent, [each | {"_ng_group_attempt": 1} for each in rows], [2, 8, 1, 9])
+        values = await rewards(agent, rows, [1, 8, 2, 9])
+        again = await rewards(agent, [task | {"_ng_group_attempt": 1} for task in rows], [2, 8, 1, 9])
         tasks = await rewards(agent, [row(_ng_task_index=i % 2) for i in range(4)], [1, 8, 2, 9])
-    assert found[0] < 0 < found[2], "within its own group"
-    assert found[1] < 0 < found[3]
+    assert values[0] < 0 < values[2], "within its own group"
+    assert values[1] < 0 < values[3]
     assert again[0] > 0 > again[2], "another attempt is another group"
-    assert tasks == pytest.approx(found)
+    assert tasks == pytest.approx(values)
 
 
 async def test_a_retried_rollout_gets_its_own_reward_again(engine: ScriptedEngine, tmp_path: Path) -> None:
@@ -64,15 +64,15 @@ async def test_a_retried_rollout_gets_its_own_reward_again(engine: ScriptedEngin
     with gateway(engine, tmp_path, cohort=2) as url:
         agent = GymAgent(url)
         first = await rewards(agent, rows, [1, 2])
-        judged = engine.asked
+        judged = engine.calls
         assert await rewards(agent, rows[:1], [1]) == first[:1]
-        assert engine.asked == judged
+        assert engine.calls == judged
 
 
 async def test_a_principle_decides_and_keeps_groups_apart(gym: str, engine: ScriptedEngine) -> None:
     agent = GymAgent(gym)
     by_length, by_truth = "1. Shorter is better (100%)", "1. True is better (100%)"
-    rows = [row(principle=each) for each in (by_length, by_truth) for _ in STRENGTHS]
+    rows = [row(principle=principle) for principle in (by_length, by_truth) for _ in STRENGTHS]
     await rewards(agent, rows, STRENGTHS * 2)
     principles = {(by_length in text, by_truth in text) for text in engine.conversations}
     assert principles == {(True, False), (False, True)}
@@ -89,13 +89,13 @@ async def test_a_rollout_without_verdict_is_a_failure_row_and_no_error(engine: S
     with gateway(engine, tmp_path, cohort=2, timeout_s=2.0) as url:
         agent = GymAgent(url)
         lone = await agent.run(row(instance_config={"kept": 1}), "answer 1")
-        judged = await asyncio.gather(*(agent.run(row("Both?"), f"answer {each}") for each in (1, 2)))
+        judged = await asyncio.gather(*(agent.run(row("Both?"), f"answer {number}") for number in (1, 2)))
         engine.down = True
-        away = await asyncio.gather(*(agent.run(row("Away?"), f"answer {each}") for each in (1, 2)))
+        away = await asyncio.gather(*(agent.run(row("Away?"), f"answer {number}") for number in (1, 2)))
     assert (lone["_ng_failure_class"], lone["_ng_failure_judge_error"], lone["mask_sample"]) == ("judge_failed", "alone", True)
     assert lone["instance_config"] == {"kept": 1, "mask_sample": True}
-    assert not any("_ng_failure_class" in each or "mask_sample" in each for each in judged)
-    assert all(each["_ng_failure_class"] == "judge_failed" and each["instance_config"]["mask_sample"] for each in away)
+    assert not any("_ng_failure_class" in result or "mask_sample" in result for result in judged)
+    assert all(result["_ng_failure_class"] == "judge_failed" and result["instance_config"]["mask_sample"] for result in away)
 
 
 async def test_genrm_compare_may_use_the_gateway_as_its_model(url: str, engine: ScriptedEngine) -> None:

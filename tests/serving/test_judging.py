@@ -11,7 +11,7 @@ import pytest
 from reasrm.client import Judge
 from reasrm.types import Judgment, Options, Pair
 from tests.components import Gateway, Sglang
-from tests.serving.asking import a_long_one, a_pair, finished, hanging_on, metric, running, until
+from tests.serving.traffic import a_long_one, a_pair, finished, hanging_on, metric, running, until
 
 
 def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_of_the_first(
@@ -19,7 +19,7 @@ def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_o
 ) -> None:
     command = ["curl", "-s", f"{plain_gateway.url}/v1/judge", "-d", json.dumps(a_pair())]
     first = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    asked = finished(random_judge)
+    before = finished(random_judge)
     second = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert (first["winner"], first["cached"], second["cached"]) == ("A", False, True)
     assert first["usage"]["completion_tokens"] == 8
@@ -27,7 +27,7 @@ def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_o
     assert second == first | {"cached": True}
     assert first["weight_version"] == "default"
     assert first["prompt_digest"].startswith("rubric@")
-    assert finished(random_judge) == asked
+    assert finished(random_judge) == before
 
 
 async def test_the_client_reads_what_the_gateway_writes(plain_gateway: Gateway) -> None:
@@ -46,9 +46,9 @@ async def test_the_client_reads_what_the_gateway_writes(plain_gateway: Gateway) 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 9}, {"a": "another"}, {"orders": "both"}, {"rubric": "Brevity."}])
 def test_whatever_decides_a_judgment_is_part_of_its_key(plain_gateway: Gateway, change: dict[str, object]) -> None:
     body = a_pair()
-    for asked in (body, body | change):
-        assert httpx.post(f"{plain_gateway.url}/v1/judge", json=asked, timeout=60).json()["cached"] is False
-        assert httpx.post(f"{plain_gateway.url}/v1/judge", json=asked, timeout=60).json()["cached"] is True
+    for request in (body, body | change):
+        assert httpx.post(f"{plain_gateway.url}/v1/judge", json=request, timeout=60).json()["cached"] is False
+        assert httpx.post(f"{plain_gateway.url}/v1/judge", json=request, timeout=60).json()["cached"] is True
 
 
 def test_a_batch_streams_its_judgments_as_they_finish(plain_gateway: Gateway) -> None:
@@ -73,9 +73,9 @@ def test_a_stream_shows_both_replies_while_they_are_written_and_then_the_judgmen
         assert {name for name, _ in deltas} == {"delta"}
         assert last == "judgment"
         for number, opinion in enumerate(judgment["opinions"]):
-            said = [delta for _, delta in deltas if delta["reply"] == number]
-            assert "".join(delta["text"] for delta in said) == opinion["reply"]
-            assert {delta["order"] for delta in said} == {opinion["order"]}
+            pieces = [delta for _, delta in deltas if delta["reply"] == number]
+            assert "".join(delta["text"] for delta in pieces) == opinion["reply"]
+            assert {delta["order"] for delta in pieces} == {opinion["order"]}
     assert len(first) > 10, "piece by piece"
     assert (first[-1][1]["cached"], again[-1][1]["cached"]) == (False, True)
     plain = httpx.post(f"{plain_gateway.url}/v1/judge", json=body, timeout=60).json()
@@ -104,7 +104,7 @@ def test_a_client_that_hangs_up_stops_its_generation(plain_gateway: Gateway, ran
 def test_equal_requests_at_once_ask_the_engine_once_and_one_that_leaves_hurts_no_other(
     plain_gateway: Gateway, random_judge: Sglang
 ) -> None:
-    body, asked, joined = a_pair(max_tokens=400), finished(random_judge), metric(plain_gateway, "reasrm_coalesced_total")
+    body, before, joined = a_pair(max_tokens=400), finished(random_judge), metric(plain_gateway, "reasrm_coalesced_total")
     command = ["curl", "-s", f"{plain_gateway.url}/v1/judge", "-d", json.dumps(body)]
     leaving, *staying = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     until(lambda: metric(plain_gateway, "reasrm_in_flight") == 4)
@@ -113,7 +113,7 @@ def test_equal_requests_at_once_ask_the_engine_once_and_one_that_leaves_hurts_no
     answers = [json.loads(process.communicate()[0]) for process in staying]
     assert answers[0]["winner"] == "A"
     assert answers[0] == answers[1] == answers[2]
-    assert finished(random_judge) == asked + 1
+    assert finished(random_judge) == before + 1
     assert metric(plain_gateway, "reasrm_coalesced_total") == joined + 3
 
 

@@ -19,30 +19,30 @@ def test_nemo_gym_compares_a_cohort_at_once(url: str) -> None:
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "input_text", "text": "Which?"}]},
     ]
-    body = {"conversation_history": history, "response_objs": [responses_object(f"answer {each}") for each in STRENGTHS]}
-    got = httpx.post(f"{url}/compare", json=body | {"principle": "1. larger is better"}).json()
-    assert sorted(range(4), key=lambda i: got["rewards"][i]) == [2, 0, 3, 1]
-    assert set(got["comparison_results"][0]) == {"response_i", "response_j", "judge_idx", "score_1", "score_2", "ranking"}
-    for each in got["comparison_results"]:
-        first_wins = STRENGTHS[each["response_i"]] > STRENGTHS[each["response_j"]]
-        assert (each["score_1"] > each["score_2"]) == first_wins == (each["ranking"] < 3.5)
-        assert 1 <= each["ranking"] <= 6
-    assert got["metrics"]["no_verdict"] == 0
+    body = {"conversation_history": history, "response_objs": [responses_object(f"answer {strength}") for strength in STRENGTHS]}
+    result = httpx.post(f"{url}/compare", json=body | {"principle": "1. larger is better"}).json()
+    assert sorted(range(4), key=lambda i: result["rewards"][i]) == [2, 0, 3, 1]
+    assert set(result["comparison_results"][0]) == {"response_i", "response_j", "judge_idx", "score_1", "score_2", "ranking"}
+    for comparison in result["comparison_results"]:
+        first_wins = STRENGTHS[comparison["response_i"]] > STRENGTHS[comparison["response_j"]]
+        assert (comparison["score_1"] > comparison["score_2"]) == first_wins == (comparison["ranking"] < 3.5)
+        assert 1 <= comparison["ranking"] <= 6
+    assert result["metrics"]["no_verdict"] == 0
 
 
 async def test_nemo_gym_verifies_one_rollout_at_a_time_and_a_lost_one_hangs_nobody(url: str) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
 
-        async def verify(each: int) -> dict[str, Any]:
-            asked = {
+        async def verify(strength: int) -> dict[str, Any]:
+            body = {
                 "responses_create_params": {"input": "Which?", "temperature": 1},
-                "response": responses_object(f"answer {each}"),
+                "response": responses_object(f"answer {strength}"),
             }
-            return (await client.post(f"{url}/verify?cohort=4&wait=1", json=asked)).json()
+            return (await client.post(f"{url}/verify?cohort=4&wait=1", json=body)).json()
 
-        got = await asyncio.gather(*(verify(each) for each in STRENGTHS[:3]))
-    assert got[1]["reward"] > got[0]["reward"] > got[2]["reward"]
-    assert got[0]["responses_create_params"]["temperature"] == 1
+        results = await asyncio.gather(*(verify(strength) for strength in STRENGTHS[:3]))
+    assert results[1]["reward"] > results[0]["reward"] > results[2]["reward"]
+    assert results[0]["responses_create_params"]["temperature"] == 1
 
 
 def test_nemo_gym_histories_may_hold_calls_of_functions(url: str, engine: ScriptedEngine) -> None:
@@ -53,9 +53,9 @@ def test_nemo_gym_histories_may_hold_calls_of_functions(url: str, engine: Script
         {"type": "function_call_output", "call_id": "1", "output": "seen"},
     ]
     body = {"conversation_history": history, "response_objs": [responses_object("answer 1"), responses_object("answer 2")]}
-    got = httpx.post(f"{url}/compare", json=body).json()
-    assert got["rewards"][0] < got["rewards"][1]
-    assert all(each in engine.texts[-1] for each in ("Which?", "look", '{"at": "it"}', "seen"))
+    result = httpx.post(f"{url}/compare", json=body).json()
+    assert result["rewards"][0] < result["rewards"][1]
+    assert all(text in engine.texts[-1] for text in ("Which?", "look", '{"at": "it"}', "seen"))
 
 
 @pytest.mark.parametrize(

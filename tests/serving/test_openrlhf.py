@@ -22,8 +22,8 @@ CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhich is la
 
 async def openrlhf(urls: str | list[str], answers: list[Any], prompt: str = CHATML, label: Any = None) -> list[dict[str, Any]]:
     """The samples of one prompt, each asked for by an executor of its own."""
-    asked = (OpenRlhfExecutor(urls).execute(prompt, f"answer {answer}<|im_end|>\n", label) for answer in answers)
-    return await asyncio.gather(*asked)
+    calls = (OpenRlhfExecutor(urls).execute(prompt, f"answer {answer}<|im_end|>\n", label) for answer in answers)
+    return await asyncio.gather(*calls)
 
 
 async def test_openrlhf_gets_group_rewards_for_single_rollouts(url: str) -> None:
@@ -38,7 +38,7 @@ async def test_openrlhf_gets_group_rewards_for_single_rollouts(url: str) -> None
 async def test_several_addresses_of_one_gateway_are_taken_in_turn_and_share_cohorts(url: str) -> None:
     endpoints = [f"{url}/get_reward?cohort=4", f"{url.replace('127.0.0.1', 'localhost')}/get_reward?cohort=4"]
     executor = OpenRlhfExecutor(endpoints)
-    samples = await asyncio.gather(*(executor.execute(CHATML, f"answer {each}<|im_end|>", None) for each in STRENGTHS))
+    samples = await asyncio.gather(*(executor.execute(CHATML, f"answer {strength}<|im_end|>", None) for strength in STRENGTHS))
     assert openrlhf_batch(samples)["rewards"].flatten().argsort().tolist() == [2, 0, 3, 1]
     empty = httpx.post(endpoints[1], json={"query": [], "prompts": [], "labels": []}).json()  # as versions before 0.11.2 send
     assert empty == {"rewards": [], "scores": [], "extra_logs": {"no_verdict": [], "reward_stderr": [], "cohort_missing": []}}
@@ -48,8 +48,8 @@ async def test_gateways_without_a_shared_redis_tell_that_cohorts_are_torn(
     url: str, engine: ScriptedEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with gateway(engine, tmp_path / "other") as other:
-        executor = OpenRlhfExecutor([f"{each}/get_reward?cohort=4&wait=1&run=torn" for each in (url, other)])
-        samples = await asyncio.gather(*(executor.execute(CHATML, f"answer {each}", None) for each in STRENGTHS))
+        executor = OpenRlhfExecutor([f"{address}/get_reward?cohort=4&wait=1&run=torn" for address in (url, other)])
+        samples = await asyncio.gather(*(executor.execute(CHATML, f"answer {strength}", None) for strength in STRENGTHS))
     assert openrlhf_batch(samples)["cohort_missing"].flatten().tolist() == [2.0] * 4
     assert "do all gateways share one Redis" in caplog.text
 
@@ -67,7 +67,7 @@ async def test_dynamic_filtering_drops_a_group_that_teaches_nothing(url: str, bo
 
 def test_more_rollouts_than_a_request_may_hold_are_refused_at_once(url: str) -> None:
     started = time.monotonic()
-    body = {"query": [f"Q answer {each}" for each in range(20_000)], "prompts": ["Q"] * 20_000}
+    body = {"query": [f"Q answer {number}" for number in range(20_000)], "prompts": ["Q"] * 20_000}
     answer = httpx.post(f"{url}/get_reward?cohort=64", json=body, timeout=60)
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "query")
     assert time.monotonic() - started < 3
@@ -87,14 +87,14 @@ def test_a_prompt_of_any_length_is_found_in_time_that_grows_with_it(unit: str) -
 
 def test_openrlhf_may_send_a_whole_group_in_one_request(url: str, engine: ScriptedEngine) -> None:
     data = {
-        "query": [f"Q{i // 2} answer {each}" for i, each in enumerate(STRENGTHS)],
+        "query": [f"Q{i // 2} answer {strength}" for i, strength in enumerate(STRENGTHS)],
         "prompts": [f"Q{i // 2}" for i in range(4)],
         "labels": [{"any": 1}, None, 3.5, "x"],
     }
-    got = httpx.post(f"{url}/get_reward", json=data, timeout=60).json()
-    assert got["rewards"][1] > 0 > got["rewards"][0]
-    assert got["rewards"][3] > 0 > got["rewards"][2]
-    assert engine.asked == 4  # two pairs, both ways round; never across prompts
+    result = httpx.post(f"{url}/get_reward", json=data, timeout=60).json()
+    assert result["rewards"][1] > 0 > result["rewards"][0]
+    assert result["rewards"][3] > 0 > result["rewards"][2]
+    assert engine.calls == 4  # two pairs, both ways round; never across prompts
 
 
 def test_a_lone_rollout_without_cohort_or_reference_is_told_what_to_add(url: str) -> None:
@@ -113,7 +113,7 @@ async def test_an_engine_that_comes_back_between_two_tries_costs_no_reward(
     loud = asyncio.create_task(openrlhf(f"{url}/get_reward?cohort=4&timeout=3&wait=1", STRENGTHS))
     await asyncio.sleep(5)
     engine.down = False
-    assert [each["reward"] for each in await loud] == [each["reward"] for each in quiet]
+    assert [sample["reward"] for sample in await loud] == [sample["reward"] for sample in quiet]
 
 
 async def test_a_sample_without_reward_is_what_five_failures_leave() -> None:
@@ -131,7 +131,7 @@ async def test_labels_are_whatever_json_holds(url: str, label: Any) -> None:
     samples = await openrlhf(f"{url}/get_reward?cohort=2", [1, 2], label=label)
     assert samples[0]["reward"] < samples[1]["reward"]
     async with SlimeRm(f"{url}/remote_rm?cohort=2") as slime:
-        rewards = await slime.rewards([SimpleNamespace(prompt="Q", response=f"answer {each}", label=label) for each in (1, 2)])
+        rewards = await slime.rewards([SimpleNamespace(prompt="Q", response=f"answer {number}", label=label) for number in (1, 2)])
     assert rewards[0] < rewards[1]
 
 

@@ -85,7 +85,7 @@ async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
         return answer
 
     both = await asyncio.gather(*(flights.join("key", work) for _ in range(2)), return_exceptions=True)
-    assert [type(each) for each in both] == [ValueError, ValueError]
+    assert [type(error) for error in both] == [ValueError, ValueError]
     assert await flights.join("key", work) == "good"
 
 
@@ -189,10 +189,10 @@ async def test_a_stored_fence_secret_gives_one_key_in_the_library_and_in_the_gat
 
 
 def test_the_reply_may_take_half_of_a_small_context_unless_the_caller_says() -> None:
-    asked = {"question": "q", "a": "a", "b": "b"}
-    assert JudgeRequest.model_validate(asked).options(1024).max_tokens == 512
-    assert JudgeRequest.model_validate(asked).options(0).max_tokens == Options().max_tokens
-    assert JudgeRequest.model_validate(asked | {"max_tokens": 1000}).options(1024).max_tokens == 1000
+    body = {"question": "q", "a": "a", "b": "b"}
+    assert JudgeRequest.model_validate(body).options(1024).max_tokens == 512
+    assert JudgeRequest.model_validate(body).options(0).max_tokens == Options().max_tokens
+    assert JudgeRequest.model_validate(body | {"max_tokens": 1000}).options(1024).max_tokens == 1000
 
 
 @pytest.mark.parametrize(("method", "size"), [("all_pairs", 6), ("swiss", 24), ("swiss", 6), ("knockout", 24)])

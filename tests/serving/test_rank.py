@@ -20,32 +20,32 @@ ANSWERS = ["answer 2", "answer 5", "answer 1", "answer 3"]
 
 async def test_a_group_gets_rewards_an_order_and_its_comparisons(url: str) -> None:
     async with Judge(url) as judge:
-        found = await judge.rank("Which is largest?", ANSWERS)
-    assert found.order == (1, 3, 0, 2)
-    assert all(reward is not None and -1 < reward < 1 for reward in found.rewards)
-    assert found.comparisons[0].judgment.opinions[0].reading.rubric is not None
-    assert found.usage.completion_tokens == 20 * len(found.comparisons)
+        result = await judge.rank("Which is largest?", ANSWERS)
+    assert result.order == (1, 3, 0, 2)
+    assert all(reward is not None and -1 < reward < 1 for reward in result.rewards)
+    assert result.comparisons[0].judgment.opinions[0].reading.rubric is not None
+    assert result.usage.completion_tokens == 20 * len(result.comparisons)
 
 
 async def test_the_same_group_again_asks_the_engine_nothing(url: str, engine: ScriptedEngine) -> None:
     async with Judge(url) as judge:
         first = await judge.rank("Which is largest?", ANSWERS)
-        asked = engine.asked
+        before = engine.calls
         again = await judge.rank("Which is largest?", ANSWERS)
-    assert engine.asked == asked == len(first.comparisons)
+    assert engine.calls == before == len(first.comparisons)
     assert again.rewards == first.rewards
-    assert all(each.judgment.cached for each in again.comparisons)
+    assert all(comparison.judgment.cached for comparison in again.comparisons)
 
 
 async def test_every_method_and_option_travels_over_the_wire(url: str) -> None:
     async with Judge(url) as judge:
-        found = await judge.rank(
+        result = await judge.rank(
             "q", ANSWERS, reference="answer 3", method="pivot", orders="both", scale="raw", budget={"comparisons": 6}, replies=False
         )
-    assert found.method == "pivot"
-    assert len(found.comparisons) == 3
-    assert found.rewards[3] == 0.0  # equals the reference
-    opinions = [opinion for each in found.comparisons for opinion in each.judgment.opinions]
+    assert result.method == "pivot"
+    assert len(result.comparisons) == 3
+    assert result.rewards[3] == 0.0  # equals the reference
+    opinions = [opinion for comparison in result.comparisons for opinion in comparison.judgment.opinions]
     assert {opinion.order for opinion in opinions} == {"ab", "ba"}
     assert {opinion.reply for opinion in opinions} == {""}
 
@@ -83,19 +83,19 @@ async def test_an_engine_that_comes_back_before_the_deadline_costs_no_reward(url
         ranking = asyncio.create_task(judge.rank("q", ANSWERS))
         await asyncio.sleep(1.0)
         engine.down = False
-        found = await ranking
+        result = await ranking
         quiet = await judge.rank("q", ANSWERS)
-    assert found.rewards == quiet.rewards
-    assert None not in found.rewards
+    assert result.rewards == quiet.rewards
+    assert None not in result.rewards
 
 
 async def test_an_engine_that_stays_away_gives_null_in_time(engine: ScriptedEngine, tmp_path: Path) -> None:
     with gateway(engine, tmp_path, timeout_s=1.5) as url:
         engine.down = True
         async with Judge(url) as judge:
-            found = await judge.rank("q", ANSWERS)
-    assert found.rewards == [None] * 4
-    assert found.order == ()
+            result = await judge.rank("q", ANSWERS)
+    assert result.rewards == [None] * 4
+    assert result.order == ()
 
 
 def test_the_command_prints_a_table_or_json(url: str, tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def verdict(probability_a: float) -> Verdict:
 
 
 def note(
-    recent: History, key: str, told: JudgmentJson, pair: Pair = PAIR, *, run: str | None = None, subset: str | None = None
+    recent: History, key: str, judgment: JudgmentJson, pair: Pair = PAIR, *, run: str | None = None, subset: str | None = None
 ) -> None:
     token = caller.set(Caller(run, subset))
-    recent.note(key, pair, Options(), told, 0.1, cached=False)
+    recent.note(key, pair, Options(), judgment, 0.1, cached=False)
     caller.reset(token)
 
 
@@ -69,17 +69,17 @@ async def test_each_filter_narrows_the_search() -> None:
     note(recent, "differ", reply(verdict(0.9), verdict(0.2)), run="one", subset="math")
     note(recent, "none", reply(NoVerdict(reason="truncated")), Pair.of("Straße?", "one", "two"), run="two")
 
-    async def found(**wanted: Any) -> list[str]:
-        return [item["id"] for item in (await recent.search(HistoryQuery(**wanted), 10, NOBODY))["items"]]
+    async def ids(**filters: Any) -> list[str]:
+        return [item["id"] for item in (await recent.search(HistoryQuery(**filters), 10, NOBODY))["items"]]
 
-    assert await found() == ["none", "differ", "agree"]
-    assert await found(run="one") == ["differ", "agree"]
-    assert await found(subset="math") == ["differ"]
-    assert await found(disagree=True) == ["differ"]
-    assert await found(outcome="truncated") == ["none"]
-    assert await found(outcome="A") == ["differ", "agree"]
-    assert await found(q="STRASSE") == ["none"]
-    assert await found(q="ANSWER 2", run="two") == []
+    assert await ids() == ["none", "differ", "agree"]
+    assert await ids(run="one") == ["differ", "agree"]
+    assert await ids(subset="math") == ["differ"]
+    assert await ids(disagree=True) == ["differ"]
+    assert await ids(outcome="truncated") == ["none"]
+    assert await ids(outcome="A") == ["differ", "agree"]
+    assert await ids(q="STRASSE") == ["none"]
+    assert await ids(q="ANSWER 2", run="two") == []
 
 
 async def test_the_numbers_are_those_of_what_matches() -> None:
@@ -91,15 +91,15 @@ async def test_the_numbers_are_those_of_what_matches() -> None:
     for _ in range(6):
         note(recent, "b", reply(verdict(0.03), verdict(0.7)), run="one")
     note(recent, "c", reply(NoVerdict(reason="refused")), run="one")
-    found = await recent.search(HistoryQuery(run="one"), 1, NOBODY)
-    assert (found["matching"], found["no_verdict"], found["both_orders"], found["consistent"]) == (19, 1, 18, 12)
-    assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(7 / 60), 60.0)
-    assert found["histogram"][0] == 6
-    assert found["histogram"][-1] == 12
-    assert [point["share"] for point in found["trend"]] == [1.0, pytest.approx(0.8), 0.0]
-    assert all(point["low"] <= point["share"] <= point["high"] for point in found["trend"])
-    assert (found["reasons"], found["runs"]) == (["refused"], ["one"])
-    assert len(found["items"]) == 1
+    page = await recent.search(HistoryQuery(run="one"), 1, NOBODY)
+    assert (page["matching"], page["no_verdict"], page["both_orders"], page["consistent"]) == (19, 1, 18, 12)
+    assert (page["rate_per_s"], page["rate_over_s"]) == (pytest.approx(7 / 60), 60.0)
+    assert page["histogram"][0] == 6
+    assert page["histogram"][-1] == 12
+    assert [point["share"] for point in page["trend"]] == [1.0, pytest.approx(0.8), 0.0]
+    assert all(point["low"] <= point["share"] <= point["high"] for point in page["trend"])
+    assert (page["reasons"], page["runs"]) == (["refused"], ["one"])
+    assert len(page["items"]) == 1
 
 
 async def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
@@ -108,8 +108,8 @@ async def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
     for _ in range(800):
         now += 0.05
         note(recent, "a", reply(verdict(0.9)))
-    found = await recent.search(HistoryQuery(), 0, NOBODY)
-    assert (found["rate_per_s"], found["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
+    page = await recent.search(HistoryQuery(), 0, NOBODY)
+    assert (page["rate_per_s"], page["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
 
 
 async def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
@@ -150,8 +150,8 @@ def post(url: str, path: str, **body: Any) -> httpx.Response:
     return answer
 
 
-def recent(url: str, **wanted: Any) -> dict[str, Any]:
-    return httpx.get(f"{url}/v1/recent", params=wanted, trust_env=False).json()
+def recent(url: str, **filters: Any) -> dict[str, Any]:
+    return httpx.get(f"{url}/v1/recent", params=filters, trust_env=False).json()
 
 
 def test_every_way_of_asking_is_remembered_with_its_run(url: str) -> None:
@@ -193,11 +193,11 @@ def test_a_judgment_is_found_by_its_id_with_the_request_that_asks_for_it_again(u
 
 def test_only_if_cached_asks_the_engine_nothing(url: str, engine: ScriptedEngine) -> None:
     pair = {"question": "nobody asked this", "a": "answer 2", "b": "answer 1"}
-    asked = engine.asked
+    before = engine.calls
     answer = httpx.post(f"{url}/v1/judge", json=pair, headers={"cache-control": "only-if-cached"}, trust_env=False)
     assert answer.status_code == 504
     assert answer.json()["error"]["type"] == "not_cached"
-    assert engine.asked == asked
+    assert engine.calls == before
 
 
 def test_a_name_of_somebody_else_that_points_here_is_refused(url: str) -> None:

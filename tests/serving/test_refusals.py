@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.components import Gateway, Sglang, free_port
-from tests.serving.asking import a_long_one, a_pair, hanging_on, metric, running, until
+from tests.serving.traffic import a_long_one, a_pair, hanging_on, metric, running, until
 
 PAIR: dict[str, Any] = {"question": "What is 2 + 3?", "a": "5", "b": "6"}
 MANY = [{"role": "user", "content": "x"}]
@@ -104,10 +104,13 @@ def test_a_text_that_does_not_fit_the_model_is_refused_in_its_tokens(plain_gatew
 def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway: Gateway) -> None:
     response = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json={"pairs": [PAIR] * 1025})
     assert (response.status_code, response.json()["error"]["field"]) == (422, "pairs")
-    for path, kind, said in (("/nothing", "not_found", "nothing at /nothing"), ("/v1/judge", "method_not_allowed", "not take GET")):
+    for path, kind, message in (
+        ("/nothing", "not_found", "nothing at /nothing"),
+        ("/v1/judge", "method_not_allowed", "not take GET"),
+    ):
         error = httpx.get(plain_gateway.url + path).json()["error"]
         assert error["type"] == kind
-        assert said in error["message"] and "/openapi.json" in error["message"]
+        assert message in error["message"] and "/openapi.json" in error["message"]
     assert "/v1/judge" in httpx.get(plain_gateway.url + "/openapi.json").json()["paths"]
     assert httpx.get(plain_gateway.url + "/docs").status_code == 404, "no page that loads scripts from elsewhere"
 

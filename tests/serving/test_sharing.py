@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.components import Gateway, Redis, Sglang, answers, talk
-from tests.serving.asking import a_pair, finished, metric, until, version
+from tests.serving.traffic import a_pair, finished, metric, until, version
 from tests.tiny_model import make_tiny_model
 
 TYPED = {"engine_failed", "deadline", "busy"}
@@ -26,10 +26,10 @@ def ask(gateway: Gateway, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_two_gateways_given_the_same_pair_at_once_ask_the_engine_once(two_gateways, random_judge: Sglang) -> None:
-    body, asked = a_pair(max_tokens=400), finished(random_judge)
+    body, before = a_pair(max_tokens=400), finished(random_judge)
     with ThreadPoolExecutor() as threads:
         replies = list(threads.map(lambda gateway: ask(gateway, body), two_gateways * 3))
-    assert finished(random_judge) == asked + 1
+    assert finished(random_judge) == before + 1
     assert {reply["winner"] for reply in replies} == {"A"}
     assert len({reply["usage"]["prompt_tokens"] for reply in replies}) == 1
     assert sum(metric(gateway, "reasrm_coalesced_total") for gateway in two_gateways) == 5
@@ -171,8 +171,8 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
             before = len(seen)
             until(lambda: len(seen) > before + 20, within_s=60)
             over.set()
-            for each in callers:
-                each.result()
+            for future in callers:
+                future.result()
         given = [(number, outcome) for number, outcome in seen if outcome in ("A", "B")]
         failed = [outcome for _, outcome in seen if outcome not in ("A", "B")]
         assert [outcome for _, outcome in given] == [quiet[number] for number, _ in given]

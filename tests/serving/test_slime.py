@@ -17,13 +17,15 @@ CHATML = "<|im_start|>user\nWhich is largest?<|im_end|>\n<|im_start|>assistant\n
 
 
 async def test_slime_reads_a_number_or_the_key_it_names(url: str) -> None:
-    texts = [SimpleNamespace(prompt=CHATML, response=f"answer {each}<|im_end|>", label={"x": [1]}) for each in STRENGTHS]
-    messages = [SimpleNamespace(**vars(each) | {"prompt": [{"role": "user", "content": "Which is largest?"}]}) for each in texts]
+    texts = [SimpleNamespace(prompt=CHATML, response=f"answer {strength}<|im_end|>", label={"x": [1]}) for strength in STRENGTHS]
+    messages = [
+        SimpleNamespace(**vars(sample) | {"prompt": [{"role": "user", "content": "Which is largest?"}]}) for sample in texts
+    ]
     async with SlimeRm(f"{url}/remote_rm?cohort=4") as slime:
         numbers = await slime.rewards(texts)
     async with SlimeRm(f"{url}/remote_rm?cohort=4&key=score", reward_key="score") as slime:
         keyed = await slime.rewards(messages)
-    assert all(isinstance(each, float) for each in numbers)
+    assert all(isinstance(number, float) for number in numbers)
     assert keyed == pytest.approx(numbers)
 
 
@@ -40,12 +42,12 @@ async def test_a_label_that_is_a_number_is_a_reference_too(url: str, engine: Scr
 async def test_slime_waits_out_an_engine_that_is_away_for_seconds(url: str, engine: ScriptedEngine) -> None:
     httpx.get(f"{url}/v1/models")
     engine.down = True
-    samples = [SimpleNamespace(prompt="Q", response=f"answer {each}", label=None) for each in STRENGTHS]
+    samples = [SimpleNamespace(prompt="Q", response=f"answer {strength}", label=None) for strength in STRENGTHS]
     async with SlimeRm(f"{url}/remote_rm?cohort=4&timeout=2&wait=1") as slime:
-        asked = asyncio.create_task(slime.rewards(samples))
+        call = asyncio.create_task(slime.rewards(samples))
         await asyncio.sleep(4)
         engine.down = False
-        rewards = await asked
+        rewards = await call
     assert sorted(range(4), key=lambda i: rewards[i]) == [2, 0, 3, 1]
 
 
@@ -58,10 +60,10 @@ TOOLS = [
 
 
 async def test_slime_prompts_may_be_conversations_as_openai_writes_them(url: str, engine: ScriptedEngine) -> None:
-    samples = [SimpleNamespace(prompt=TOOLS, response=f"answer {each}", label=None) for each in (1, 2)]
+    samples = [SimpleNamespace(prompt=TOOLS, response=f"answer {number}", label=None) for number in (1, 2)]
     async with SlimeRm(f"{url}/remote_rm?cohort=2") as slime:
         rewards = await slime.rewards(samples)
     assert rewards[0] < rewards[1]
-    assert all(each in engine.texts[-1] for each in ("Which?", "look", '{"at": "it"}', "seen"))
+    assert all(text in engine.texts[-1] for text in ("Which?", "look", '{"at": "it"}', "seen"))
     nothing = httpx.post(f"{url}/remote_rm?cohort=2", json={"prompt": [{"content": "x"}], "response": "answer 1"})
     assert (nothing.status_code, nothing.json()["error"]["field"]) == (422, "prompt")

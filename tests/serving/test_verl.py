@@ -19,7 +19,7 @@ def verl_items(answers: list[Any], **info: Any) -> list[dict[str, Any]]:
     """A batch as the reward loop gets it."""
     shared = {"data_source": "openai/gsm8k", "reward_model": {"style": "rule", "ground_truth": "answer 9"}, "__num_turns__": 2}
     extra = {"split": "train", "index": 7, "question": "Which?"} | info
-    return [shared | {"response": f"answer {each}", "extra_info": dict(extra)} for each in answers]
+    return [shared | {"response": f"answer {answer}", "extra_info": dict(extra)} for answer in answers]
 
 
 async def test_verl_scores_a_batch_with_its_settings_in_reward_kwargs(url: str) -> None:

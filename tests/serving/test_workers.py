@@ -15,7 +15,7 @@ from reasrm_serving.engines import sglang_router as routing
 
 from reasrm.errors import InputError
 from tests.components import ROOT, Gateway, Server, answers, free_port
-from tests.serving.asking import a_pair, until
+from tests.serving.traffic import a_pair, until
 
 WORKER = ROOT / "tests" / "deploy" / "worker.py"
 
@@ -33,7 +33,7 @@ def worker(port: int, log: Path) -> Server:
 
 
 def urls(workers: list[Server]) -> str:
-    return ",".join(f"http://127.0.0.1:{each.port}" for each in workers)
+    return ",".join(f"http://127.0.0.1:{worker.port}" for worker in workers)
 
 
 def child_of(gateway: Gateway) -> psutil.Process:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import stamina
 
-from tests.training.mini import LATER_STAGES, NOTHING_ELSE, RECIPE, Mini
+from tests.training.mini_runs import LATER_STAGES, NOTHING_ELSE, RECIPE, Mini
 from tests.training.scripted_oracles import Oracles, Setting
 
 

@@ -17,7 +17,7 @@ from reasrm_training.sft import trainer as sft_trainer
 from safetensors import safe_open
 
 from reasrm.errors import InputError, RecipeError
-from tests.training.small import chains, recipe
+from tests.training.number_task import chains, recipe
 
 
 def test_the_loss_is_on_the_reply_and_its_end_alone(tiny_model: Path, tmp_path: Path):

@@ -20,7 +20,7 @@ from reasrm_training.model.tokenizer import load_tokenizer, prompt_ids
 
 from reasrm.prompts import load_pack
 from reasrm.types import Message
-from tests.training.small import recipe
+from tests.training.number_task import recipe
 
 PACK, KEY = load_pack("world"), b"key"
 

@@ -13,7 +13,7 @@ import pytest
 from reasrm_training.data.files import locked
 
 from reasrm.errors import Refused
-from tests.training.mini import environment
+from tests.training.mini_runs import environment
 
 PARENT = """
 import subprocess, sys

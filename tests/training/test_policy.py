@@ -14,7 +14,7 @@ from reasrm_training.model.tokenizer import load_tokenizer
 
 from reasrm.errors import RecipeError
 from tests.tiny_model import CHATML
-from tests.training.small import recipe
+from tests.training.number_task import recipe
 
 REFUSES = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
 PASSES_OVER = CHATML.replace("messages %}", "messages if message['role'] != 'system' %}", 1)

@@ -12,7 +12,7 @@ from reasrm_training.model.loading import weights_digest
 from reasrm_training.rl import trainer as rl_trainer
 from reasrm_training.sft import trainer as sft_trainer
 
-from tests.training.small import chains, heldout, recipe, tasks
+from tests.training.number_task import chains, heldout, recipe, tasks
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from reasrm_training.rl.reward_function import REASONS
 from reasrm_training.sft import trainer as sft_trainer
 
 from reasrm.errors import InputError, Refused
-from tests.training.small import LENIENT, chains, recipe, tasks
+from tests.training.number_task import LENIENT, chains, recipe, tasks
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ from safetensors.torch import load_file
 
 from reasrm.errors import EngineError, EngineUnreachable, RecipeError
 from tests.components import ROOT
-from tests.training.mini import Mini, do, environment
-from tests.training.small import heldout, recipe, sglang_command, tasks
+from tests.training.mini_runs import Mini, do, environment
+from tests.training.number_task import heldout, recipe, sglang_command, tasks
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for the server
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 16}
@@ -175,7 +175,7 @@ def test_a_model_sharded_over_two_processes_and_killed_becomes_what_one_process_
     file.write_text(file.read_text() + f'[cluster]\nsharding = "{sharding}"\n{sampler}')
     launcher = ("-m", "accelerate.commands.launch", "--config_file", str(FOLDER / f"{sharding}.yaml"), "--num_processes", "2")
     shorter = ("--set", "rlvr.steps=2", "--set", "evaluate.pairs=2", "--set", "evaluate.votes=[]")
-    program = (str(ROOT / "tests" / "training" / "sharded.py"), "train", "run", str(file), *shorter)
+    program = (str(ROOT / "tests" / "training" / "sharded_command.py"), "train", "run", str(file), *shorter)
     launch = [sys.executable, *launcher, "--main_process_port", "0", *program]
     sharded = tmp_path / "sharded"
     checkpoint = sharded / "distill" / "checkpoints" / "checkpoint-4"

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from reasrm.errors import RecipeError, Refused
 from tests.components import ROOT
-from tests.training.mini import TWO_PROCESSES, Mini, command, do, environment
+from tests.training.mini_runs import TWO_PROCESSES, Mini, command, do, environment
 
 # Runs are forked from a process that has imported what takes seconds to import.
 PROCESSES = multiprocessing.get_context("forkserver")

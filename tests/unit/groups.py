@@ -24,7 +24,7 @@ def by_number(bias: float = 0.0) -> Callable[[Pair], float | None]:
 
 
 def group(*strengths: float, reference: float | None = None) -> Group:
-    texts = [f"answer {each}" for each in strengths]
+    texts = [f"answer {strength}" for strength in strengths]
     return Group.model_validate(
         {"question": "How much?", "responses": texts, "reference": None if reference is None else f"answer {reference}"}
     )

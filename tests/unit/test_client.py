@@ -79,7 +79,7 @@ async def test_a_gateway_that_wants_a_key_says_where_it_is_given() -> None:
     with answering([(401, {}, b'{"error": {"message": "unknown API key"}}')]) as url:
         async with Judge(url) as judge:
             raised = await every_call(judge)
-    assert {str(each) for each in raised} == {"unknown API key (--token or $REASRM_TOKEN; in Python token=...)"}
+    assert {str(error) for error in raised} == {"unknown API key (--token or $REASRM_TOKEN; in Python token=...)"}
 
 
 @pytest.mark.parametrize("after", [{"retry-after": "0"}, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}])
@@ -90,7 +90,7 @@ async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, 
             assert (await judge.pair("q", "a", "b")).winner == "A"
     with answering([busy, (200, {}, json.dumps(VERDICT | {"index": 0}).encode())]) as url:
         async with Judge(url) as judge:
-            assert [(index, each.winner) async for index, each in judge.pairs([Pair.of("q", "a", "b")])] == [(0, "A")]
+            assert [(index, judgment.winner) async for index, judgment in judge.pairs([Pair.of("q", "a", "b")])] == [(0, "A")]
     with answering([busy]) as url:
         async with Judge(url, busy_retries=0) as judge:
             raised = await every_call(judge)
@@ -100,11 +100,11 @@ async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, 
 
 
 async def test_a_patient_client_waits_for_a_gateway_that_has_no_engine_yet() -> None:
-    none, found = (503, {}, b'{"error": {"message": "no engine"}}'), (200, {}, b'{"reward": 0.5}')
-    with answering([none, found]) as url:
+    failure, success = (503, {}, b'{"error": {"message": "no engine"}}'), (200, {}, b'{"reward": 0.5}')
+    with answering([failure, success]) as url:
         async with Judge(url, away_s=20) as judge:
             assert (await judge.reward("q", "a", cohort=2)).reward == 0.5
-    with answering([none, found]) as url:
+    with answering([failure, success]) as url:
         async with Judge(url) as judge:
             with pytest.raises(GatewayError, match="no engine"):
                 await judge.reward("q", "a", cohort=2)
@@ -117,12 +117,12 @@ async def test_of_a_batch_that_broke_off_a_patient_client_asks_for_the_rest() ->
     answers: Answers = [(200, {"content-length": "9999"}, line), (503, {}, b"{}"), (200, {}, rest)]
     with answering(answers) as url:
         async with Judge(url, away_s=30) as judge:
-            got = [(index, judgment.model) async for index, judgment in judge.pairs(pairs)]
-    assert got == [(1, ""), (0, "after")]
+            results = [(index, judgment.model) async for index, judgment in judge.pairs(pairs)]
+    assert results == [(1, ""), (0, "after")]
     with answering([(200, {"content-length": "9999"}, line)]) as url:
         async with Judge(url) as judge:
             with pytest.raises(GatewayUnreachable, match="broke"):
-                _ = [each async for each in judge.pairs(pairs)]
+                _ = [result async for result in judge.pairs(pairs)]
 
 
 async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:

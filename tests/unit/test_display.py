@@ -18,7 +18,7 @@ REPLY = """<type>Chat</type>
 2. Brevity (40%)
 <justify>because [bold]kind[/bold] wins</justify>
 </rubric>
-<eval><quote_A>dear friend</quote_A></eval>
+<eval><quote_A>my friend</quote_A></eval>
 <answer>[[A]]</answer>"""
 
 
@@ -29,7 +29,7 @@ def shown(judgment):
 
 
 def judgment(outcome, *orders):
-    opinions = tuple(Opinion(order=order, outcome=each, reading=parse(REPLY), reply=REPLY) for order, each in orders)
+    opinions = tuple(Opinion(order=order, outcome=result, reading=parse(REPLY), reply=REPLY) for order, result in orders)
     return Judgment(outcome=outcome, opinions=opinions, model="judge", weight_version="3", prompt_digest="rubric@1", seconds=0.25)
 
 

@@ -68,7 +68,7 @@ def test_a_calibrated_judge_has_almost_no_calibration_error_and_a_boaster_has_hi
     assert (honest.error or 0) < 0.02
     assert boaster.error == pytest.approx(0.4, abs=0.02)
     assert boaster.brier == pytest.approx(0.4, abs=0.02)
-    assert sum(each.n for each in honest.diagram) == honest.n == 20_000
+    assert sum(bucket.n for bucket in honest.diagram) == honest.n == 20_000
 
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=3, max_size=40))

@@ -28,11 +28,11 @@ NONE = Judgment(outcome=NoVerdict(reason="engine_failed"))
 @pytest.mark.parametrize("method", ALL)
 async def test_every_method_finds_the_best_of_eight_and_all_but_the_knockout_their_order(method: str) -> None:
     strengths = (0.0, 3.0, -2.0, 5.0, 1.0, -4.0, 2.0, -1.0)
-    found = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
-    assert found.order[0] == 3
-    assert found.method == method
+    ranking = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
+    assert ranking.order[0] == 3
+    assert ranking.method == method
     if method != "knockout":
-        assert [strengths[i] for i in found.order] == sorted(strengths, reverse=True)
+        assert [strengths[i] for i in ranking.order] == sorted(strengths, reverse=True)
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -40,21 +40,21 @@ async def test_every_method_finds_the_best_of_eight_and_all_but_the_knockout_the
 @pytest.mark.parametrize("orders", ["ab", "both"])
 async def test_any_group_size_ends_with_one_standing_a_response_within_all_pairs(method: str, n: int, orders: str) -> None:
     judge = FixedJudge(by_number())
-    found = await rank(group(*(i / 4 for i in range(n))), RankOptions(method=method, orders=orders), judge)
-    assert [each.index for each in found.standings] == list(range(n))
-    assert judge.judged == len(found.comparisons) <= n * max(1, n - 1)
+    ranking = await rank(group(*(i / 4 for i in range(n))), RankOptions(method=method, orders=orders), judge)
+    assert [standing.index for standing in ranking.standings] == list(range(n))
+    assert judge.judged == len(ranking.comparisons) <= n * max(1, n - 1)
     if n == 1:
-        assert found.rewards == [None]
-        assert found.order == ()
+        assert ranking.rewards == [None]
+        assert ranking.order == ()
     else:
-        assert all(reward is not None and -1 < reward < 1 for reward in found.rewards)
-        assert {each.index for each in found.standings if each.comparisons == 0} == set()
+        assert all(reward is not None and -1 < reward < 1 for reward in ranking.rewards)
+        assert {standing.index for standing in ranking.standings if standing.comparisons == 0} == set()
 
 
 @pytest.mark.parametrize(("method", "comparisons"), [("all_pairs", 28), ("circle", 8), ("knockout", 7), ("swiss", 28)])
 async def test_the_methods_cost_what_they_say(method: str, comparisons: int) -> None:
-    found = await rank(group(*range(8)), RankOptions(method=method), FixedJudge(by_number()))
-    assert len(found.comparisons) == comparisons
+    ranking = await rank(group(*range(8)), RankOptions(method=method), FixedJudge(by_number()))
+    assert len(ranking.comparisons) == comparisons
 
 
 def test_a_circle_shows_each_response_once_first_and_once_second() -> None:
@@ -73,16 +73,16 @@ async def test_a_judge_who_prefers_the_first_place_ranks_no_differently(method: 
 
 
 async def test_single_readings_take_turns_at_the_first_place() -> None:
-    found = await rank(group(*range(16)), RankOptions(), FixedJudge(by_number()))
-    lead = [sum((each.i == i) - (each.j == i) for each in found.comparisons) for i in range(16)]
+    ranking = await rank(group(*range(16)), RankOptions(), FixedJudge(by_number()))
+    lead = [sum((comparison.i == i) - (comparison.j == i) for comparison in ranking.comparisons) for i in range(16)]
     assert max(map(abs, lead)) <= 2
-    assert {opinion.order for each in found.comparisons for opinion in each.judgment.opinions} == {"ab"}
+    assert {opinion.order for comparison in ranking.comparisons for opinion in comparison.judgment.opinions} == {"ab"}
 
 
 async def test_near_equals_meet_and_far_ones_do_not() -> None:
-    found = await rank(group(*(2.0 * i for i in range(16))), RankOptions(), FixedJudge(by_number()))
-    last_round = found.comparisons[-16:]
-    assert sum(abs(each.i - each.j) for each in last_round) / 16 < 4.0  # 5.7 if they met by chance
+    ranking = await rank(group(*(2.0 * i for i in range(16))), RankOptions(), FixedJudge(by_number()))
+    last_round = ranking.comparisons[-16:]
+    assert sum(abs(comparison.i - comparison.j) for comparison in last_round) / 16 < 4.0  # 5.7 if they met by chance
 
 
 async def test_the_rewards_of_all_pairs_do_not_depend_on_the_order_of_the_group() -> None:
@@ -91,44 +91,44 @@ async def test_the_rewards_of_all_pairs_do_not_depend_on_the_order_of_the_group(
     one = await rank(group(*strengths), RankOptions(method="all_pairs"), judge)
     other = await rank(group(*reversed(strengths)), RankOptions(method="all_pairs"), judge)
     assert one.rewards == pytest.approx(list(reversed(other.rewards)), abs=1e-6)
-    shown = {(strengths[each.i], strengths[each.j]) for each in one.comparisons}
-    assert shown == {(strengths[5 - each.i], strengths[5 - each.j]) for each in other.comparisons}
+    shown = {(strengths[comparison.i], strengths[comparison.j]) for comparison in one.comparisons}
+    assert shown == {(strengths[5 - comparison.i], strengths[5 - comparison.j]) for comparison in other.comparisons}
 
 
 def test_a_comparison_without_a_verdict_leaves_the_fit_and_who_has_none_gets_none() -> None:
     def answer(match: Match) -> Judgment:
         return NONE if 2 in (match.i, match.j) else judged(0.9 if match.i < match.j else 0.1)
 
-    found, _ = drive(group(*range(4)), RankOptions(method="all_pairs"), answer)
-    assert found.rewards[2] is None
-    assert found.standings[2].stderr is None
-    assert found.order == (0, 1, 3)
+    ranking, _ = drive(group(*range(4)), RankOptions(method="all_pairs"), answer)
+    assert ranking.rewards[2] is None
+    assert ranking.standings[2].stderr is None
+    assert ranking.order == (0, 1, 3)
     without, _ = drive(group(0, 1, 3), RankOptions(method="all_pairs"), lambda m: judged(0.9 if m.i < m.j else 0.1))
-    assert len(found.comparisons) == 6
-    assert [r for r in found.rewards if r is not None] == pytest.approx(without.rewards, abs=0.15)
+    assert len(ranking.comparisons) == 6
+    assert [r for r in ranking.rewards if r is not None] == pytest.approx(without.rewards, abs=0.15)
 
 
 @pytest.mark.parametrize("method", ALL)
 def test_an_engine_that_is_away_gives_no_reward_at_all(method: str) -> None:
-    found, _ = drive(group(*range(6)), RankOptions(method=method), lambda _: NONE)
-    assert found.rewards == [None] * 6
-    assert found.order == ()
-    assert len(found.comparisons) <= 30
+    ranking, _ = drive(group(*range(6)), RankOptions(method=method), lambda _: NONE)
+    assert ranking.rewards == [None] * 6
+    assert ranking.order == ()
+    assert len(ranking.comparisons) <= 30
 
 
 async def test_responses_equal_up_to_white_space_are_compared_once_and_share_a_reward() -> None:
     of = Group.model_validate({"question": "q", "responses": ["x 1", "y 2", " x 1\n", "z 0", "x 1"]})
-    found = await rank(of, RankOptions(method="all_pairs"), FixedJudge(by_number()))
-    assert len(found.comparisons) == 3
-    assert [each.duplicate_of for each in found.standings] == [None, None, 0, None, 0]
-    assert found.rewards[0] == found.rewards[2] == found.rewards[4]
-    assert found.order[0] == 1
+    ranking = await rank(of, RankOptions(method="all_pairs"), FixedJudge(by_number()))
+    assert len(ranking.comparisons) == 3
+    assert [standing.duplicate_of for standing in ranking.standings] == [None, None, 0, None, 0]
+    assert ranking.rewards[0] == ranking.rewards[2] == ranking.rewards[4]
+    assert ranking.order[0] == 1
 
 
 async def test_a_group_of_equal_responses_has_nothing_to_compare() -> None:
-    found = await rank(group(1, 1, 1), RankOptions(), FixedJudge(by_number()))
-    assert found.comparisons == ()
-    assert found.rewards == [None, None, None]
+    ranking = await rank(group(1, 1, 1), RankOptions(), FixedJudge(by_number()))
+    assert ranking.comparisons == ()
+    assert ranking.rewards == [None, None, None]
 
 
 def test_near_duplicates_are_folded_only_when_asked() -> None:
@@ -153,11 +153,11 @@ def test_folding_points_to_the_first_of_its_kind(texts: list[str]) -> None:
 
 
 async def test_a_reference_is_the_zero_of_the_rewards() -> None:
-    found = await rank(group(3, 1, 2, reference=2), RankOptions(method="pivot", scale="raw"), FixedJudge(by_number()))
-    assert found.rewards[0] == pytest.approx(-found.rewards[1])
-    assert 0.5 < found.rewards[0] < 1.0  # one logit, less what the prior holds back of a single reading
-    assert found.rewards[2] == 0.0  # the reference itself
-    assert len(found.comparisons) == 2
+    ranking = await rank(group(3, 1, 2, reference=2), RankOptions(method="pivot", scale="raw"), FixedJudge(by_number()))
+    assert ranking.rewards[0] == pytest.approx(-ranking.rewards[1])
+    assert 0.5 < ranking.rewards[0] < 1.0  # one logit, less what the prior holds back of a single reading
+    assert ranking.rewards[2] == 0.0  # the reference itself
+    assert len(ranking.comparisons) == 2
 
 
 async def test_a_lone_response_is_judged_against_the_reference_or_not_at_all() -> None:
@@ -172,31 +172,31 @@ async def test_a_lone_response_is_judged_against_the_reference_or_not_at_all() -
 @settings(deadline=None, max_examples=60)
 def test_a_budget_of_comparisons_is_held(method: str, n: int, most: int, orders: str) -> None:
     options = RankOptions(method=method, orders=orders, budget=Budget(comparisons=most))
-    found, _ = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2))
-    assert len(found.comparisons) * (2 if orders == "both" else 1) <= most
+    ranking, _ = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2))
+    assert len(ranking.comparisons) * (2 if orders == "both" else 1) <= most
 
 
 @given(st.sampled_from(ALL), st.integers(2, 12), st.integers(1, 3000))
 @settings(deadline=None, max_examples=60)
 def test_a_budget_of_tokens_is_held_where_comparisons_cost_the_same(method: str, n: int, most: int) -> None:
     options = RankOptions(method=method, budget=Budget(tokens=most))
-    found, waves = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2, tokens=100))
-    assert found.usage.completion_tokens <= max(most, 100)
+    ranking, waves = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2, tokens=100))
+    assert ranking.usage.completion_tokens <= max(most, 100)
     assert len(waves[0]) == 1  # nobody knows yet what one costs
 
 
 async def test_a_larger_budget_buys_the_swiss_method_more_comparisons() -> None:
-    found = await rank(group(*range(8)), RankOptions(budget=Budget(comparisons=50)), FixedJudge(by_number()))
-    assert len(found.comparisons) == 50
+    ranking = await rank(group(*range(8)), RankOptions(budget=Budget(comparisons=50)), FixedJudge(by_number()))
+    assert len(ranking.comparisons) == 50
 
 
 def test_with_reuse_the_first_comparison_goes_alone_and_all_others_continue_its_deliberation() -> None:
     reply = "<type>Chat</type>\n<rubric>1. short (100%)</rubric>\n<eval>...</eval><answer>[[A]]</answer>"
-    found, waves = drive(group(*range(4)), RankOptions(), lambda _: judged(0.7, reply=reply), reuse=True)
+    ranking, waves = drive(group(*range(4)), RankOptions(), lambda _: judged(0.7, reply=reply), reuse=True)
     assert len(waves[0]) == 1
     assert waves[0][0].options.deliberation is None
     later = [match.options.deliberation for wave in waves[1:] for match in wave]
-    assert later == ["<type>Chat</type>\n<rubric>1. short (100%)</rubric>"] * (len(found.comparisons) - 1)
+    assert later == ["<type>Chat</type>\n<rubric>1. short (100%)</rubric>"] * (len(ranking.comparisons) - 1)
 
 
 def test_reuse_can_be_refused_and_a_given_deliberation_goes_to_all() -> None:
@@ -225,10 +225,14 @@ async def test_a_pair_too_long_for_the_judge_costs_nobody_else_the_reward() -> N
             raise TooLong("40016 tokens; the judge's context holds 8192", count=40016, limit=8192)
         return by_number()(pair)
 
-    found = await rank(group(1, 9, 2, 3), RankOptions(method="all_pairs"), FixedJudge(probability))
-    assert found.rewards[1] is None
-    assert found.order == (3, 2, 0)
-    reasons = {each.judgment.outcome.reason for each in found.comparisons if isinstance(each.judgment.outcome, NoVerdict)}
+    ranking = await rank(group(1, 9, 2, 3), RankOptions(method="all_pairs"), FixedJudge(probability))
+    assert ranking.rewards[1] is None
+    assert ranking.order == (3, 2, 0)
+    reasons = {
+        comparison.judgment.outcome.reason
+        for comparison in ranking.comparisons
+        if isinstance(comparison.judgment.outcome, NoVerdict)
+    }
     assert reasons == {"too_long"}
 
 
@@ -244,20 +248,20 @@ async def test_at_the_deadline_what_was_judged_is_the_ranking_and_nothing_more_i
             return await super().judge(pair, options)
 
     deadline = asyncio.get_running_loop().time() + 0.05
-    found = await rank(group(*range(8)), RankOptions(), Slow(by_number()), deadline=deadline)
+    ranking = await rank(group(*range(8)), RankOptions(), Slow(by_number()), deadline=deadline)
     assert hanging == 4
-    assert all(reward is not None for reward in found.rewards)
-    late = [each for each in found.comparisons if isinstance(each.judgment.outcome, NoVerdict)]
-    assert {each.judgment.outcome.reason for each in late} == {"deadline"}
-    assert len(found.comparisons) - len(late) == 12
+    assert all(reward is not None for reward in ranking.rewards)
+    late = [comparison for comparison in ranking.comparisons if isinstance(comparison.judgment.outcome, NoVerdict)]
+    assert {comparison.judgment.outcome.reason for comparison in late} == {"deadline"}
+    assert len(ranking.comparisons) - len(late) == 12
 
 
 async def test_an_engine_that_fails_gives_no_verdict_and_a_refused_pair_says_why() -> None:
     def down(_: Pair) -> float:
         raise EngineUnreachable("nothing answers")
 
-    found = await rank(group(1, 2, 3), RankOptions(), FixedJudge(down))
-    assert found.rewards == [None] * 3
+    ranking = await rank(group(1, 2, 3), RankOptions(), FixedJudge(down))
+    assert ranking.rewards == [None] * 3
 
     def refuse(_: Pair) -> float:
         raise InputError("no", field="a")
@@ -272,17 +276,17 @@ def test_a_knockout_goes_on_when_some_verdicts_are_missing() -> None:
     def answer(match: Match) -> Judgment:
         return NONE if next(calls) % 3 == 0 else judged(0.9 if match.i > match.j else 0.1)
 
-    found, _ = drive(group(*range(8)), RankOptions(method="knockout"), answer)
-    assert found.rewards[7] is not None
-    assert found.order[0] == 7
+    ranking, _ = drive(group(*range(8)), RankOptions(method="knockout"), answer)
+    assert ranking.rewards[7] is not None
+    assert ranking.order[0] == 7
 
 
 def test_a_pivot_without_reference_is_the_middle_of_a_first_circle() -> None:
-    found, waves = drive(group(*range(9)), RankOptions(method="pivot"), lambda m: judged(1 / (1 + math.exp(m.j - m.i))))
+    ranking, waves = drive(group(*range(9)), RankOptions(method="pivot"), lambda m: judged(1 / (1 + math.exp(m.j - m.i))))
     assert len(waves) == 2
     pivots = set.intersection(*({match.i, match.j} for match in waves[1]))
     assert pivots == {4}
-    assert len(found.comparisons) == 9 + 6
+    assert len(ranking.comparisons) == 9 + 6
 
 
 def test_a_ranking_from_a_cache_spends_nothing_and_gives_the_same_rewards_under_a_budget() -> None:

@@ -23,10 +23,10 @@ def test_strengths_are_recovered_from_exact_probabilities_and_their_errors_shrin
     def duels(times: int) -> list[Duel]:
         return [Duel(i, j, 1 / (1 + math.exp(truth[j] - truth[i] - 0.5))) for i in range(3) for j in range(3) if i != j] * times
 
-    found = fit(3, duels(100))
-    theta, errors = found.against(None)
+    estimate = fit(3, duels(100))
+    theta, errors = estimate.against(None)
     assert theta == pytest.approx(truth, abs=0.02)
-    assert found.bias == pytest.approx(0.5, abs=0.02)
+    assert estimate.bias == pytest.approx(0.5, abs=0.02)
     _, few = fit(3, duels(4)).against(None)
     assert errors[0] == pytest.approx(few[0] / 5, rel=0.1)
 
@@ -49,11 +49,11 @@ def test_unanimous_votes_give_finite_strengths() -> None:
 
 @pytest.mark.parametrize("scale", ["unit", "raw"])
 async def test_both_scales_order_alike_and_unit_stays_within_one(scale: str) -> None:
-    found = await rank(group(*(5.0 * i for i in range(6))), RankOptions(method="all_pairs", scale=scale), FixedJudge(by_number()))
-    assert found.order == (5, 4, 3, 2, 1, 0)
-    assert (max(found.rewards) < 1) == (scale == "unit")
-    assert all(each.stderr is not None and each.stderr > 0 for each in found.standings)
-    assert scale == "unit" or sum(found.rewards) == pytest.approx(0, abs=1e-6)
+    ranking = await rank(group(*(5.0 * i for i in range(6))), RankOptions(method="all_pairs", scale=scale), FixedJudge(by_number()))
+    assert ranking.order == (5, 4, 3, 2, 1, 0)
+    assert (max(ranking.rewards) < 1) == (scale == "unit")
+    assert all(standing.stderr is not None and standing.stderr > 0 for standing in ranking.standings)
+    assert scale == "unit" or sum(ranking.rewards) == pytest.approx(0, abs=1e-6)
 
 
 def test_both_orders_are_two_readings_and_the_pairs_frame_is_kept() -> None:

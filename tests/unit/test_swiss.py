@@ -46,12 +46,12 @@ async def test_what_is_sure_to_be_compared_is_compared_whoever_else_comes(method
     options = RankOptions(method=method, orders=orders)
     cost, sure = (2 if orders == "both" else 1), 0
     for of in map(group, SIZES):
-        keys = [key_of(each) for each in of.responses]
-        found = await rank(of, options, FixedJudge(probability))
+        keys = [key_of(response) for response in of.responses]
+        ranking = await rank(of, options, FixedJudge(probability))
         contest = Contest(len(keys), keys=tuple(keys))
         promised = [(i, j) for i, j in combinations(range(len(keys)), 2) if surely_meet(options, keys[i], keys[j], len(keys) + 4)]
-        assert {contest.fair(i, j) for i, j in promised} <= {(each.i, each.j) for each in found.comparisons}
-        assert method == "all_pairs" or len(found.comparisons) * cost <= readings_needed(len(keys))
+        assert {contest.fair(i, j) for i, j in promised} <= {(comparison.i, comparison.j) for comparison in ranking.comparisons}
+        assert method == "all_pairs" or len(ranking.comparisons) * cost <= readings_needed(len(keys))
         sure += len(promised)
     assert sure > 0.2 * sum(map(readings_needed, SIZES)) / cost
 
@@ -59,6 +59,6 @@ async def test_what_is_sure_to_be_compared_is_compared_whoever_else_comes(method
 async def test_under_a_budget_nothing_is_sure_and_a_circle_comes_first() -> None:
     options = RankOptions(budget=Budget(comparisons=16))
     assert not any(surely_meet(options, a, b, 16) for a, b in combinations(range(16), 2))
-    found = await rank(group(16), options, FixedJudge(probability))
-    assert None not in found.rewards
-    assert [each.comparisons for each in found.standings] == [2] * 16
+    ranking = await rank(group(16), options, FixedJudge(probability))
+    assert None not in ranking.rewards
+    assert [standing.comparisons for standing in ranking.standings] == [2] * 16

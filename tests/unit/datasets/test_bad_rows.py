@@ -19,7 +19,7 @@ from tests.unit.datasets.small_files import CHAT, PAIR, write
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (PAIR | {"chosen": None}, "chosen is null"),
         ({"prompt": "Name a prime.", "chosen": "seven"}, "rejected is missing"),
@@ -27,10 +27,10 @@ from tests.unit.datasets.small_files import CHAT, PAIR, write
         ({}, "chosen is missing"),
     ],
 )
-def test_a_bad_first_row_decides_nothing(bad: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_bad_first_row_decides_nothing(bad: dict[str, Any], message: str, tmp_path: Path) -> None:
     rows = list(DataSet(write(tmp_path / "x.jsonl", bad, PAIR, PAIR)))
     assert [bool(row.example) for row in rows] == [False, True, True]
-    assert said in rows[0].error
+    assert message in rows[0].error
 
 
 def test_a_file_of_bad_rows_only_says_of_each_what_it_lacks(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_no_json_in_a_cell_raises_anything_but_the_rows_own_error(name: str, dat
 
 
 def test_a_content_part_without_text_and_a_label_that_is_null_cost_their_own_row(tmp_path: Path) -> None:
-    def said(text: str, key: str) -> list[dict[str, Any]]:
+    def conversation(text: str, key: str) -> list[dict[str, Any]]:
         return [*CHAT, {"role": "assistant", "content": [{"type": "text", key: text}]}]
 
-    rows = [{"chosen": said("seven", key), "rejected": said("nine", key)} for key in ("value", "text")]
+    rows = [{"chosen": conversation("seven", key), "rejected": conversation("nine", key)} for key in ("value", "text")]
     (bad, good) = DataSet(write(tmp_path / "x.jsonl", *rows))
     assert bad.error == "chosen[1].content[0] holds no text: only text can be judged"
     assert good.example is not None

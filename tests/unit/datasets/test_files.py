@@ -204,16 +204,16 @@ def test_a_configuration_or_a_folder_of_a_hub_data_set_is_chosen(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda path: path.mkdir(), "holds no data file"),
         (lambda path: path.write_text(""), "no reader for"),
         (lambda path: None, "there is no such file"),
     ],
 )
-def test_what_is_no_data_is_said_to_be_none(make: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+def test_what_is_no_data_is_said_to_be_none(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     make(tmp_path / "thing")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         list(DataSet(tmp_path / "thing"))
 
 
@@ -242,13 +242,13 @@ def test_five_megabytes_in_one_response_are_read(tmp_path: Path) -> None:
 
 
 def test_the_published_files_are_recognised_and_every_row_is_read(shared_data: Path) -> None:
-    found = {}
+    counts = {}
     for folder in ("rm-bench", "rmb/Pairwise_set", "rmb/BoN_set"):
         data = DataSet(shared_data / folder)
         entries = list(data)
         assert not [entry.error for entry in entries if entry.error]
-        found[data.name] = len(entries)
-    assert found == {"rm-bench": 357, "rmb-pairwise": 2255, "rmb-best-of-n": 461}
+        counts[data.name] = len(entries)
+    assert counts == {"rm-bench": 357, "rmb-pairwise": 2255, "rmb-best-of-n": 461}
 
 
 def test_rm_bench_takes_its_domain_from_the_name_of_the_file(shared_data: Path) -> None:

@@ -90,15 +90,15 @@ def test_turns_of_the_preferred_conversation_go_to_the_question_only_as_far_as_b
 
 def test_tool_calls_survive_in_our_form_and_in_that_of_openai() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"x": 1}}}]}
-    said = [user("2+2?"), call, {"role": "tool", "content": "4", "tool_call_id": "1"}]
-    row = {"chosen": [*said, assistant("4")], "rejected": [*said, assistant("5")], "source": ""}
+    history = [user("2+2?"), call, {"role": "tool", "content": "4", "tool_call_id": "1"}]
+    row = {"chosen": [*history, assistant("4")], "rejected": [*history, assistant("5")], "source": ""}
     question = recognise([row]).read(row).question
     assert question[1].tool_calls[0].arguments == '{"x": 1}'
     assert question[-1].role == "tool"
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("preference", {"chosen": None}, "chosen is null"),
         ("preference", {"rejected": 5}, "rejected is a number, neither a text nor messages"),
@@ -117,9 +117,9 @@ def test_tool_calls_survive_in_our_form_and_in_that_of_openai() -> None:
         ("rmb-pairwise", {"chosen": "seven"}, "chosen holds no answer"),
     ],
 )
-def test_a_bad_row_is_refused_with_the_column_that_is_wrong(name: str, change: dict[str, Any], said: str) -> None:
+def test_a_bad_row_is_refused_with_the_column_that_is_wrong(name: str, change: dict[str, Any], message: str) -> None:
     row = (ROWS.get(name) or GROUPS[name])[0] | change
-    with pytest.raises(InputError, match=said.replace("[", r"\[")):
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
         schema_named(name).read(row)
 
 

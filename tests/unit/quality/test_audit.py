@@ -49,7 +49,7 @@ class Faulty:
             p = self._better(a, b, options) if order == "ab" else 1 - self._better(b, a, options)
             outcome = Verdict(winner="A" if p >= 0.5 else "B", probability_a=p, source="logprobs")
             opinions.append(Opinion(order=order, outcome=outcome, reading=Reading(), reply=""))
-        mean = sum(each.outcome.probability_a for each in opinions if isinstance(each.outcome, Verdict)) / len(opinions)
+        mean = sum(opinion.outcome.probability_a for opinion in opinions if isinstance(opinion.outcome, Verdict)) / len(opinions)
         outcome: Outcome = NoVerdict(reason="split")
         if mean != 0.5:
             outcome = Verdict(winner="A" if mean > 0.5 else "B", probability_a=mean, source="logprobs")
@@ -60,33 +60,35 @@ def honest(a: str, b: str, options: Options) -> float:
     return 0.5 + 0.2 * (quality(a) - quality(b))
 
 
-async def found(better: Callable[[str, str, Options], float]) -> dict[str, Finding]:
+async def findings_of(better: Callable[[str, str, Options], float]) -> dict[str, Finding]:
     findings = await audit(EXAMPLES, Faulty(better), Options(), report=lambda _: None)
-    assert len({each.sense for each in findings}) == 4
-    return {each.test: each for each in findings}
+    assert len({finding.sense for finding in findings}) == 4
+    return {finding.test: finding for finding in findings}
 
 
 async def test_an_honest_judge_is_found_without_fault() -> None:
-    findings = await found(honest)
-    for each in findings.values():
-        if each.test != "calibration error":
-            assert each.value == pytest.approx(each.ideal), each.test
+    findings = await findings_of(honest)
+    for finding in findings.values():
+        if finding.test != "calibration error":
+            assert finding.value == pytest.approx(finding.ideal), finding.test
     assert findings["calibration error"].value == pytest.approx(0.1)
     assert findings["agrees with the label: x"].n == 20
 
 
 async def test_a_judge_that_likes_the_first_is_found_out_by_swapping_and_by_a_response_against_itself() -> None:
-    findings = await found(lambda a, b, options: 0.9)
+    findings = await findings_of(lambda a, b, options: 0.9)
     assert findings["both orders name the same response"].value == 0.0
     assert findings["lean between a response and itself"].value == pytest.approx(0.8)
     assert findings["gives a verdict"].value == 0.0
 
 
 async def test_a_judge_that_likes_names_or_words_is_found_out() -> None:
-    snob = await found(lambda a, b, o: 0.5 + 0.4 * ((NAMES[0] in a) - (NAMES[0] in b)) if "Written" in a else honest(a, b, o))
+    snob = await findings_of(lambda a, b, o: 0.5 + 0.4 * ((NAMES[0] in a) - (NAMES[0] in b)) if "Written" in a else honest(a, b, o))
     assert snob["signed names change nothing"].value == 0.0
     assert snob["empty words change nothing"].value == 1.0
-    wordy = await found(lambda a, b, o: honest(a, b, o) if len(a) < 100 > len(b) else 0.5 + 0.4 * ((PADDING in a) - (PADDING in b)))
+    wordy = await findings_of(
+        lambda a, b, o: honest(a, b, o) if len(a) < 100 > len(b) else 0.5 + 0.4 * ((PADDING in a) - (PADDING in b))
+    )
     assert wordy["empty words change nothing"].value == 0.0
     assert wordy["signed names change nothing"].value == 1.0
 
@@ -100,7 +102,7 @@ async def test_a_judge_that_goes_in_circles_is_found_out() -> None:
         i, j = (next(k for k, word in enumerate(order) if word in text) for text in (a, b))
         return 0.8 if (j - i) % 3 == 1 else 0.2
 
-    assert (await found(circle))["triples that are no circle"].value == 0.0
+    assert (await findings_of(circle))["triples that are no circle"].value == 0.0
 
 
 async def test_a_judge_that_wavers_with_the_seed_is_found_out() -> None:
@@ -109,14 +111,14 @@ async def test_a_judge_that_wavers_with_the_seed_is_found_out() -> None:
         heads = hashlib.sha256(f"{first}{second}{options.seed if options.temperature else 0}".encode()).digest()[0] % 2
         return 0.8 if (a == first) == bool(heads) else 0.2
 
-    findings = await found(wavers)
+    findings = await findings_of(wavers)
     assert findings["same verdict, asked again"].value == 1.0
     assert 0.2 < (findings["same verdict, other seed (temperature 1)"].value or 0) < 0.8
 
 
 async def test_what_cannot_be_measured_is_null_and_says_why() -> None:
     pairs = [example.model_copy(update={"responses": example.responses[:2], "labels": None}) for example in EXAMPLES]
-    findings = {each.test: each for each in await audit(pairs, Faulty(honest), Options(), report=lambda _: None)}
+    findings = {finding.test: finding for finding in await audit(pairs, Faulty(honest), Options(), report=lambda _: None)}
     assert findings["triples that are no circle"].value is None
     assert findings["triples that are no circle"].note == "no question of this data has three responses"
     assert findings["agrees with the label"].value is None
@@ -124,7 +126,7 @@ async def test_what_cannot_be_measured_is_null_and_says_why() -> None:
 
 def test_probes_change_one_thing_each() -> None:
     pair = Pair.of("q", "one", "two")
-    assert [side[-1].content for each in named(pair) for side in (each.a, each.b)] == [
+    assert [side[-1].content for variant in named(pair) for side in (variant.a, variant.b)] == [
         f"{text}\n\n{name}" for text, name in (("one", NAMES[0]), ("two", NAMES[1]), ("one", NAMES[1]), ("two", NAMES[0]))
     ]
     assert padded(pair)[0].b == pair.b

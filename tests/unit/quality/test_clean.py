@@ -89,9 +89,9 @@ def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
 
 def test_a_benchmarks_question_is_known_by_its_like_though_another_of_the_benchmark_is_like_it_too() -> None:
     words = STORY.split()
-    first, second, asked = (" ".join(words[:20] + [f"{end}{i}" for i in range(n)]) for end, n in (("x", 0), ("x", 3), ("x", 6)))
+    first, second, third = (" ".join(words[:20] + [f"{end}{i}" for i in range(n)]) for end, n in (("x", 0), ("x", 3), ("x", 6)))
     benchmark = [Example(id=str(i), question=text, responses=("a", "b")) for i, text in enumerate((first, second))]
-    actions, _ = run([entry(0, asked, "right", "wrong")], Rules(near=0.8), None, benchmark)
+    actions, _ = run([entry(0, third, "right", "wrong")], Rules(near=0.8), None, benchmark)
     assert actions[0].reason == "contamination: asks nearly what benchmark 1 asks"
 
 

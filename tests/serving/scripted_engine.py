@@ -1,6 +1,6 @@
 """An engine whose verdicts are a function of the texts alone: "answer 3" is two logits better than "answer 1".
 
-Run by itself, `python -m tests.serving.scripted PORT VERSION PAUSE_S CONTEXT`, it is a server that may be killed.
+Run by itself, `python -m tests.serving.scripted_engine PORT VERSION PAUSE_S CONTEXT`, it is a server that may be killed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SHOWN = re.compile(r"\[response ([AB])[^\]]*\]\n(.*?)\n\[end of response \1", re
 
 def strength(text: str) -> float:
     """What a response is worth to the scripted judge, in logits; one without a number is worth its length, modulo 7."""
-    found = NUMBER.search(text)
-    return float(found.group(1)) if found else len(text) % 7 - 9.0
+    match = NUMBER.search(text)
+    return float(match.group(1)) if match else len(text) % 7 - 9.0
 
 
 class ScriptedEngine:
-    """Speaks OpenAI's chat completions. `pause_s` makes it slow; `asked` counts completions, `texts` holds the latest prompts,
+    """Speaks OpenAI's chat completions. `pause_s` makes it slow; `calls` counts completions, `texts` holds the latest prompts,
     `conversations` all of their messages.
 
     `down` makes it answer 503, or with the status that it is. A prompt of more than `context` tokens, at four characters each, is
@@ -36,7 +36,7 @@ class ScriptedEngine:
 
     def __init__(self, version: str = "v1", pause_s: float = 0.0, context: int = 8192) -> None:
         self.context = context
-        self.asked = 0
+        self.calls = 0
         self.down: bool | int = False
         self.pause_s = pause_s
         self.version = version
@@ -46,7 +46,7 @@ class ScriptedEngine:
         self.refuses = ""  # new weights, and why
         self.app = FastAPI()
         self.app.add_api_route("/v1/models", self._models)
-        self.app.add_api_route("/asked", self._asked)
+        self.app.add_api_route("/calls", self._calls)
         self.app.add_api_route("/model_info", self._info)
         self.app.add_api_route("/v1/chat/completions", self._complete, methods=["POST"])
         self.app.add_api_route("/update_weights_from_disk", self._load, methods=["POST"])
@@ -55,8 +55,8 @@ class ScriptedEngine:
     async def _models(self) -> Any:
         return {"data": [{"id": "scripted", "max_model_len": self.context}]}
 
-    async def _asked(self) -> int:
-        return self.asked
+    async def _calls(self) -> int:
+        return self.calls
 
     async def _info(self) -> Any:
         return {"model_path": "scripted", "weight_version": self.version}
@@ -77,9 +77,9 @@ class ScriptedEngine:
             return JSONResponse({"message": "down"}, 503 if self.down is True else self.down)
         length = sum(len(message["content"]) for message in body["messages"]) // 4
         if length > self.context:
-            said = f"The input ({length} tokens) is longer than the model's context length ({self.context} tokens)."
-            return JSONResponse({"object": "error", "message": said}, 400)
-        self.asked += 1
+            reason = f"The input ({length} tokens) is longer than the model's context length ({self.context} tokens)."
+            return JSONResponse({"object": "error", "message": reason}, 400)
+        self.calls += 1
         user = next(message for message in reversed(body["messages"]) if message["role"] == "user")
         self.texts.append(user["content"])
         self.conversations.append("\n".join(message["content"] for message in body["messages"]))

@@ -1,4 +1,4 @@
-"""What the tests ask a gateway, and how they read an engine's own count."""
+"""The requests that tests send to a gateway, and the counts that an engine keeps of them."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def version(gateway: Gateway) -> str:
     return httpx.get(f"{gateway.url}/v1/models", timeout=30).json()["data"][0]["weight_version"]
 
 
-def until(said: Callable[[], bool], *, within_s: float = 20.0) -> None:
-    """Return as soon as `said` is true; fail when it never is."""
+def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Return as soon as `condition` is true; fail when it never is."""
     deadline = time.monotonic() + within_s
-    while not said():
+    while not condition():
         assert time.monotonic() < deadline, f"not so within {within_s:g} s"
         time.sleep(0.02)

@@ -23,7 +23,7 @@ from reasrm.rewards.verl import compute_score_sync
 from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
-ANSWERS = [f"answer {each}" for each in STRENGTHS]
+ANSWERS = [f"answer {strength}" for strength in STRENGTHS]
 
 
 def trainer(reward: Any) -> SimpleNamespace:
@@ -36,7 +36,7 @@ def trainer(reward: Any) -> SimpleNamespace:
 
 def test_online_dpo_gets_the_better_one_of_two_per_prompt(url: str) -> None:
     mine = trainer(functools.partial(judge_reward_sync, url=url, num_generations=2))
-    prompts, completions = ["one", "two", "three"] * 2, [f"answer {each}" for each in (1, 9, 5, 2, 8, 6)]
+    prompts, completions = ["one", "two", "three"] * 2, [f"answer {number}" for number in (1, 9, 5, 2, 8, 6)]
     rewards = OnlineDPOTrainer._calculate_rewards_from_functions(mine, prompts, completions, [[1]] * 6)
     assert [bool(rewards[i] < rewards[i + 3]) for i in range(3)] == [True, False, True]
 
@@ -118,7 +118,7 @@ async def test_rewards_and_prompts_do_not_depend_on_the_layout_of_ranks(
     async def layout(*slices: list[str]) -> list[float | None]:
         reward = functools.partial(judge_reward, url=url, num_generations=4, run=str(len(slices)), wait_s=20, options=options)
         parts = await asyncio.gather(*(reward(["q"] * len(part), part) for part in slices))
-        return [each for part in parts for each in part]
+        return [value for part in parts for value in part]
 
     whole = await layout(ANSWERS)
     seen = len(engine.conversations)

@@ -1,4 +1,4 @@
-"""The embedded engine: the same replies as SGLang's, whoever shares a batch, and none for callers who left."""
+"""The embedded engine gives the replies of SGLang. Requests in a batch do not affect each other. It stops for absent callers."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def engine(model: EmbeddedModel) -> AsyncIterator[EmbeddedEngine]:
 
 async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: EmbeddedEngine, random_judge: Sglang) -> None:
     async with HttpEngine(random_judge.url) as sglang:
-        for asked in (ask("<answer>[[", 4), ask("<type>Chat</type>\n<rubric>", 4), ask(max_tokens=3)):
-            mine, theirs = await engine.complete(asked), await sglang.complete(asked)
+        for request in (ask("<answer>[[", 4), ask("<type>Chat</type>\n<rubric>", 4), ask(max_tokens=3)):
+            mine, theirs = await engine.complete(request), await sglang.complete(request)
             assert mine.usage.prompt_tokens == theirs.usage.prompt_tokens
             assert mine.text == theirs.text
             assert mine.finish_reason == theirs.finish_reason
@@ -53,10 +53,10 @@ async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: Embedd
 async def test_a_reply_does_not_depend_on_who_shares_its_batch(engine: EmbeddedEngine) -> None:
     asks = [ask(max_tokens=5), ask("<eval>", 30), *(ask(max_tokens=25, temperature=1.0, seed=seed) for seed in range(4))]
     together = await asyncio.gather(*map(engine.complete, asks))
-    alone = [await engine.complete(each) for each in asks]
-    assert [each.text for each in together] == [each.text for each in alone]
-    assert len({each.text for each in together[2:]}) == 4, "seeds differ"
-    assert [each.usage.completion_tokens for each in together[:2]] == [5, 30]
+    alone = [await engine.complete(request) for request in asks]
+    assert [completion.text for completion in together] == [completion.text for completion in alone]
+    assert len({completion.text for completion in together[2:]}) == 4, "seeds differ"
+    assert [completion.usage.completion_tokens for completion in together[:2]] == [5, 30]
 
 
 async def test_a_stream_is_the_reply_in_pieces(engine: EmbeddedEngine) -> None:
