@@ -1,6 +1,7 @@
-"""The reference pages that are generated: `python -m tests.contract.reference --write`. A test holds them to the commands.
+"""The reference pages that are generated: `python -m tests.contract.reference --write`. A test compares them with the code.
 
-Both come from the commands themselves, whose flags and variables come from the settings models.
+They come from the commands (whose flags and variables come from the settings models), the gateway's OpenAPI, and the tables of a
+recipe.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from typing import Any
 import typer
 from reasrm_serving.app import create_app
 from reasrm_serving.settings import Settings
+from reasrm_training.config.recipe import Recipe
 
 from reasrm.commands.app import app
 from tests.components import ROOT
 
-COMMANDS, VARIABLES, ROUTES = (ROOT / "docs" / "reference" / name for name in ("command-line.md", "variables.md", "http.md"))
+FOLDER = ROOT / "docs" / "reference"
+COMMANDS, VARIABLES, ROUTES, RECIPES = (FOLDER / f"{name}.md" for name in ("command-line", "variables", "http", "recipes"))
 SHOWN = ("/v1/judge", "/v1/judge/batch", "/v1/judge/stream", "/v1/rank", "/v1/reward")
 HEAD = "<!-- generated: python -m tests.contract.reference --write -->\n"
 
 
 def pages() -> dict[Any, str]:
     """The text of every generated page."""
-    return {COMMANDS: command_page(), VARIABLES: variable_page(), ROUTES: route_page()}
+    return {COMMANDS: command_page(), VARIABLES: variable_page(), ROUTES: route_page(), RECIPES: recipe_page()}
 
 
 def commands(command: Any = None, path: str = "reasrm") -> Iterator[tuple[str, Any]]:
@@ -122,9 +125,50 @@ def route_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def recipe_page() -> str:
+    """Every key of a recipe, table by table."""
+    root = Recipe.model_json_schema(by_alias=True)
+    tables, waiting = dict[str, list[str]](), [("", "Recipe")]
+    schemas = root["$defs"] | {"Recipe": root}
+    while waiting:
+        path, name = waiting.pop(0)
+        tables.setdefault(name, []).append(path)
+        for key, inner in schemas[name]["properties"].items():
+            waiting += [(f"{path}.{key}".lstrip("."), table) for table in references(inner)]
+    parts = [
+        HEAD,
+        "# Recipes\n",
+        "A recipe is a TOML file that decides a training run. This page lists every key of it, with its type, default and meaning. "
+        "[Train your own judge](../train.md) shows how recipes are used.\n",
+        "A stage whose table is absent does not run. `extends` names a recipe or a file: its keys are taken over, and the keys of "
+        "your file replace them. `false` in place of a table removes that table. `--set rlvr.steps=40` changes a value from the "
+        "command line.\n",
+    ]
+    for name, paths in tables.items():
+        title = " and ".join(f"`[{path}]`" for path in paths) if paths != [""] else "Keys outside of the tables"
+        parts.append(f"## {title} {{ #{name.lower()} }}\n\n{recipe_table(schemas[name])}")
+    parts.append(
+        "## Read a recipe in Python\n\n::: reasrm_training.config.recipes\n    options:\n      show_root_heading: false\n"
+        "      show_root_toc_entry: false\n      heading_level: 3\n      members: [load_recipe, built_in_recipes]\n"
+    )
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def recipe_table(schema: Any) -> str:
+    """What a table of a recipe is for, and its keys. TOML has no null: a key without a value is left out."""
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, inner in schema["properties"].items():
+        value = inner.get("default")
+        default = "required" if key in schema.get("required", ()) else "none" if value is None else f"`{json.dumps(value)}`"
+        if references(inner) and isinstance(value, dict):
+            default = "that table's defaults"
+        rows.append(f"| `{key}` | {type_of(inner).replace(' or null', '')} | {default} | {plain(inner['description'])} |")
+    return f"{plain(schema.get('description'))}\n\n" + "\n".join(rows) + "\n"
+
+
 def references(schema: Any) -> list[str]:
     """The names of the schemas that `schema` refers to."""
-    return [part.partition('"')[0] for part in json.dumps(schema).split('"#/components/schemas/')[1:]]
+    return [part.partition('"')[0].rpartition("/")[2] for part in json.dumps(schema).split('"#/')[1:]]
 
 
 def schema_table(name: str, schema: Any) -> str:
@@ -146,7 +190,7 @@ def type_of(schema: Any) -> str:
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(type_of(option) for option in schema["anyOf"]))
     if schema.get("type") == "array":
-        return f"list of {type_of(schema.get('items', {}))}"
+        return f"list of {type_of(schema.get('items') or schema.get('prefixItems', [{}])[0])}"
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     bounds = f" ({low:g} to {schema['maximum']:g})" if low is not None and "maximum" in schema else ""
     return f"{schema.get('type', 'any')}{bounds}"

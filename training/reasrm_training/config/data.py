@@ -16,20 +16,32 @@ DropRule = Literal["magpie_ultra", "special_tokens", "equal_responses", "duplica
 
 
 class Source(Frozen):
-    """One preference data set: a file, a data set folder or a hub id. `sample` rows are drawn from it; None takes all."""
+    """One preference data set of the mix."""
 
-    path: str
-    name: str = ""  # in manifests; empty: the last part of the path
-    split: str | None = None  # where there are several
-    config: str | None = None  # of a hub data set that has several
-    data_dir: str | None = None  # the folder inside a hub data set; HelpSteer2 keeps its preferences in one
-    schema_: str | None = Field(default=None, alias="schema")  # None: recognised from the columns
-    columns: dict[str, str] = Field(default={})  # known name -> column here, for files of no published schema
-    winner_values: str | None = None  # what the values of the column winner mean, where they are numbers: "a=1,b=2,tie=0"
-    sample: PositiveInt | None = None
-    drop: tuple[DropRule, ...] = (
-        *("special_tokens", "equal_responses", "too_long"),
-        *("duplicate", "near_duplicate", "in_benchmark"),
+    path: str = Field(description="A file, a folder with a data set, or the id of a hub data set.")
+    name: str = Field(default="", description="The name of the source in manifests. Empty: the last part of `path`.")
+    split: str | None = Field(default=None, description="The split to read, if there are several.")
+    config: str | None = Field(default=None, description="The configuration to read, if a hub data set has several.")
+    data_dir: str | None = Field(
+        default=None, description="The folder inside a hub data set. HelpSteer2 keeps its preferences in one."
+    )
+    schema_: str | None = Field(
+        default=None, alias="schema", description="The published schema of the rows. None: it is recognised from the columns."
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="Known column name -> column of this source, for files that have no published schema."
+    )
+    winner_values: str | None = Field(
+        default=None,
+        description="What the numbers in the column `winner` mean, such as `a=1,b=2,tie=0`. None: 1 and 2 are a and b.",
+    )
+    sample: PositiveInt | None = Field(default=None, description="How many rows are drawn. None: all.")
+    drop: tuple[DropRule, ...] = Field(
+        default=(
+            *("special_tokens", "equal_responses", "too_long"),
+            *("duplicate", "near_duplicate", "in_benchmark"),
+        ),
+        description="The rules that drop rows of this source.",
     )
 
     @field_validator("winner_values")
@@ -49,14 +61,22 @@ class Source(Frozen):
 
 
 class Data(Frozen):
-    """The mix. `distill` of its rows get chains, `heldout` rows are for measurement only, and RL learns from the rest."""
+    """The mix of preference data that a run learns from and is measured on."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
-    distill: Count = 0
-    heldout: Count = 0
-    max_prompt_tokens: PositiveInt = 4096  # of the rendered prompt, in the model's tokens
-    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8  # Jaccard similarity of word 5-grams that makes two rows one
-    benchmarks: tuple[str, ...] = ()  # files or folders whose rows may not be trained on
+    sources: tuple[Source, ...] = Field(min_length=1, description="The data sets of the mix.")
+    distill: Count = Field(default=0, description="How many rows get a chain of reasoning, for SFT.")
+    heldout: Count = Field(
+        default=0, description="How many rows are kept for measurement and never trained on. RL learns from the rest."
+    )
+    max_prompt_tokens: PositiveInt = Field(
+        default=4096, description="The longest rendered prompt, in the model's tokens. The rule `too_long` drops longer ones."
+    )
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.8, description="The Jaccard similarity of 5-grams of words from which two rows count as near duplicates."
+    )
+    benchmarks: tuple[str, ...] = Field(
+        default=(), description="Files or folders of benchmarks. The rule `in_benchmark` drops rows with their questions."
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -67,14 +87,19 @@ class Data(Frozen):
 
 
 class World(Frozen):
-    """Generated tasks instead of a mix. `chains` tasks get a chain, `labels` tasks only a label. Without `families`: all."""
+    """Generated tasks instead of a mix. `chains` tasks get a chain of reasoning, and `labels` tasks get only a label."""
 
-    families: tuple[str, ...] = ()
-    chains: PositiveInt
-    chain_levels: tuple[int, ...]
-    labels: PositiveInt
-    label_levels: tuple[int, ...]
-    heldout: PositiveInt = 1000
-    heldout_levels: tuple[int, ...]
-    passes: Literal[0, 1, 2] = 2  # of the oracle; 1 keeps only the chains of its first pass that are right, 0 keeps bare answers
-    slip: Share = 0.25  # share of first-pass chains in which the oracle is careless
+    families: tuple[str, ...] = Field(default=(), description="The families of tasks. Empty: all.")
+    chains: PositiveInt = Field(description="How many tasks get a chain of reasoning, for SFT.")
+    chain_levels: tuple[int, ...] = Field(
+        description="The levels of difficulty of these tasks, which take turns. A level may stand twice."
+    )
+    labels: PositiveInt = Field(description="How many tasks have a label only, for RL.")
+    label_levels: tuple[int, ...] = Field(description="The levels of difficulty of these tasks.")
+    heldout: PositiveInt = Field(default=1000, description="How many tasks are for measurement only.")
+    heldout_levels: tuple[int, ...] = Field(description="The levels of difficulty of these tasks.")
+    passes: Literal[0, 1, 2] = Field(
+        default=2,
+        description="Passes of the oracle. 2: a second pass corrects wrong chains. 1: wrong chains are dropped. 0: bare answers.",
+    )
+    slip: Share = Field(default=0.25, description="The share of first-pass chains in which the oracle is careless.")

@@ -12,21 +12,25 @@ from reasrm.types import Frozen
 
 
 class Endpoint(Frozen):
-    """An OpenAI-compatible server and its price. `api_key_env` names the environment variable that holds its key.
+    """An OpenAI-compatible server and its price. Some models take other parameters: see `body` and `omit`."""
 
-    The keys of `body` are added to every request, and those in `omit` are removed, as some models take other parameters.
-    """
-
-    url: str
-    model: str
-    listed: bool = True  # false: do not look for the model in the server's list, if it has none or uses other names there
-    body: dict[str, Any] = Field(default={})
-    omit: tuple[str, ...] = ()
-    api_key_env: str = ""
-    usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
-    usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
-    concurrency: PositiveInt = 32
-    timeout_s: PositiveFloat = 600.0
+    url: str = Field(description="The server's address. `/v1` is added to an address without a version.")
+    model: str = Field(description="The model's name at the server.")
+    listed: bool = Field(
+        default=True,
+        description="Look for the model in the server's list. Use false if the server has no list, or has other names in it.",
+    )
+    body: dict[str, Any] = Field(default={}, description="Keys that are added to every request.")
+    omit: tuple[str, ...] = Field(default=(), description="Keys that are removed from every request.")
+    api_key_env: str = Field(default="", description="The environment variable that holds the API key. Empty: no key.")
+    usd_per_million_input: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="The price of a million prompt tokens, in US dollars."
+    )
+    usd_per_million_output: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="The price of a million generated tokens, in US dollars."
+    )
+    concurrency: PositiveInt = Field(default=32, description="The most requests at the same time.")
+    timeout_s: PositiveFloat = Field(default=600.0, description="Seconds until an attempt counts as failed.")
 
     @property
     def overlay(self) -> dict[str, Any]:
@@ -42,18 +46,30 @@ class Endpoint(Frozen):
 class Oracle(Frozen):
     """The models that write chains: `first` without the label, and `second`, which knows it and corrects what failed.
 
-    With `samples` > 1, `first` is asked up to that often until it is right (rejection sampling, for one's own model).
+    Rejection sampling from your own model: `samples` > 1 and `second = false`.
     """
 
-    first: Endpoint
-    second: Annotated[Endpoint | None, BeforeValidator(lambda given: None if given is False else given)] = None  # false: none
-    samples: PositiveInt = 1
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
-    max_tokens: PositiveInt = 8192
-    attempts: PositiveInt = 4  # requests for one reply, including the first
-    may_lack: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01  # share of the examples that may end without a reply
-    max_tokens_total: PositiveInt | None = None  # no request starts that could exceed it
-    max_usd: PositiveFloat | None = None
+    first: Endpoint = Field(description="The model that judges without seeing the label.")
+    second: Annotated[Endpoint | None, BeforeValidator(lambda given: None if given is False else given)] = Field(
+        default=None, description="The model that knows the label and corrects failed chains. false: none."
+    )
+    samples: PositiveInt = Field(
+        default=1, description="The most replies of `first` per example (rejection sampling); it stops when a reply is right."
+    )
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = Field(
+        default=0.7, description="The sampling temperature of the oracles."
+    )
+    max_tokens: PositiveInt = Field(default=8192, description="The longest reply, in tokens.")
+    attempts: PositiveInt = Field(default=4, description="Attempts per reply, including the first.")
+    may_lack: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.01, description="The share of the examples that may end without a reply."
+    )
+    max_tokens_total: PositiveInt | None = Field(
+        default=None, description="The budget in tokens. No request starts that could exceed it. None: no limit."
+    )
+    max_usd: PositiveFloat | None = Field(
+        default=None, description="The budget in US dollars. No request starts that could exceed it. None: no limit."
+    )
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Self:

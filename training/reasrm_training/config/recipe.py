@@ -25,58 +25,73 @@ from reasrm_training.config.values import Count, Precision, Stage
 
 
 class Evaluate(Frozen):
-    """The final measurement: held-out pairs greedily in both orders, sampled at T 1, and voting@k for each k of `votes`."""
+    """The final measurement of held-out pairs: greedy in both orders, one sample at temperature 1, and voting."""
 
-    pairs: PositiveInt = 1000
-    votes: tuple[PositiveInt, ...] = (4, 16)
-    sampled_pairs: PositiveInt = 200  # of the pairs, for T 1 and voting, which need one reply per vote
-    batch: PositiveInt = 64  # prompts at a time where transformers samples; halved when a GPU runs out of memory
-    max_tokens: PositiveInt | None = None  # None: rlvr.max_completion_tokens
+    pairs: PositiveInt = Field(default=1000, description="How many held-out pairs are judged greedily.")
+    votes: tuple[PositiveInt, ...] = Field(default=(4, 16), description="The numbers k of replies for voting@k.")
+    sampled_pairs: PositiveInt = Field(
+        default=200, description="How many of the pairs are judged at T 1 and by voting, which need one reply per vote."
+    )
+    batch: PositiveInt = Field(
+        default=64, description="Prompts at the same time where transformers samples. It is halved when a GPU runs out of memory."
+    )
+    max_tokens: PositiveInt | None = Field(
+        default=None, description="The longest reply, in tokens. None: `rlvr.max_completion_tokens`."
+    )
 
 
 class Export(Frozen):
-    """What is left for serving: safetensors and their card. LoRA is merged unless `merge` is false."""
+    """The exported judge: safetensors and their card. Any engine can serve it."""
 
-    precision: Precision = "bf16"
-    merge: bool = True
-    license: str = "apache-2.0"
+    precision: Precision = Field(default="bf16", description="The precision of the exported weights.")
+    merge: bool = Field(default=True, description="Merge LoRA adapters into the weights.")
+    license: str = Field(default="apache-2.0", description="The license in the card of the judge.")
 
 
 class Track(Frozen):
-    """Where curves go besides TensorBoard, which always gets them, and how many held-out pairs are judged along the way."""
+    """The trackers of the curves, and the pairs that are judged during training. TensorBoard always gets the curves."""
 
-    to: tuple[Literal["wandb", "trackio"], ...] = ()
-    project: str = "reasrm"
-    pairs: Count = 4  # judged at every quarter of a stage, for the report; not where the policy is sharded
+    to: tuple[Literal["wandb", "trackio"], ...] = Field(
+        default=(), description="Trackers that get the curves besides TensorBoard. Each needs its package."
+    )
+    project: str = Field(default="reasrm", description="The project at the tracker.")
+    pairs: Count = Field(
+        default=4,
+        description="Held-out pairs that are judged at every quarter of a stage, unless the policy is sharded.",
+    )
 
 
 class Cluster(Frozen):
-    """The machines. `gpus` counts those of one node (0: train on the CPU); `sharding` names a file of recipes/."""
+    """The machines that train, and how they share the model."""
 
-    nodes: PositiveInt = 1
-    gpus: Count = 0
-    gpu: str = "H100"  # a key of reasrm_training.plan.gpus.GPUS
-    sharding: Literal["none", "fsdp2", "zero3"] = "none"
+    nodes: PositiveInt = Field(default=1, description="The number of machines.")
+    gpus: Count = Field(default=0, description="GPUs per machine. 0: train on the CPU.")
+    gpu: str = Field(
+        default="H100", description="The kind of GPU, for `reasrm train plan`: a name in `reasrm_training.plan.gpus.GPUS`."
+    )
+    sharding: Literal["none", "fsdp2", "zero3"] = Field(
+        default="none", description="How weights, gradients and optimizer states are split over the GPUs."
+    )
 
 
 class Recipe(Frozen):
-    """A run. `prompts` is a prompt pack's name or folder; `output` is the folder that holds everything the run writes."""
+    """A training run: its name, its seed, and its tables."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: Count = 42
-    prompts: str = "rubric"
-    output: str = ""  # empty: runs/NAME
-    model: Model
-    data: Data | None = None
-    world: World | None = None
-    oracle: Oracle | None = None
-    distill: Distill | None = None
-    rlvr: Rlvr | None = None
-    rollouts: Rollouts = Rollouts()
-    evaluate: Evaluate | None = None
-    export: Export = Export()
-    track: Track = Track()
-    cluster: Cluster = Cluster()
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="The name of the run.")
+    seed: Count = Field(default=42, description="The seed of everything that is drawn.")
+    prompts: str = Field(default="rubric", description="The prompt pack: a name or a folder.")
+    output: str = Field(default="", description="The folder that holds everything the run writes. Empty: runs/NAME.")
+    model: Model = Field(description="The policy at the start of training.")
+    data: Data | None = Field(default=None, description="The mix of preference data.")
+    world: World | None = Field(default=None, description="Generated tasks, in place of `data`.")
+    oracle: Oracle | None = Field(default=None, description="The models that write the chains.")
+    distill: Distill | None = Field(default=None, description="Stage 1: SFT on chains. Absent: the stage does not run.")
+    rlvr: Rlvr | None = Field(default=None, description="Stage 2: RL with verifiable rewards. Absent: the stage does not run.")
+    rollouts: Rollouts = Field(default=Rollouts(), description="The sampler of RL's replies.")
+    evaluate: Evaluate | None = Field(default=None, description="The final measurement. Absent: the stage does not run.")
+    export: Export = Field(default=Export(), description="The judge that is left for serving.")
+    track: Track = Field(default=Track(), description="Trackers and the pairs of the report.")
+    cluster: Cluster = Field(default=Cluster(), description="The machines of the run.")
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
