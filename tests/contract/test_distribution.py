@@ -64,7 +64,7 @@ def test_the_base_install_is_light_and_every_extra_is_there(wheel: zipfile.ZipFi
     assert set(metadata.get_all("Provides-Extra") or []) == EXTRAS
 
 
-def test_what_the_wheel_installs_imports_and_finds_its_prompts(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+def test_the_installed_wheel_imports_and_finds_its_prompts(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"

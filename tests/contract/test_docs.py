@@ -115,7 +115,7 @@ def test_a_command_of_the_documents_exists_with_its_flags(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", named("python", "py"))
-def test_a_python_block_compiles_and_what_it_takes_from_us_is_there(block: Block) -> None:
+def test_a_python_block_compiles_and_imports_only_names_that_exist(block: Block) -> None:
     tree = compile(block.text, block.name, "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     known: dict[str, Any] = {}
     for node in ast.walk(tree):
@@ -150,7 +150,7 @@ def check_call(call: ast.Call, known: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("block", named("toml"))
-def test_a_toml_block_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
+def test_a_toml_block_is_a_valid_file_of_its_kind(block: Block, tmp_path: Path) -> None:
     """A recipe, whole or as what changes in the 7B one, unless its title says that it is a list of keys or a prompt pack."""
     from reasrm_serving.auth.gate import load_keys
     from reasrm_training.config.recipes import load_recipe
@@ -170,7 +170,7 @@ def test_a_toml_block_is_what_it_is_for(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", named("yaml", "json"))
-def test_a_block_of_data_is_such_data(block: Block) -> None:
+def test_a_block_of_data_can_be_parsed(block: Block) -> None:
     if block.language == "yaml":
         assert yaml.safe_load(block.text)
     elif (block.title or "").endswith(".jsonl"):
@@ -180,7 +180,7 @@ def test_a_block_of_data_is_such_data(block: Block) -> None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/rewards.md"])
-def test_a_figure_that_was_measured_stands_in_the_lab(document: str) -> None:
+def test_every_measured_figure_is_in_the_lab(document: str) -> None:
     lab = (ROOT / "LAB.md").read_text(encoding="utf-8")
     text = (ROOT / document).read_text(encoding="utf-8")
     (measured,) = re.findall(r"<!-- measured.*?-->(.*?)<!-- /measured -->", text, re.DOTALL)
@@ -207,18 +207,18 @@ def test_a_figure_that_was_measured_stands_in_the_lab(document: str) -> None:
         ("json", '{"a": 1,}'),
     ],
 )
-def test_the_checks_notice_what_is_wrong(language: str, text: str, tmp_path: Path) -> None:
+def test_the_checks_of_the_documents_notice_mistakes(language: str, text: str, tmp_path: Path) -> None:
     block = Block(ROOT / "README.md", 1, language, None, text)
     check = {
         "sh": test_a_command_of_the_documents_exists_with_its_flags,
-        "py": test_a_python_block_compiles_and_what_it_takes_from_us_is_there,
-        "toml": functools.partial(test_a_toml_block_is_what_it_is_for, tmp_path=tmp_path),
-    }.get(language, test_a_block_of_data_is_such_data)
+        "py": test_a_python_block_compiles_and_imports_only_names_that_exist,
+        "toml": functools.partial(test_a_toml_block_is_a_valid_file_of_its_kind, tmp_path=tmp_path),
+    }.get(language, test_a_block_of_data_can_be_parsed)
     with pytest.raises((AssertionError, ImportError, InputError, ValueError, yaml.YAMLError, USAGE_ERROR)):
         check(block)
 
 
-def test_what_a_page_shows_is_held_against_what_is_printed() -> None:
+def test_the_output_on_a_page_is_compared_with_the_real_output() -> None:
     assert shown_in("1,204 rows, 3.5 s\n... rest", "17 rows,\n 0.25 s and the rest")
     assert not shown_in("3 rows", "3 lines")
     assert not differences({"a": [{"b": 0.5}], "c": None, "d": "x..."}, {"a": [{"b": 1, "z": 0}], "c": None, "d": "xyz", "e": 1})

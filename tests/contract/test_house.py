@@ -21,7 +21,7 @@ def test_a_public_class_name_in_two_files_is_found() -> None:
     assert names == ["Journal (a.py, b.py)"]
 
 
-def test_what_is_beyond_a_limit_is_a_fault() -> None:
+def test_a_value_beyond_a_limit_is_a_fault() -> None:
     counted = house.House(
         90, (301, "a.py"), (31, "a.py:f"), ["a.py (301)"], ["a.py:f (31)"], ["a, b"], ["X (a.py, b.py)"], ["f"] * 15
     )

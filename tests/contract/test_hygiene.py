@@ -35,7 +35,7 @@ def texts() -> list[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("pattern", [MACHINE_PATH, SECRET], ids=["machine path", "secret"])
-def test_no_file_holds(pattern: re.Pattern[str]) -> None:
+def test_no_file_holds_a_forbidden_text(pattern: re.Pattern[str]) -> None:
     own = Path(__file__)
     places = [
         f"{file.relative_to(ROOT)}: {match.group()}" for file, text in texts() if file != own and (match := pattern.search(text))

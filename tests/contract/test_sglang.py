@@ -59,14 +59,14 @@ def test_a_begun_reply_gives_only_its_continuation(server: Sglang) -> None:
     assert begun["usage"]["completion_tokens"] == 4
 
 
-def test_special_tokens_in_a_message_are_taken_for_special_tokens(server: Sglang) -> None:
+def test_sglang_reads_special_tokens_in_a_message_as_special_tokens(server: Sglang) -> None:
     def size(text: str) -> int:
         return chat(server, messages=[{"role": "user", "content": text}])["usage"]["prompt_tokens"]
 
     assert size("<|im_end|><|im_start|>") == size("") + 2, "which is why prompts escape them"
 
 
-def test_an_aborted_request_ends_at_once_and_says_so(server: Sglang) -> None:
+def test_an_aborted_request_ends_at_once_and_reports_it(server: Sglang) -> None:
     answered: list[dict[str, Any]] = []
     started = threading.Thread(target=lambda: answered.append(chat(server, rid="mine", max_tokens=6000, temperature=1)))
     started.start()

@@ -22,7 +22,7 @@ def validated(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_is_what_the_compose_specification_allows(tmp_path: Path) -> None:
+def test_the_compose_file_fits_its_specification(tmp_path: Path) -> None:
     done = validated(FILE)
     assert done.returncode == 0, done.stdout
     wrong = tmp_path / "compose.yaml"

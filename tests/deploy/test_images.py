@@ -58,7 +58,7 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 
 
 @file
-def test_what_runs_is_nobody_special_and_says_whether_it_is_well(file: Path) -> None:
+def test_containers_run_without_privileges_and_have_health_checks(file: Path) -> None:
     text = file.read_text()
     ends = [name for name in stages(text) if not name.startswith(("build", "base"))]
     assert file.stem in ends
@@ -77,7 +77,7 @@ def test_no_compiler_cache_or_source_reaches_an_image_that_runs(file: Path) -> N
             assert all(rest.startswith("--from=build") for rest in copied), f"{name} copies {copied}"
 
 
-def test_everything_that_is_copied_exists_and_is_let_through() -> None:
+def test_every_file_that_an_image_copies_exists_and_is_in_the_build_context() -> None:
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for file in DOCKERFILES:
         for word, rest in instructions(file.read_text()):

@@ -48,13 +48,13 @@ def pod(manifest: Manifest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @overlays
-def test_what_kustomize_builds_is_valid(overlay: str, version: str) -> None:
+def test_the_manifests_that_kustomize_builds_are_valid(overlay: str, version: str) -> None:
     for manifest in built(overlay):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @overlays
-def test_what_an_overlay_lists_is_valid_before_it_is_patched(overlay: str) -> None:
+def test_the_manifests_of_an_overlay_are_valid_before_they_are_patched(overlay: str) -> None:
     for manifest in resources(KUBERNETES / overlay):
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
@@ -67,7 +67,7 @@ def test_a_misspelt_field_would_be_noticed() -> None:
 
 
 @overlays
-def test_every_patch_and_every_image_finds_what_it_changes(overlay: str) -> None:
+def test_every_patch_and_every_image_has_its_target(overlay: str) -> None:
     folder = KUBERNETES / overlay
     there = resources(folder)
     spec = kustomization(folder)
@@ -133,7 +133,7 @@ def test_a_gateway_gets_traffic_only_while_it_can_judge(overlay: str) -> None:
 
 
 @overlays
-def test_what_pods_mount_and_read_is_there(overlay: str) -> None:
+def test_every_volume_and_setting_of_a_pod_exists(overlay: str) -> None:
     manifests = built(overlay)
     there = {named(manifest) for manifest in manifests}
     for workload in workloads(manifests):
@@ -171,7 +171,7 @@ def test_the_gateway_reads_every_setting_that_it_is_given_and_finds_its_engine(o
 
 
 @overlays
-def test_every_selector_selects_and_every_door_leads_somewhere(overlay: str) -> None:
+def test_every_selector_matches_and_every_open_port_has_a_listener(overlay: str) -> None:
     manifests = built(overlay)
     apps = {workload["spec"]["template"]["metadata"]["labels"][APP]: workload for workload in workloads(manifests)}
     for manifest in manifests:
@@ -198,7 +198,7 @@ def ports(container: dict[str, Any]) -> set[int]:
 
 
 @overlays
-def test_nothing_is_let_in_or_out_unless_it_is_listed(overlay: str) -> None:
+def test_network_traffic_is_refused_unless_it_is_listed(overlay: str) -> None:
     policies = {
         manifest["metadata"]["name"]: manifest["spec"] for manifest in built(overlay) if manifest["kind"] == "NetworkPolicy"
     }
@@ -222,7 +222,7 @@ def test_many_engines_come_with_redis_that_keeps_an_autoscaler_and_budgets() -> 
     assert {name for kind, name in manifests if kind == "PodDisruptionBudget"} == {"gateway", "router", "sglang"}
 
 
-def test_the_operators_rules_are_the_alerts_and_what_is_scraped_has_their_job_names() -> None:
+def test_the_operators_rules_are_the_alerts_and_the_scraped_jobs_have_their_names() -> None:
     alerts = yaml.safe_load((DEPLOY / "monitoring" / "alerts.yml").read_text())
     (rules,) = documents((KUBERNETES / "monitoring" / "rules.yaml").read_text())
     assert rules["spec"]["groups"] == alerts["groups"]

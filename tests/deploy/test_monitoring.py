@@ -91,7 +91,7 @@ async def test_every_query_selects_by_labels_that_the_metric_has(exported: dict[
             assert set(group.replace(" ", "").split(",")) <= known, f"{where}: {query}"
 
 
-def test_winners_and_reasons_are_spelt_as_the_gateway_spells_them() -> None:
+def test_the_dashboards_use_the_gateways_names_of_winners_and_reasons() -> None:
     known = {*get_args(Side), *get_args(Reason), "judged"}
     spelt = [value for _, query in queries() for value in re.findall(r'outcome\S?[=~]"([^"]*)"', query)]
     assert spelt
@@ -105,7 +105,7 @@ async def test_nothing_that_the_gateway_counts_is_left_off_the_dashboard(exporte
     assert families == {re.sub(r"_bucket$", "", name) for name in drawn if name.startswith("reasrm_")}
 
 
-def test_a_query_with_a_slip_would_not_pass() -> None:
+def test_a_query_with_a_mistake_does_not_pass() -> None:
     with pytest.raises(ValueError, match=r"."):
         list(selectors("sum(rate(reasrm_judgments_total[5m]))) / 2"))
 

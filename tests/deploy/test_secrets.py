@@ -52,7 +52,7 @@ def guarded(guarded_factory: Callable[..., Redis]) -> Redis:
     return guarded_factory()
 
 
-def test_they_are_made_once_and_kept_from_others_on_this_machine(secrets: Path) -> None:
+def test_secrets_are_made_once_and_hidden_from_other_users(secrets: Path) -> None:
     made = {file.name: file.read_bytes() for file in secrets.iterdir()}
     assert set(made) == SECRETS and all(made.values()), "what a cluster's secret is made of holds no token"
     assert secrets.stat().st_mode & 0o077 == 0
@@ -65,7 +65,7 @@ def test_they_are_made_once_and_kept_from_others_on_this_machine(secrets: Path) 
     assert not any(token.read_bytes().strip() in text for text in made.values())
 
 
-async def test_redis_lets_a_gateway_do_its_work_and_strangers_only_ping(guarded: Redis) -> None:
+async def test_redis_admits_a_gateway_and_lets_strangers_only_ping(guarded: Redis) -> None:
     assert pongs(guarded.port)
     assert talk(guarded.port, b"GET reasrm:fence-secret\r\n").startswith(b"-NOPERM")
     async with Client.from_url(guarded.url) as gateway:

@@ -76,12 +76,12 @@ def test_a_judge_that_ends_takes_the_job_with_it(job: dict[str, str]) -> None:
     assert "the judge ended" in done.stderr
 
 
-def test_a_judge_that_never_starts_is_said_so(job: dict[str, str]) -> None:
+def test_a_judge_that_never_starts_is_reported(job: dict[str, str]) -> None:
     done = run({**job, "SGLANG": "false"}, "true")
     assert done.returncode == 1
     assert "the judge ended before it was ready" in done.stderr
 
 
-def test_what_is_missing_is_said_before_anything_starts(job: dict[str, str]) -> None:
+def test_missing_things_are_reported_before_anything_starts(job: dict[str, str]) -> None:
     assert run(job).returncode == 2
     assert "MODEL" in run({key: value for key, value in job.items() if key != "MODEL"}, "true").stderr

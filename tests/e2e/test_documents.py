@@ -24,7 +24,7 @@ PAGES = [page for page in documents() if any(block.language in RUN for block in 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_shows_runs_and_prints_what_the_page_says(page: Path, gateway: Gateway, tmp_path: Path) -> None:
+def test_every_block_of_a_page_runs_and_prints_what_the_page_shows(page: Path, gateway: Gateway, tmp_path: Path) -> None:
     """Files first appear where the page shows them; a block of text or JSON right after one that ran is what that one printed."""
     printed: str | None = None
     for block in blocks_of(page):

@@ -86,7 +86,7 @@ def test_responses_that_change_places_while_they_are_judged_get_no_verdict_of_th
     assert judge(page)[0] in "AB"
 
 
-def test_a_group_that_nothing_is_known_of_is_said_to_have_no_order(open_page: Open) -> None:
+def test_a_group_without_verdicts_is_shown_without_an_order(open_page: Open) -> None:
     page = open_page()
     example(page, "Outside its world")
     page.get_by_role("button", name="Add a response").click()
@@ -97,7 +97,7 @@ def test_a_group_that_nothing_is_known_of_is_said_to_have_no_order(open_page: Op
     expect(page.locator(".response.wins")).to_have_count(0)
 
 
-def test_what_was_judged_before_says_that_it_is_cached(open_page: Open) -> None:
+def test_an_earlier_judgment_is_marked_as_cached(open_page: Open) -> None:
     page = open_page()
     example(page, "Sorting")
     judge(page)
@@ -141,7 +141,7 @@ def test_all_that_share_the_highest_reward_are_marked(open_page: Open) -> None:
     expect(page.locator("#said")).to_have_text("Best is B and C")
 
 
-def test_up_to_eight_responses_can_be_written_and_taken_away_again(open_page: Open) -> None:
+def test_up_to_eight_responses_can_be_added_and_removed(open_page: Open) -> None:
     page = open_page()
     page.wait_for_selector(".example")
     for _ in range(6):
@@ -166,7 +166,7 @@ def test_a_link_shows_the_judgment_again_without_asking_the_engine(open_page: Op
     assert page.locator(".reading").first.inner_text().strip() == EXAMPLES["Code"]["question"]
 
 
-def test_a_link_to_what_nobody_judged_fills_the_form_and_spends_nothing(open_page: Open) -> None:
+def test_a_link_to_an_unjudged_pair_fills_the_form_and_spends_nothing(open_page: Open) -> None:
     page = open_page(quiet=False)
     packed = page.evaluate(
         "import('./static/share.js').then(s => s.pack({question: 'Add 12+13.', a: 'It is 25.', b: 'It is 26!!'}))"
@@ -190,7 +190,7 @@ def test_a_link_of_a_ranking_shows_the_ranking(open_page: Open) -> None:
     expect(opened.locator(".facts").first).to_contain_text("Cached")
 
 
-def test_a_link_that_unpacks_into_far_more_text_than_it_holds_is_refused_at_once(open_page: Open) -> None:
+def test_a_link_that_unpacks_into_too_much_text_is_refused_at_once(open_page: Open) -> None:
     page = open_page()
     packed = page.evaluate(
         """() => import('./static/share.js').then(({ pack }) => pack({ question: "q".repeat(40e6), a: "a", b: "b" }))"""
@@ -252,7 +252,7 @@ def test_a_conversation_is_written_turn_by_turn(open_page: Open) -> None:
     assert body["a"] == "It is 25."
 
 
-def test_what_the_judge_is_not_for_gets_no_verdict_and_a_plain_word(open_page: Open, picture: Picture) -> None:
+def test_a_pair_outside_the_domain_gets_no_verdict_and_a_plain_message(open_page: Open, picture: Picture) -> None:
     page = open_page()
     example(page, "Outside its world")
     assert "not made for" in judge(page)
@@ -329,7 +329,7 @@ def test_a_judge_of_real_questions_gets_real_questions_as_examples(open_page: Op
     expect(page.locator("#about")).to_be_hidden()
 
 
-def test_a_quotation_that_does_not_stand_in_its_response_is_flagged(open_page: Open) -> None:
+def test_a_quotation_that_is_not_in_its_response_is_flagged(open_page: Open) -> None:
     page = open_page()
     example(page, "Sum")
     judge(page)

@@ -85,7 +85,7 @@ def test_a_first_visit_loads_less_than_its_budget_and_from_nowhere_else(open_pag
     assert sum(loaded.values()) < BUDGET, loaded
 
 
-def test_dark_and_light_follow_the_system_until_somebody_chooses(open_page: Open, picture: Picture) -> None:
+def test_dark_and_light_follow_the_system_until_the_visitor_chooses(open_page: Open, picture: Picture) -> None:
     def paper(page: Page) -> int:
         return page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
 

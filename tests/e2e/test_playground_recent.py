@@ -73,7 +73,7 @@ def test_a_line_opens_its_judgment_at_an_address_of_its_own(open_page: Open, use
     expect(again.locator(".verdict .headline")).to_have_text(page.locator(".verdict .headline").inner_text(), use_inner_text=True)
 
 
-def test_new_judgments_come_in_while_one_watches(open_page: Open, used_gateway: Gateway) -> None:
+def test_new_judgments_appear_on_an_open_page(open_page: Open, used_gateway: Gateway) -> None:
     page = open_page("/#/recent")
     page.wait_for_selector("#recent-list table")
     body = shipped()[0]["request"] | {"run": "late"}

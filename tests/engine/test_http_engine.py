@@ -27,7 +27,7 @@ async def engine(sglang):
         yield engine
 
 
-async def test_a_completion_says_tokens_model_and_weight_version(engine):
+async def test_a_completion_names_its_tokens_its_model_and_its_weight_version(engine):
     completion = await engine.complete(ask())
     info = await engine.info()
     assert info.sglang
@@ -120,7 +120,7 @@ async def test_an_engine_that_is_away_is_named_with_its_address():
             await engine.complete(ask())
 
 
-async def test_an_engine_that_dies_while_it_is_asked_what_it_serves_is_away():
+async def test_an_engine_that_dies_while_it_lists_its_models_is_unreachable():
     def answer(request):
         if request.url.path == "/v1/models":
             return httpx.Response(200, json={"data": [{"id": "judge"}]})
@@ -177,7 +177,7 @@ def test_a_thought_that_is_handed_over_apart_is_put_back_in_its_place(message: d
     assert completion_of({"choices": [{"message": message}]}, EngineInfo("m", "", 0, sglang=False), ask()).text == text
 
 
-def test_a_server_that_miscounts_is_corrected_or_told_so():
+def test_a_server_that_miscounts_tokens_is_corrected_or_reported():
     body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 3, "completion_tokens": -1}}
     usage = completion_of(body, EngineInfo("m", "", 0, sglang=False), ask()).usage
     assert (usage.prompt_tokens, usage.completion_tokens) == (3, 0)
@@ -195,7 +195,7 @@ def test_a_server_that_miscounts_is_corrected_or_told_so():
         ("http://engine/api/v3", "/api/v3/chat/completions"),
     ],
 )
-async def test_an_address_may_say_which_version_of_the_api_it_is(address: str, path: str):
+async def test_an_address_may_contain_the_version_of_the_api(address: str, path: str):
     requests: list[tuple[str, dict]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -82,7 +82,7 @@ async def test_a_ranking_that_reuses_a_deliberation_ends_where_the_engine_cannot
     assert sum(comparison.judgment.winner is None for comparison in again.comparisons) == 2
 
 
-async def test_what_an_engine_says_is_logged_and_shown_to_those_who_may_see_it(
+async def test_the_message_of_an_engine_is_logged_and_shown_to_permitted_callers(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with misbehaving("forbidden") as engine:
@@ -102,7 +102,7 @@ async def test_what_an_engine_says_is_logged_and_shown_to_those_who_may_see_it(
             assert "forbidden token" in caplog.text
 
 
-async def test_a_key_and_a_password_are_in_no_message_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_message_and_no_log_holds_a_key_or_a_password(caplog: pytest.LogCaptureFixture) -> None:
     with misbehaving("wrong key") as engine, caplog.at_level(logging.DEBUG, "reasrm"):
         url = f"http://user:hunter2@127.0.0.1:{engine.server_port}"
         async with HttpEngine(url, api_key="the-key") as client:
@@ -194,7 +194,7 @@ async def test_a_private_certificate_is_trusted_where_its_authority_is_named(
         assert (await engine.complete(ASK)).text == REPLY
 
 
-async def test_what_is_wrong_with_a_certificate_or_a_scheme_is_said(private: tuple[str, Path], tmp_path: Path) -> None:
+async def test_a_wrong_certificate_or_scheme_is_reported(private: tuple[str, Path], tmp_path: Path) -> None:
     url, _ = private
     for kind in (HttpEngine(url, retries=0).info(), Judge(url).models()):
         with pytest.raises(ConfigurationError, match=r"certificate of https://127.* is not trusted .*ca_file"):

@@ -48,7 +48,7 @@ async def test_a_mistyped_option_raises_wherever_it_is_given(tmp_path: Path) -> 
     assert not engine.requests
 
 
-def test_a_wrong_password_of_redis_is_told_as_what_it_is(redis_factory: Callable[..., Redis], tmp_path: Path) -> None:
+def test_a_wrong_password_of_redis_is_reported_as_a_wrong_password(redis_factory: Callable[..., Redis], tmp_path: Path) -> None:
     with redis_factory() as server, misbehaving() as engine:
         assert talk(server.port, b"CONFIG SET requirepass right\r\n").startswith(b"+OK")
         wrong = server.url.replace("redis://", "redis://:hunter2@")
@@ -67,7 +67,7 @@ def test_the_command_line_ends_a_scoring_run_at_a_wrong_key(tmp_path: Path) -> N
     assert "refuses the key (401)" in done.stderr and "the-key" not in done.stderr
 
 
-def test_an_address_that_is_none_is_refused_without_its_password() -> None:
+def test_an_invalid_address_is_refused_without_showing_its_password() -> None:
     for address in ("ftp://user:hunter2@host", "http://user:hunter2@host:99999"):
         with pytest.raises(InputError) as caught:
             Judge(address)

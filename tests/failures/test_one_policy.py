@@ -274,7 +274,7 @@ def engine_in(mode: str) -> Iterator[tuple[Engine, str]]:
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.removeprefix("through_"))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.mode.replace(" ", "-"))
-async def test_every_way_of_judging_tells_a_failure_alike(
+async def test_every_way_of_judging_reports_a_failure_alike(
     case: Case, way: Callable[[Place], Awaitable[str]], tmp_path: Path
 ) -> None:
     with engine_in(case.mode) as (engine, url):

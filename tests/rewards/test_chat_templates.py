@@ -117,7 +117,7 @@ def test_a_rendered_prompt_becomes_its_messages(name: str) -> None:
 @pytest.mark.parametrize(
     "template", sorted(path.stem for path in TEMPLATES.glob("*.jinja") if path.stem not in WORDS and "training" not in path.stem)
 )
-def test_what_a_model_s_own_template_writes_is_read_back(template: str, thinking: bool) -> None:
+def test_the_prompt_of_a_models_own_template_is_read_back(template: str, thinking: bool) -> None:
     talk = TALK[1:] if "gemma" in template and "4" not in template else TALK
     source = (TEMPLATES / f"{template}.jinja").read_text()
     kwargs: dict[str, Any] = {
@@ -137,7 +137,7 @@ def test_what_a_model_s_own_template_writes_is_read_back(template: str, thinking
     assert response_of("5</think>\n1117", read.begun, special_tokens=True) == "1117"
 
 
-def test_a_prompt_of_no_known_form_is_told_once_and_its_control_tokens_do_not_stay(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_of_an_unknown_form_is_reported_once_and_loses_its_control_tokens(caplog: pytest.LogCaptureFixture) -> None:
     prompt = "<|fresh_turn|>user<|fresh_text|>Add 2 and 3."
     texts._warned.discard("<|fresh_turn|>")
     with caplog.at_level(logging.WARNING, logger="reasrm.rewards"):
@@ -150,11 +150,11 @@ def test_a_prompt_of_no_known_form_is_told_once_and_its_control_tokens_do_not_st
 @pytest.mark.parametrize(
     "prompt", ["<s>What is 2 + 3?", "What is <b>bold</b> & a < b?", "Which, <role>admin</role> or none?", "[1] or [2]"]
 )
-def test_a_plain_prompt_is_not_taken_for_a_rendered_one(prompt: str) -> None:
+def test_a_plain_prompt_is_not_read_as_a_rendered_one(prompt: str) -> None:
     assert read_rendered(prompt) == (prompt.removeprefix("<s>"), "", None)
 
 
-def test_a_conversation_that_quotes_a_form_is_not_torn() -> None:
+def test_a_conversation_that_quotes_a_chat_form_stays_whole() -> None:
     quoted = "What does <|im_start|>system\nSay A.<|im_end|> do?"
     assert read_rendered(quoted).question == "What does system\nSay A. do?"
     assert [turn["role"] for turn in read_rendered(f"[INST] {quoted} [/INST]").question] == ["user"]

@@ -19,7 +19,7 @@ def test_aspects_count_only_above_the_threshold() -> None:
     assert composed == [0.55, -0.5, None, 0.0]
 
 
-def test_a_bad_aspect_just_above_the_gate_does_not_fall_below_it() -> None:
+def test_a_bad_aspect_just_above_the_threshold_does_not_fall_below_it() -> None:
     above, below = hierarchy([0.05, -0.01], {"x": [-1.0, 0.0]}, {"x": 0.5})
     assert above > below
 
@@ -59,7 +59,7 @@ def test_the_gap_is_antisymmetric(p: float) -> None:
     assert gap(p) == pytest.approx(-gap(1.0 - p), abs=1e-6)
 
 
-def test_the_gap_of_equals_is_zero_and_that_of_no_verdict_is_none() -> None:
+def test_the_gap_of_equal_responses_is_zero_and_that_of_no_verdict_is_none() -> None:
     assert gap(0.5) == 0.0
     assert gap(None) is None
     assert gap(1.0, limit=3.0) == 3.0

@@ -50,7 +50,7 @@ async def test_trl_gets_a_reward_for_each_completion_of_each_group(url: str) -> 
     assert 0 <= metrics["judge/order_consistency"] <= 1
 
 
-async def test_trl_conversations_and_references_are_understood(url: str) -> None:
+async def test_trl_conversations_and_references_are_read(url: str) -> None:
     prompts = [[{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]] * 4
     completions = [[{"role": "assistant", "content": answer, "thinking": "x"}] for answer in ANSWERS]
     rewards = await judge_reward(
@@ -76,7 +76,7 @@ async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str)
     assert half["judge/comparisons_without_verdict"] == 0.0 <= half["judge/cached"] <= 1.0
 
 
-def test_jobs_without_a_run_of_their_own_are_kept_apart() -> None:
+def test_jobs_without_a_name_of_a_run_are_kept_apart() -> None:
     command = [sys.executable, "-c", "from reasrm.rewards.trl import _this_job; print(_this_job())"]
     others = {subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
     assert len(others | {_this_job(), _this_job()}) == 3
@@ -118,7 +118,7 @@ def test_slices_are_cut_where_groups_end(prompts: str, size: int | None, groups:
     assert [len(members) for members in _groups(list(prompts), [None] * len(prompts), size)] == groups
 
 
-async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
+async def test_an_absent_gateway_gives_none_and_stops_nothing() -> None:
     metrics: dict[str, float] = {}
     away = functools.partial(judge_reward, url="http://127.0.0.1:9", timeout_s=1)
     rewards = await away(["q"] * 4, ANSWERS, num_generations=4, log_metric=metrics.__setitem__)
@@ -126,7 +126,7 @@ async def test_a_gateway_that_is_away_gives_none_and_stops_nothing() -> None:
     assert metrics["judge/no_verdict"] == metrics["judge/no_verdict/engine_failed"] == 1.0
 
 
-async def test_a_gateway_that_is_just_being_started_costs_no_reward(engine: ScriptedEngine, tmp_path: Path) -> None:
+async def test_a_gateway_that_starts_late_costs_no_reward(engine: ScriptedEngine, tmp_path: Path) -> None:
     port = free_port()
     call = judge_reward(["q"] * 4, ANSWERS, url=f"http://127.0.0.1:{port}", num_generations=4)
     waiting = asyncio.create_task(call)
@@ -177,7 +177,7 @@ async def test_verl_scores_one_rollout_at_a_time_through_cohorts(url: str) -> No
     assert all(result["judged"] == 1.0 for result in results)
 
 
-async def test_verl_gets_a_neutral_float_and_is_told_so_where_there_is_no_verdict(url: str) -> None:
+async def test_verl_gets_a_neutral_float_and_a_flag_where_there_is_no_verdict(url: str) -> None:
     alone = functools.partial(compute_score, "set", "answer 1", None, {"question": "q"}, url=url, cohort=2, wait_s=0.2)
     assert await alone() == {"score": 0.0, "judged": 0.0}
     with pytest.raises(GatewayError, match="alone"):

@@ -86,7 +86,7 @@ async def test_a_rendered_prompt_and_thoughts_are_read_as_the_route_reads_them(u
     assert all("Which one?" in text and "im_start" not in text and "My thought." not in text for text in engine.texts)
 
 
-async def test_an_evaluation_waits_for_nobody_and_measures_from_its_label(url: str) -> None:
+async def test_an_evaluation_waits_for_no_cohort_and_measures_from_its_label(url: str) -> None:
     started = time.monotonic()
     lone = sample("answer 1")
     assert await eval_custom_rm(arguments(url), lone) == 0.0

@@ -59,7 +59,7 @@ def test_a2po_gets_numbers_only(url: str, engine: ScriptedEngine) -> None:
     assert A2POTrainer._calculate_rewards(trainer(away), ["other"] * 4, ANSWERS).tolist() == [0.0] * 4
 
 
-async def test_a_running_event_loop_is_no_hindrance(url: str) -> None:
+async def test_the_blocking_client_works_inside_a_running_event_loop(url: str) -> None:
     rewards = judge_reward_sync(["q"] * 4, ANSWERS, url=url, num_generations=4)
     assert sorted(range(4), key=lambda i: rewards[i] or 0.0) == [2, 0, 3, 1]
 
@@ -75,7 +75,7 @@ def test_verls_remote_manager_gets_rewards_from_plain_calls(url: str) -> None:
     assert sorted(range(4), key=lambda i: scores[i]["score"]) == [2, 0, 3, 1]
 
 
-def test_an_event_loop_per_step_leaves_no_socket_open(url: str) -> None:
+def test_one_event_loop_per_step_leaves_no_socket_open(url: str) -> None:
     def step(number: int) -> None:
         rewards = asyncio.run(judge_reward([f"q{number}"] * 2, ["answer 1", "answer 2"], url=url, num_generations=2))
         assert rewards[0] < rewards[1]

@@ -53,7 +53,7 @@ def test_thoughts_are_kept_where_the_caller_says_so() -> None:
     assert kept == [{"role": "assistant", "content": "<think>\nx\n</think>\n\n5"}]
 
 
-def test_what_the_prompt_has_begun_belongs_to_the_response() -> None:
+def test_the_beginning_of_the_response_in_the_prompt_belongs_to_the_response() -> None:
     question, begun, _ = prompt_of([{"role": "user", "content": "Add."}, {"role": "assistant", "content": "<think>\n"}])
     assert question == [{"role": "user", "content": "Add."}]
     assert response_of("no end", begun) == EMPTY

@@ -151,7 +151,7 @@ def test_judges_that_cannot_start_on_the_cluster_say_why_in_one_line(cluster: An
     assert "\n" not in str(caught.value)
 
 
-def test_a_cluster_that_is_not_there_is_said_so(tmp_path: Path, engine: str) -> None:
+def test_a_missing_cluster_is_reported(tmp_path: Path, engine: str) -> None:
     job = Job(DataSet(write(tmp_path / "in.jsonl", 1)), tmp_path / "out.jsonl", How(Options()))
     with pytest.raises(InputError, match="no Ray cluster answers at 'auto'"):
         score_on_ray(job, JudgeAddress(engine=engine), "auto")

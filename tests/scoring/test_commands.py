@@ -245,7 +245,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
         (["eval", "rmb", "{in}", "--engine", "{url}", "--report", "/"], "--report /: is a folder; name a file in it"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(sglang: Sglang, tmp_path: Path, arguments: list[str], message: str) -> None:
     source = pairs(tmp_path / "in.jsonl", 3)
     filled = [argument.format(**{"in": source, "out": tmp_path / "out.jsonl", "url": sglang.url}) for argument in arguments]
     done = reasrm(*filled, check=None)

@@ -26,7 +26,7 @@ def fill(path: Path, rows: dict[int, bytes]) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(rng=st.randoms(use_true_random=False), rows=st.integers(1, 60), openings=st.integers(1, 8))
-def test_rows_come_back_in_order_however_they_finished_and_however_often_it_was_opened(
+def test_rows_are_read_back_in_order_after_any_number_of_restarts(
     rng: random.Random, rows: int, openings: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
@@ -60,7 +60,7 @@ def test_a_line_torn_at_any_byte_is_cut_off_and_the_rest_stays(tmp_path: Path) -
             assert list(journal.rows()) == [b"first", b"again"]
 
 
-def test_a_damaged_line_is_not_believed(tmp_path: Path) -> None:
+def test_a_damaged_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "j"
     fill(path, {0: b"first", 1: b"second", 2: b"third"})
     path.write_bytes(path.read_bytes().replace(b"second", b"sEcond"))
@@ -86,7 +86,7 @@ def test_another_runs_journal_is_refused_with_what_changed_unless_restarted(tmp_
         assert journal.done.count == 0
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "j").write_text("my notes\n")
     with pytest.raises(Refused, match="is no journal"):
         Journal(tmp_path / "j", WHO)
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "j", WHO)
 
 
-def test_a_full_disk_is_said_with_what_is_safe_and_the_run_goes_on_later(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_what_is_safe_and_the_run_continues_later(tmp_path: Path) -> None:
     path = tmp_path / "j"
     code = f"""
 from pathlib import Path
@@ -148,7 +148,7 @@ except Refused as error:
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_what_is_done_takes_memory_by_the_window_only() -> None:
+def test_finished_rows_take_memory_of_the_window_only() -> None:
     done = Done()
     for start in range(0, 10 * WINDOW, WINDOW):
         for index in reversed(range(start, start + WINDOW)):

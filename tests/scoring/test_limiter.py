@@ -129,7 +129,7 @@ async def test_a_request_that_fails_while_others_are_answered_is_tried_a_few_tim
     await busy
 
 
-async def test_a_request_that_alone_fails_is_given_up_where_the_engine_says_that_it_is_there() -> None:
+async def test_a_request_that_fails_alone_is_given_up_while_the_engine_answers_others() -> None:
     async def nonsense() -> str:
         raise EngineNonsense("?")
 
@@ -148,7 +148,7 @@ async def test_a_request_that_alone_fails_is_given_up_where_the_engine_says_that
         await limiter.run(nonsense)
 
 
-async def test_time_in_a_queue_that_the_run_filled_itself_is_no_timeout() -> None:
+async def test_waiting_time_in_a_queue_that_the_run_filled_is_not_a_timeout() -> None:
     """Twenty at once before two slots: the last ones wait five times as long as a request may take."""
     limiter, engine = Limiter(20), Engine(capacity=2, seconds=0.1)
     assert sum(await asyncio.gather(*(limiter.run(engine.answer, timeout_s=0.2) for _ in range(20)))) == 20
@@ -163,7 +163,7 @@ async def test_an_engine_that_stops_answering_is_a_timeout() -> None:
         await Limiter(patience_s=0.04).run(hangs, timeout_s=0.05)
 
 
-async def test_a_slow_engine_is_asked_little_at_first() -> None:
+async def test_a_slow_engine_gets_few_requests_at_first() -> None:
     limiter, engine = Limiter(), Engine(capacity=2, seconds=0.05)
     await flood(limiter, engine, 30)
     assert engine.most <= 16
@@ -195,7 +195,7 @@ async def test_a_caller_that_goes_while_it_waits_leaves_no_place_taken() -> None
     assert limiter.in_flight == 0
 
 
-async def test_who_came_first_goes_first_also_after_a_refusal() -> None:
+async def test_the_first_request_goes_first_also_after_a_refusal() -> None:
     limiter = Limiter(1)
     refused, ended = set[int](), list[int]()
 

@@ -36,7 +36,7 @@ ONE, BOTH = How(Options(orders="ab")), How(Options())
 
 
 @pytest.mark.parametrize("index", range(12))
-async def test_a_pair_read_once_is_shown_in_its_drawn_order_and_told_in_its_own(index: int) -> None:
+async def test_a_pair_in_one_order_is_shown_in_its_drawn_order_and_reported_in_its_own(index: int) -> None:
     row = await judge_row(entry(index), likes("good"), ONE)
     assert row.only is not None
     assert (row.only.winner, row.only.probability_a) == ("A", pytest.approx(0.9))
@@ -44,12 +44,12 @@ async def test_a_pair_read_once_is_shown_in_its_drawn_order_and_told_in_its_own(
     assert row.correct(row.only) is True
 
 
-async def test_a_judge_who_always_names_the_first_is_right_half_the_time_when_asked_once() -> None:
+async def test_a_judge_that_always_names_the_first_is_right_half_the_time_in_one_order() -> None:
     rows = [await judge_row(entry(index), FixedJudge(lambda _: 0.9), ONE) for index in range(300)]
     assert 110 < sum(row.correct(row.comparisons[0]) is True for row in rows) < 190
 
 
-async def test_every_comparison_a_row_asks_about_is_made() -> None:
+async def test_every_comparison_of_a_row_is_made() -> None:
     example = entry(responses=["good", "good too", "bad", "worse"], labels=(1, 1, 0, 0), comparisons=((0, 2), (3, 1)))
     row = await judge_row(example, likes("good"), BOTH)
     assert [(comparison.i, comparison.j, comparison.winner) for comparison in row.comparisons] == [(0, 2, "A"), (3, 1, "B")]
@@ -63,7 +63,7 @@ async def test_a_group_without_comparisons_is_ranked() -> None:
     assert max(range(3), key=lambda i: row.rewards[i] or -9) == 1
 
 
-async def test_a_bad_row_is_told_and_costs_nothing() -> None:
+async def test_a_bad_row_is_reported_and_costs_nothing() -> None:
     judge = likes("good")
     row = await judge_row(DataRow(3, "f", 4, {}, None, "a is null"), judge, BOTH)
     assert (row.index, row.row, row.error, row.comparisons) == (3, 4, "a is null", ())
@@ -94,7 +94,7 @@ async def test_a_row_that_the_judge_refuses_is_a_bad_row(comparisons: tuple[tupl
 
 
 @pytest.mark.parametrize("comparisons", [(), ((0, 1), (0, 2))])
-async def test_what_stops_every_row_is_no_matter_of_one(comparisons: tuple[tuple[int, int], ...]) -> None:
+async def test_an_error_that_stops_every_row_is_not_recorded_for_one_row(comparisons: tuple[tuple[int, int], ...]) -> None:
     example = entry(responses=["good", "bad", "worse"], labels=None, comparisons=comparisons)
     with pytest.raises(Refused, match="patience"):
         await judge_row(example, Raises(Refused("out of patience")), BOTH)
@@ -102,7 +102,7 @@ async def test_what_stops_every_row_is_no_matter_of_one(comparisons: tuple[tuple
         await judge_row(example, Raises(ConfigurationError("wrong key")), BOTH)
 
 
-def test_a_flipped_judgment_is_told_back_in_the_rows_frame() -> None:
+def test_a_flipped_judgment_is_reported_in_the_rows_frame() -> None:
     verdict = Verdict(winner="A", probability_a=0.8, source="logprobs")
     opinions = (
         Opinion(order="ab", outcome=verdict, reading=Reading(), reply="first"),

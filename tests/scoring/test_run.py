@@ -160,7 +160,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_judged(t
         score_by_hash(source, tmp_path / output)
 
 
-def test_fail_fast_stops_at_a_bad_row_before_anything_is_judged(tmp_path: Path) -> None:
+def test_fail_fast_stops_at_a_bad_row_before_any_judgment(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", 5)
     with source.open("a") as file:
         file.write('{"question": "q", "a": null, "b": "x"}\n')
@@ -169,7 +169,7 @@ def test_fail_fast_stops_at_a_bad_row_before_anything_is_judged(tmp_path: Path) 
     assert not (tmp_path / "out.jsonl.journal").exists()
 
 
-def test_a_file_of_no_known_schema_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_schema_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"x": 1}\n')
     with pytest.raises(SchemaError, match="fit no schema"):
         score_by_hash(tmp_path / "in.jsonl", tmp_path / "out.jsonl")
@@ -228,7 +228,7 @@ def test_reading_ahead_is_bounded_in_rows_and_in_size(tmp_path: Path) -> None:
         assert held - released < 12
 
 
-def test_lines_say_how_it_goes_once_a_minute_and_at_the_end(tmp_path: Path) -> None:
+def test_progress_lines_come_once_per_minute_and_at_the_end(tmp_path: Path) -> None:
     from reasrm.scoring.progress import Progress
 
     messages: list[str] = []
@@ -243,7 +243,7 @@ def test_lines_say_how_it_goes_once_a_minute_and_at_the_end(tmp_path: Path) -> N
     assert messages[-1].startswith("10 of 10 rows (100 %)")
 
 
-def test_the_survey_says_what_is_bad_and_what_came_before(tmp_path: Path) -> None:
+def test_the_survey_names_bad_rows_and_repeated_ids(tmp_path: Path) -> None:
     import asyncio
 
     source = write(tmp_path / "in.jsonl", 3, id="same")

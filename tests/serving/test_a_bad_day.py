@@ -105,7 +105,7 @@ async def written(engine: ScriptedServer, completions: int) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_on_a_bad_day_every_reward_is_that_of_a_quiet_one_or_null(redis_factory: Callable[[], Redis], tmp_path: Path) -> None:
+async def test_every_reward_of_a_bad_day_is_that_of_a_quiet_day_or_null(redis_factory: Callable[[], Redis], tmp_path: Path) -> None:
     redis, batch = redis_factory(), rollouts()
     async with httpx.AsyncClient(timeout=250, trust_env=False, limits=httpx.Limits(max_connections=400)) as client:
         with ScriptedServer(tmp_path / "quiet.log") as engine, gateway(engine, tmp_path) as url:

@@ -54,7 +54,7 @@ def ask(url: str, token: str | None = None, path: str = "/v1/judge", body: Any =
     return httpx.post(url + path, json=body, headers=bearer | headers, timeout=30)
 
 
-def test_without_a_key_nothing_is_judged_but_health_is_told(url: str, engine: ScriptedEngine) -> None:
+def test_without_a_key_nothing_is_judged_but_health_is_shown(url: str, engine: ScriptedEngine) -> None:
     assert ask(url).status_code == 401
     wrong = ask(url, "token-slo")
     assert wrong.status_code == 401
@@ -64,7 +64,7 @@ def test_without_a_key_nothing_is_judged_but_health_is_told(url: str, engine: Sc
     assert [httpx.get(url + path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
 
 
-def test_a_key_is_let_in_up_to_its_rate_and_then_told_when_to_come_back(url: str) -> None:
+def test_a_key_is_admitted_up_to_its_rate_and_then_learns_when_to_return(url: str) -> None:
     assert [ask(url, "token-slow").status_code for _ in range(3)] == [200, 200, 429]
     refused = ask(url, "token-slow")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
@@ -93,7 +93,7 @@ def test_without_keys_nobody_is_an_admin(engine: ScriptedEngine, tmp_path: Path)
         assert ask(url).status_code == 200
 
 
-def test_a_deadline_stops_work_and_a_past_one_starts_none(engine: ScriptedEngine, tmp_path: Path) -> None:
+def test_a_deadline_stops_work_and_a_past_deadline_starts_none(engine: ScriptedEngine, tmp_path: Path) -> None:
     with gateway(engine, tmp_path) as url:
         assert ask(url, **{"x-deadline": str(time.time() - 1)}).status_code == 504
         assert engine.calls == 0
@@ -130,7 +130,7 @@ async def test_two_gateways_share_a_rate_and_go_on_alone_when_redis_is_away(redi
     await two.aclose()
 
 
-async def test_a_rate_is_counted_over_any_address_that_the_cache_may_have(tmp_path: Path) -> None:
+async def test_a_rate_is_counted_over_every_kind_of_cache_address(tmp_path: Path) -> None:
     key = Key(name="a", sha256=hashed("t"), rate="1/hour")
     for url in (f"unix://{tmp_path}/no.sock", "rediss://127.0.0.1:9/0"):
         gate = Gate((key,), url)
@@ -178,7 +178,7 @@ async def test_a_burst_of_one_run_does_not_starve_another() -> None:
     assert queue.taken == 0
 
 
-async def test_a_higher_priority_goes_first() -> None:
+async def test_a_request_of_higher_priority_goes_first() -> None:
     queue, order = FairQueue(1), list[str]()
     async with queue.turn():
         tasks = [
@@ -190,7 +190,7 @@ async def test_a_higher_priority_goes_first() -> None:
     assert order == ["high", "mid", "low"]
 
 
-async def test_who_gives_up_waiting_leaves_no_slot_behind() -> None:
+async def test_a_caller_that_gives_up_waiting_takes_no_slot() -> None:
     queue, order = FairQueue(2), list[str]()
     async with queue.turn(), queue.turn():
         assert not queue.free
@@ -203,7 +203,7 @@ async def test_who_gives_up_waiting_leaves_no_slot_behind() -> None:
     assert queue.free
 
 
-async def test_a_turn_that_comes_with_the_cancellation_is_passed_on() -> None:
+async def test_a_turn_that_arrives_with_the_cancellation_is_passed_on() -> None:
     queue, order = FairQueue(1), list[str]()
     async with queue.turn():
         first, second = await waiting(queue, "first", order), await waiting(queue, "second", order)

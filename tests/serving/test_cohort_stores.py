@@ -85,7 +85,7 @@ async def test_a_cohort_that_is_full_is_claimed_once_with_all_its_texts(store: S
     assert (view.state, view.count, view.claimable) == (State.RANKING, 3, False)
 
 
-async def test_a_cohort_that_is_not_full_is_claimed_once_its_time_to_gather_is_over(store: Store, name: str) -> None:
+async def test_a_cohort_that_is_not_full_is_claimed_when_its_time_to_gather_ends(store: Store, name: str) -> None:
     place = await arrive(store, name, "a", wait_s=0.3)
     assert await store.claim(name, place.number, "me") is None
     await asyncio.sleep(0.31)
@@ -106,7 +106,7 @@ async def test_the_claim_of_a_gateway_that_died_is_taken_over_and_a_renewed_one_
     assert await store.claim(name, place.number, "next")
 
 
-async def test_a_vacant_place_is_taken_back_by_its_text_and_a_held_one_is_not(store: Store, name: str) -> None:
+async def test_a_vacant_place_is_taken_back_by_its_text_and_an_occupied_place_is_not(store: Store, name: str) -> None:
     place = await arrive(store, name, "a")
     second = await arrive(store, name, "a")
     assert second.token != place.token
@@ -126,7 +126,7 @@ async def test_the_place_of_a_gateway_that_died_falls_vacant_and_a_renewed_one_d
     assert (await arrive(store, name, "b")).token != kept.token
 
 
-async def test_a_rollout_that_its_caller_names_has_one_place_however_often_it_comes(store: Store, name: str) -> None:
+async def test_a_rollout_with_a_name_has_one_place_after_any_number_of_retries(store: Store, name: str) -> None:
     places = [await arrive(store, name, "a", member=member) for member in ("0", "1", "0")]
     assert [place.count for place in places] == [1, 2, 2]
     assert places[2].token == places[0].token
@@ -148,7 +148,7 @@ async def test_rewards_are_collected_by_place_and_the_texts_are_dropped(store: S
     assert view.state is State.RANKED
 
 
-async def test_a_caller_who_left_before_the_ranking_finds_its_place_in_the_ranked_cohort(store: Store, name: str) -> None:
+async def test_a_caller_that_left_before_the_ranking_finds_its_place_in_the_ranked_cohort(store: Store, name: str) -> None:
     places = [await arrive(store, name, key) for key in "abc"]
     await store.leave(name, places[0].number, places[0].token)
     await store.claim(name, places[0].number, "me")
@@ -174,7 +174,7 @@ async def test_a_whole_cohort_of_repeats_leaves_nothing_behind(store: Store, nam
     assert (await arrive(store, name, "x")).count == 1
 
 
-async def test_who_comes_after_a_cohort_was_closed_without_being_full_is_late(store: Store, name: str) -> None:
+async def test_a_rollout_is_late_after_its_cohort_closed_without_being_full(store: Store, name: str) -> None:
     number = await ranked(store, name, "a", "b", wait_s=0.4)
     late = await arrive(store, name, "x", wait_s=10)
     assert (late.role, late.number, late.count) == (Role.LATE, number, 3)
@@ -199,7 +199,7 @@ async def test_a_failed_cohort_is_ranked_again_when_its_rollouts_come_back(store
     assert sorted((await store.claim(name, number, "me") or {}).values()) == [b"a", b"b", b"c"]
 
 
-async def test_a_store_that_knows_nothing_of_a_cohort_says_so(store: Store, name: str) -> None:
+async def test_a_store_reports_a_cohort_that_it_does_not_know(store: Store, name: str) -> None:
     assert await store.look(name, 1, {"x": True}) is None
     assert await store.claim(name, 1, "me") is None
     assert await store.texts(name, 1, set()) == {}
@@ -248,7 +248,7 @@ async def test_two_rollouts_at_once_do_not_take_one_place(store: Store, name: st
     assert sorted(place.count for place in places) == list(range(1, 9))
 
 
-async def test_a_lost_redis_is_said_and_learns_the_result_again(redis_factory: Callable[[], Redis], name: str) -> None:
+async def test_a_lost_redis_is_reported_and_gets_the_result_again(redis_factory: Callable[[], Redis], name: str) -> None:
     redis = redis_factory()
     async with RedisLink(redis.url) as link:
         store = RedisStore(link, patience_s=0.2)

@@ -121,7 +121,7 @@ async def test_runs_and_prompts_do_not_share_cohorts(client: httpx.AsyncClient, 
     assert None not in three
 
 
-async def test_at_the_deadline_those_who_came_are_ranked_and_latecomers_meet_their_pivot(
+async def test_at_the_deadline_the_present_rollouts_are_ranked_and_late_ones_meet_their_pivot(
     client: httpx.AsyncClient, url: str
 ) -> None:
     came = await ask_all(client, [url], [2, 5, 1], wait=1.0)
@@ -155,7 +155,7 @@ async def test_equal_responses_share_a_reward(client: httpx.AsyncClient, url: st
     assert rewards[1] > rewards[0] > rewards[3]
 
 
-async def test_callers_who_hang_up_change_nothing_for_the_others(client: httpx.AsyncClient, url: str) -> None:
+async def test_callers_that_hang_up_change_nothing_for_the_others(client: httpx.AsyncClient, url: str) -> None:
     quiet = await ask_all(client, [url], STRENGTHS, run="quiet")
     leaving = [asyncio.create_task(ask(client, url, strength, run="loud")) for strength in STRENGTHS[:2]]
     await asyncio.sleep(0.5)
@@ -285,7 +285,9 @@ async def test_a_second_epoch_with_one_equal_text_is_ranked_whole(client: httpx.
     assert time.monotonic() - started < 10, "nobody waits for a fourth"
 
 
-async def test_a_latecomer_waits_no_longer_than_its_own_time(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
+async def test_a_late_rollout_waits_no_longer_than_its_own_time(
+    client: httpx.AsyncClient, url: str, engine: ScriptedEngine
+) -> None:
     await ask_all(client, [url], STRENGTHS, prompt="warm")
     engine.pause_s = 0.8
     terms = {"cohort": 3, "wait": 0.2, "timeout": 1.2, "hold": 0, "run": "slow"}
@@ -311,7 +313,7 @@ async def test_two_gateways_with_different_judges_share_no_cohort(
         assert None not in await ask_all(client, [one], [1, 5], cohort=2, run="same judge")
 
 
-async def test_a_rollout_that_is_judged_alone_is_counted_and_said_once_per_run(
+async def test_a_rollout_that_is_judged_alone_is_counted_and_reported_once_per_run(
     client: httpx.AsyncClient, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for prompt in ("one", "two"):

@@ -19,7 +19,7 @@ from tests.serving.loops import ScriptedEngine, gateway
 CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhich is largest?<|im_end|>\n<|im_start|>assistant\n"
 
 
-async def test_a_loop_that_takes_nothing_but_an_address_has_its_api_key_in_it(engine: ScriptedEngine, tmp_path: Path) -> None:
+async def test_a_loop_may_put_its_api_key_into_the_address(engine: ScriptedEngine, tmp_path: Path) -> None:
     keys = tmp_path / "keys.toml"
     keys.write_text(f'[[key]]\nname = "team-a"\nsha256 = "{hashed("rrm_secret")}"\n')
     with gateway(engine, tmp_path, keys=keys) as url:
@@ -53,7 +53,7 @@ def test_an_empty_rollout_is_judged_like_any_other(url: str) -> None:
     assert rewards[0] < 0 < rewards[1]
 
 
-async def test_null_mean_and_error_are_what_no_verdict_becomes(url: str) -> None:
+async def test_no_verdict_becomes_null_the_mean_or_an_error(url: str) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
 
         async def lone(how: str) -> httpx.Response:

@@ -37,13 +37,13 @@ def test_every_held_out_task_is_inside_in_both_orders() -> None:
 
 
 @pytest.mark.parametrize("folder", PUBLISHED)
-def test_no_published_pair_is_taken_for_a_task(shared_data: Path, folder: str) -> None:
+def test_no_published_pair_is_recognised_as_a_task(shared_data: Path, folder: str) -> None:
     pairs = list(published_pairs(shared_data / folder))
     assert len(pairs) == PUBLISHED[folder]
     assert accepted(pairs) == 0
 
 
-def test_no_published_response_is_taken_for_an_answer_to_a_task(shared_data: Path) -> None:
+def test_no_published_response_is_recognised_as_an_answer_to_a_task(shared_data: Path) -> None:
     """A question of the judge's own, its right answer, and a real response or a real judge's reply in place of the wrong one."""
     replies = [json.loads(line)["reply"] for line in (shared_data / "rm_r1_replies.jsonl").read_text("utf-8").splitlines()]
     responses = replies + [pair.a[0].content for folder in PUBLISHED for pair in published_pairs(shared_data / folder)]

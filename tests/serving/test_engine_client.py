@@ -55,7 +55,7 @@ async def test_a_connection_that_is_dropped_is_an_engine_out_of_reach(monkeypatc
         await engine.aclose()
 
 
-def test_a_black_hole_among_the_engines_costs_no_judgment(
+def test_an_engine_that_drops_connections_costs_no_judgment(
     engine: ScriptedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "CONNECT_S", 0.3)
@@ -101,7 +101,7 @@ async def test_a_password_in_an_engines_address_is_never_shown(tmp_path: Path, c
     assert "canary" not in caplog.text
 
 
-async def test_a_wrong_redis_password_stops_the_gateway_and_is_not_taken_for_a_redis_that_is_away(redis_factory: Any) -> None:
+async def test_a_wrong_redis_password_stops_the_gateway_and_is_not_read_as_an_absent_redis(redis_factory: Any) -> None:
     redis: Redis = redis_factory()
     talk(redis.port, b"CONFIG SET requirepass right\r\n")
     for url in (redis.url, redis.url.replace("redis://", "redis://:wrong@")):
@@ -149,7 +149,9 @@ async def test_a_judgment_by_two_versions_of_the_weights_names_both() -> None:
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "domain.json", "config.json", "generation_config.json", "tokenizer.json"])
-def test_whatever_decides_the_embedded_models_replies_is_part_of_its_version(tiny_model: Path, tmp_path: Path, file: str) -> None:
+def test_everything_that_changes_the_embedded_models_replies_is_part_of_its_version(
+    tiny_model: Path, tmp_path: Path, file: str
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for source in tiny_model.iterdir():

@@ -152,7 +152,7 @@ def two_versions() -> Iterator[tuple[ScriptedEngine, ScriptedEngine]]:
         yield old, new
 
 
-def test_where_engines_differ_each_judgment_names_the_weights_that_made_it_and_none_is_kept(
+def test_judgments_by_engines_of_different_weights_name_their_weights_and_are_not_cached(
     two_versions: tuple[ScriptedEngine, ScriptedEngine], tmp_path: Path
 ) -> None:
     old, new = two_versions
@@ -251,7 +251,7 @@ def engines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EnginePool]:
     [EngineRefused("400"), EngineTimeout("late"), TooLong("too long", count=2, limit=1)],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_another_engine_would_say_too_is_not_asked_again(
+async def test_a_request_that_every_engine_would_refuse_is_not_repeated(
     engines_of: Callable[..., EnginePool], error: Exception
 ) -> None:
     fakes = [Fake(lambda _: error), Fake(lambda _: error)]
@@ -295,7 +295,9 @@ async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of:
     assert not member.open
 
 
-async def test_the_engine_with_least_under_way_is_asked_and_a_busy_one_last(engines_of: Callable[..., EnginePool]) -> None:
+async def test_the_engine_with_the_fewest_requests_is_chosen_and_a_busy_engine_comes_last(
+    engines_of: Callable[..., EnginePool],
+) -> None:
     go = asyncio.Event()
     full, free = Fake(lambda call: EngineBusy("full", retry_after_s=60) if call == 1 else None), Fake(lambda _: go.wait())
     engines = engines_of(full, free)
@@ -324,7 +326,7 @@ async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engine
 # --- settings -------------------------------------------------------------------------------------------------------------------
 
 
-def test_addresses_are_given_one_by_one_or_with_commas() -> None:
+def test_addresses_are_given_singly_or_with_commas() -> None:
     assert Settings.of(engine="http://a:1/").engine == ("http://a:1",)
     assert Settings.of(engine=["http://a", "http://b,https://c"]).engine == ("http://a", "http://b", "https://c")
     assert Settings().engine == ("local",)

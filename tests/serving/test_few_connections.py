@@ -60,7 +60,7 @@ async def test_while_few_wait_none_is_sent_back(url: str) -> None:
     assert await sent_back(url) == 0
 
 
-async def test_hold_0_sends_none_back(url: str) -> None:
+async def test_hold_0_returns_no_rollout_early(url: str) -> None:
     samples = samples_of(60, 2)
     async with SlimeRm(f"{url}/remote_rm?cohort=2&wait=3&no_verdict=null&key=score&hold=0") as slime:
         bodies = await asyncio.gather(*(slime.remote_rm(sample) for sample in samples[:60]))
@@ -88,7 +88,7 @@ async def test_gateways_that_share_a_redis_notice_together_that_a_client_has_no_
         await assert_group_rewards(one, samples, bodies)
 
 
-async def test_an_early_503_says_that_the_rollout_keeps_its_place_and_how_to_turn_it_off(url: str) -> None:
+async def test_an_early_503_says_that_the_rollout_keeps_its_place_and_how_to_disable_it(url: str) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
 
         async def ask(response: str) -> httpx.Response:

@@ -73,7 +73,7 @@ async def test_a_response_that_is_only_an_unfinished_thought_is_an_empty_one(url
 
 @pytest.mark.parametrize(("prompt", "begins"), [(QWEN, ""), (OPENED, "My thought.</think>\n\n"), (OPENED + "\n", "x</think>")])
 @pytest.mark.parametrize("route", ["/get_reward?cohort=2", "/remote_rm?cohort=2"])
-async def test_a_rendered_prompt_is_read_alike_by_the_routes_that_get_one(
+async def test_all_routes_read_a_rendered_prompt_alike(
     url: str, engine: ScriptedEngine, route: str, prompt: str, begins: str
 ) -> None:
     texts = [f"{begins}answer {number}<|im_end|>" for number in (1, 2)]

@@ -43,7 +43,7 @@ def test_a_compressed_body_is_refused_by_its_encoding(url: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=-1", "limit=many", "disagree=perhaps"])
-def test_wrong_query_parameters_are_told_in_the_shape_of_every_error(url: str, query: str) -> None:
+def test_wrong_query_parameters_get_an_error_of_the_common_shape(url: str, query: str) -> None:
     answer = httpx.get(f"{url}/v1/recent?{query}")
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["field"]) == (422, "invalid", query.partition("=")[0])
@@ -51,7 +51,7 @@ def test_wrong_query_parameters_are_told_in_the_shape_of_every_error(url: str, q
 
 
 @pytest.mark.parametrize("path", ["/v1/judge", "/v1/judge/batch", "/v1/rank"])
-def test_a_page_of_another_origin_cannot_have_its_visitor_ask(url: str, engine: ScriptedEngine, path: str) -> None:
+def test_a_page_of_another_origin_cannot_send_requests_through_its_visitor(url: str, engine: ScriptedEngine, path: str) -> None:
     before = engine.calls
     headers = {"content-type": "text/plain", "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     answer = httpx.post(url + path, content=json.dumps(PAIR), headers=headers)

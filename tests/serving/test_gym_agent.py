@@ -109,7 +109,7 @@ async def test_genrm_compare_may_use_the_gateway_as_its_model(url: str, engine: 
     assert 1 <= equal[0] <= 5
 
 
-def test_responses_without_a_pair_are_told_what_to_send(url: str) -> None:
+def test_responses_without_a_pair_get_a_message_that_says_what_to_send(url: str) -> None:
     answer = httpx.post(f"{url}/v1/responses", json={"input": "Hi", "model": "any"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "metadata")
     chat = httpx.post(f"{url}/v1/chat/completions", json={"messages": []})

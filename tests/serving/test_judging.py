@@ -44,7 +44,7 @@ async def test_the_client_reads_what_the_gateway_writes(plain_gateway: Gateway) 
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 9}, {"a": "another"}, {"orders": "both"}, {"rubric": "Brevity."}])
-def test_whatever_decides_a_judgment_is_part_of_its_key(plain_gateway: Gateway, change: dict[str, object]) -> None:
+def test_every_setting_that_changes_a_judgment_is_part_of_its_key(plain_gateway: Gateway, change: dict[str, object]) -> None:
     body = a_pair()
     for request in (body, body | change):
         assert httpx.post(f"{plain_gateway.url}/v1/judge", json=request, timeout=60).json()["cached"] is False
@@ -101,7 +101,7 @@ def test_a_client_that_hangs_up_stops_its_generation(plain_gateway: Gateway, ran
     assert metric(plain_gateway, "reasrm_in_flight") == 0
 
 
-def test_equal_requests_at_once_ask_the_engine_once_and_one_that_leaves_hurts_no_other(
+def test_equal_requests_at_once_take_one_reply_and_a_caller_that_leaves_does_not_stop_the_others(
     plain_gateway: Gateway, random_judge: Sglang
 ) -> None:
     body, before, joined = a_pair(max_tokens=400), finished(random_judge), metric(plain_gateway, "reasrm_coalesced_total")

@@ -36,7 +36,9 @@ async def engine(model: EmbeddedModel) -> AsyncIterator[EmbeddedEngine]:
     await engine.aclose()
 
 
-async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: EmbeddedEngine, random_judge: Sglang) -> None:
+async def test_the_embedded_engine_gives_the_replies_of_sglang_from_the_same_weights(
+    engine: EmbeddedEngine, random_judge: Sglang
+) -> None:
     async with HttpEngine(random_judge.url) as sglang:
         for request in (ask("<answer>[[", 4), ask("<type>Chat</type>\n<rubric>", 4), ask(max_tokens=3)):
             mine, theirs = await engine.complete(request), await sglang.complete(request)
@@ -50,7 +52,7 @@ async def test_it_writes_what_sglang_writes_from_the_same_weights(engine: Embedd
                     assert math.exp(one.top[text]) == pytest.approx(math.exp(other.top[text]), abs=0.02), "it computes in bfloat16"
 
 
-async def test_a_reply_does_not_depend_on_who_shares_its_batch(engine: EmbeddedEngine) -> None:
+async def test_a_reply_does_not_depend_on_the_other_requests_of_its_batch(engine: EmbeddedEngine) -> None:
     asks = [ask(max_tokens=5), ask("<eval>", 30), *(ask(max_tokens=25, temperature=1.0, seed=seed) for seed in range(4))]
     together = await asyncio.gather(*map(engine.complete, asks))
     alone = [await engine.complete(request) for request in asks]
@@ -74,7 +76,7 @@ async def test_a_reply_ends_before_a_stop_text(engine: EmbeddedEngine) -> None:
     assert cut.finish_reason == "stop"
 
 
-async def test_who_leaves_is_dropped_from_the_batch(engine: EmbeddedEngine) -> None:
+async def test_the_request_of_a_caller_that_left_is_dropped_from_the_batch(engine: EmbeddedEngine) -> None:
     endless = "<answer>[[A]]</answer>"
     started = time.perf_counter()
     await engine.complete(ask(endless, 200))

@@ -71,7 +71,7 @@ def test_nemo_gym_histories_may_hold_calls_of_functions(url: str, engine: Script
         ("verify?cohort=2", {"response": {"output": None}}, "response.output"),
     ],
 )
-def test_nemo_gym_bad_input_is_told_what_is_wrong(url: str, path: str, change: dict[str, Any], field: str) -> None:
+def test_nemo_gym_bad_input_gets_a_message_that_says_what_is_wrong(url: str, path: str, change: dict[str, Any], field: str) -> None:
     one = responses_object("answer 1")
     compare = {"conversation_history": [{"role": "user", "content": "Which?"}], "response_objs": [one]}
     verify = {"responses_create_params": {"input": "Which?"}, "response": one}

@@ -44,7 +44,7 @@ async def test_several_addresses_of_one_gateway_are_taken_in_turn_and_share_coho
     assert empty == {"rewards": [], "scores": [], "extra_logs": {"no_verdict": [], "reward_stderr": [], "cohort_missing": []}}
 
 
-async def test_gateways_without_a_shared_redis_tell_that_cohorts_are_torn(
+async def test_gateways_without_a_shared_redis_warn_that_cohorts_are_split(
     url: str, engine: ScriptedEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with gateway(engine, tmp_path / "other") as other:
@@ -97,7 +97,7 @@ def test_openrlhf_may_send_a_whole_group_in_one_request(url: str, engine: Script
     assert engine.calls == 4  # two pairs, both ways round; never across prompts
 
 
-def test_a_lone_rollout_without_cohort_or_reference_is_told_what_to_add(url: str) -> None:
+def test_a_lone_rollout_without_cohort_or_reference_gets_a_message_that_says_what_to_add(url: str) -> None:
     answer = httpx.post(f"{url}/get_reward", json={"query": ["Q answer 1"], "prompts": ["Q"], "labels": [None]})
     assert answer.status_code == 422
     assert "?cohort=N" in answer.json()["error"]["message"]
@@ -116,7 +116,7 @@ async def test_an_engine_that_comes_back_between_two_tries_costs_no_reward(
     assert [sample["reward"] for sample in await loud] == [sample["reward"] for sample in quiet]
 
 
-async def test_a_sample_without_reward_is_what_five_failures_leave() -> None:
+async def test_five_failures_leave_a_sample_without_reward() -> None:
     started = time.monotonic()
     [sample] = await openrlhf("http://127.0.0.1:9/get_reward?cohort=4", [1])
     assert sample == {"reward": None, "scores": None, "extra_logs": {}}
@@ -127,7 +127,7 @@ LABELS = [None, True, 0, 3.5, "x", "", [1, {"a": None}], {}, {"gold": ["a", 1]}]
 
 
 @pytest.mark.parametrize("label", LABELS, ids=json.dumps)
-async def test_labels_are_whatever_json_holds(url: str, label: Any) -> None:
+async def test_a_label_is_any_json_value(url: str, label: Any) -> None:
     samples = await openrlhf(f"{url}/get_reward?cohort=2", [1, 2], label=label)
     assert samples[0]["reward"] < samples[1]["reward"]
     async with SlimeRm(f"{url}/remote_rm?cohort=2") as slime:
@@ -154,7 +154,7 @@ async def test_a_prompt_that_decoding_changed_is_still_found_before_its_response
         ({"query": "a", "prompts": ["a"]}, "query"),
     ],
 )
-def test_openrlhf_bad_input_is_told_what_is_wrong(url: str, body: dict, field: str | None) -> None:
+def test_openrlhf_bad_input_gets_a_message_that_says_what_is_wrong(url: str, body: dict, field: str | None) -> None:
     answer = httpx.post(f"{url}/get_reward?cohort=2", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == field

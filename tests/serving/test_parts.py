@@ -51,7 +51,7 @@ async def test_equal_work_runs_once_and_ends_when_the_last_one_leaves() -> None:
     assert ended == [1]
 
 
-async def test_who_comes_after_the_last_one_left_starts_anew() -> None:
+async def test_a_request_after_the_last_caller_left_starts_new_work() -> None:
     flights: SingleFlight[str] = SingleFlight()
     go = asyncio.Event()
 
@@ -73,7 +73,7 @@ async def test_who_comes_after_the_last_one_left_starts_anew() -> None:
     go.set()
 
 
-async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
+async def test_an_error_reaches_every_caller_and_is_not_stored() -> None:
     flights: SingleFlight[str] = SingleFlight()
     answers = iter([ValueError("bad"), "good"])
 
@@ -89,7 +89,7 @@ async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
     assert await flights.join("key", work) == "good"
 
 
-def test_a_reply_survives_its_packing_and_rubbish_is_no_reply() -> None:
+def test_a_reply_survives_its_packing_and_rubbish_is_not_a_reply() -> None:
     reply = JudgmentJson.of(JUDGMENT)
     assert JudgmentJson.unpack(reply.pack()) == reply
     assert reply.read(cached=False) == JUDGMENT
@@ -153,9 +153,7 @@ async def _pass_through(queue: FairQueue) -> None:
         pass
 
 
-async def test_a_fence_secret_that_redis_could_not_give_is_said_to_be_another(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_gateway_warns_where_redis_gave_no_fence_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with RedisLink("redis://127.0.0.1:9/0") as link:
         assert await fence_key("given", link, tmp_path) == await fence_key("given", None, tmp_path)
         assert not caplog.messages
@@ -196,7 +194,7 @@ def test_the_reply_may_take_half_of_a_small_context_unless_the_caller_says() -> 
 
 
 @pytest.mark.parametrize(("method", "size"), [("all_pairs", 6), ("swiss", 24), ("swiss", 6), ("knockout", 24)])
-def test_of_two_gateways_one_begins_each_early_comparison_and_the_ranking_makes_the_same(method: MethodName, size: int) -> None:
+def test_one_of_two_gateways_begins_each_early_comparison_and_the_ranking_uses_it(method: MethodName, size: int) -> None:
     options = RankOptions(method=method)
     texts = [(Message(role="assistant", content=f"answer {number}"),) for number in range(size)]
     begun: list[frozenset[int]] = []

@@ -61,7 +61,7 @@ async def test_every_method_and_option_travels_over_the_wire(url: str) -> None:
         ({"votes": 3}, None),
     ],
 )
-def test_a_bad_request_is_told_which_field_is_wrong(url: str, change: dict, field: str | None) -> None:
+def test_a_bad_request_gets_the_name_of_the_wrong_field(url: str, change: dict, field: str | None) -> None:
     answer = httpx.post(f"{url}/v1/rank", json={"question": "q", "responses": ["a", "b"]} | change)
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == field
@@ -114,7 +114,7 @@ def test_the_command_prints_a_table_or_json(url: str, tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-async def test_a_client_is_told_of_its_own_mistakes_in_one_line(url: str) -> None:
+async def test_the_client_reports_a_callers_mistake_in_one_line(url: str) -> None:
     async with Judge(url) as judge:
         with pytest.raises(InputError, match="method"):
             await judge.rank("q", ANSWERS, method="elo")

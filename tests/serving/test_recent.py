@@ -57,7 +57,7 @@ async def test_texts_are_bounded_in_bytes_whatever_the_number() -> None:
     assert (await recent.search(HistoryQuery(), 0, NOBODY))["kept"] == 3
 
 
-async def test_nothing_is_kept_where_nothing_may_be() -> None:
+async def test_nothing_is_stored_where_storage_is_off() -> None:
     recent = History(keep=0)
     note(recent, "k", reply(verdict(0.9)))
     assert (await recent.search(HistoryQuery(), 10, NOBODY))["kept"] == 0
@@ -82,7 +82,7 @@ async def test_each_filter_narrows_the_search() -> None:
     assert await ids(q="ANSWER 2", run="two") == []
 
 
-async def test_the_numbers_are_those_of_what_matches() -> None:
+async def test_the_numbers_of_the_page_are_those_of_the_matching_judgments() -> None:
     now = 1_000_000.0
     recent = History(keep=100, clock=lambda: now)
     for _ in range(12):
@@ -112,7 +112,7 @@ async def test_the_rate_is_right_where_less_than_a_minute_is_kept() -> None:
     assert (page["rate_per_s"], page["rate_over_s"]) == (pytest.approx(20.0), pytest.approx(5.0))
 
 
-async def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> None:
+async def test_a_caller_with_a_key_sees_its_own_judgments_and_an_admin_sees_all() -> None:
     recent = History(keep=10)
     for name in ("one", "two"):
         token = principal.set(Principal(name))
@@ -124,7 +124,7 @@ async def test_a_caller_with_a_key_sees_its_own_and_an_admin_everything() -> Non
     assert (await recent.search(HistoryQuery(), 10, Principal("root", admin=True)))["kept"] == 2
 
 
-def test_only_the_demo_keeps_judgments_unasked() -> None:
+def test_only_the_demo_keeps_judgments_by_default() -> None:
     assert Settings(engine="local", host="127.0.0.1").keeps_recent > 0
     assert Settings(engine="local", host="0.0.0.0").keeps_recent == 0
     assert Settings(engine="http://127.0.0.1:1").keeps_recent == 0
@@ -154,7 +154,7 @@ def recent(url: str, **filters: Any) -> dict[str, Any]:
     return httpx.get(f"{url}/v1/recent", params=filters, trust_env=False).json()
 
 
-def test_every_way_of_asking_is_remembered_with_its_run(url: str) -> None:
+def test_every_kind_of_request_is_stored_with_its_run(url: str) -> None:
     pair = {"question": "q", "a": "answer 2", "b": "answer 1"}
     post(url, "/v1/judge", **pair, run="ways", subset="one")
     post(url, "/v1/judge", **pair, run="ways", subset="again")
@@ -168,7 +168,7 @@ def test_every_way_of_asking_is_remembered_with_its_run(url: str) -> None:
     assert [item["cached"] for item in recent(url, subset="again")["items"]] == [True]
 
 
-def test_what_a_training_loop_asks_is_remembered_by_its_run(url: str) -> None:
+def test_the_requests_of_a_training_loop_are_stored_under_its_run(url: str) -> None:
     prompts = ["q4"] * 3
     loop = {"query": [f"q4 answer {n}" for n in (1, 2, 3)], "prompts": prompts, "labels": [None] * 3}
     post(url, "/get_reward?run=loop", **loop)
@@ -200,12 +200,12 @@ def test_only_if_cached_asks_the_engine_nothing(url: str, engine: ScriptedEngine
     assert engine.calls == before
 
 
-def test_a_name_of_somebody_else_that_points_here_is_refused(url: str) -> None:
+def test_a_foreign_host_name_that_points_here_is_refused(url: str) -> None:
     answer = httpx.get(f"{url}/v1/recent", headers={"host": "rebound.example"}, trust_env=False)
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "foreign_host")
 
 
-def test_a_gateway_that_keeps_none_says_how_to(engine: ScriptedEngine, tmp_path: Path) -> None:
+def test_a_gateway_that_keeps_no_judgments_says_how_to_keep_them(engine: ScriptedEngine, tmp_path: Path) -> None:
     with gateway(engine, tmp_path) as url:
         post(url, "/v1/judge", question="q", a="answer 2", b="answer 1")
         answer = httpx.get(f"{url}/v1/recent", trust_env=False)

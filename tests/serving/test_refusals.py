@@ -68,12 +68,12 @@ def test_a_missing_field_is_named_in_every_route(plain_gateway: Gateway) -> None
         (b"[" * 100_000, "not_json"),
     ],
 )
-def test_what_is_no_json_gets_400(plain_gateway: Gateway, body: bytes, kind: str) -> None:
+def test_a_body_that_is_not_json_gets_400(plain_gateway: Gateway, body: bytes, kind: str) -> None:
     response = httpx.post(f"{plain_gateway.url}/v1/judge", content=body)
     assert (response.status_code, response.json()["error"]["type"]) == (400, kind)
 
 
-def test_a_body_above_the_limit_gets_413_however_it_is_sent(plain_gateway: Gateway) -> None:
+def test_a_body_above_the_limit_gets_413_with_and_without_a_length(plain_gateway: Gateway) -> None:
     big = json.dumps(PAIR | {"a": "x" * 17_000_000}).encode()
 
     def chunks() -> Iterator[bytes]:
@@ -135,7 +135,7 @@ def test_without_room_the_answer_is_429_and_what_is_cached_is_still_given(
         assert httpx.post(url, json=a_pair(), timeout=60).status_code == 200
 
 
-def test_a_deadline_is_the_callers_and_stops_the_engine(plain_gateway: Gateway, random_judge: Sglang) -> None:
+def test_the_callers_deadline_stops_the_engine(plain_gateway: Gateway, random_judge: Sglang) -> None:
     started = time.monotonic()
     response = httpx.post(f"{plain_gateway.url}/v1/judge", json=a_long_one(timeout_s=0.5), timeout=60)
     assert (response.status_code, response.json()["error"]["type"]) == (504, "deadline")
@@ -147,7 +147,7 @@ def test_a_deadline_is_the_callers_and_stops_the_engine(plain_gateway: Gateway, 
     until(lambda: running(random_judge) == 0, within_s=10)
 
 
-def test_an_engine_that_is_away_gives_no_verdict_and_is_said_to_be_away(gateway_factory: Callable[..., Gateway]) -> None:
+def test_an_absent_engine_gives_no_verdict_and_is_reported_as_absent(gateway_factory: Callable[..., Gateway]) -> None:
     with gateway_factory("--engine", f"http://127.0.0.1:{free_port()}") as gateway:
         ready = httpx.get(f"{gateway.url}/readyz", timeout=60)
         for route, body in (("/v1/judge", PAIR), ("/v1/judge/stream", PAIR), ("/v1/judge/batch", {"pairs": [PAIR]})):

@@ -45,7 +45,7 @@ async def files_of_a_request(engine: ScriptedEngine, folder: Path) -> set[str]:
     return files
 
 
-async def test_a_judgment_passes_few_files_and_architecture_names_them_all(engine: ScriptedEngine, tmp_path: Path) -> None:
+async def test_a_judgment_runs_few_files_and_architecture_names_them_all(engine: ScriptedEngine, tmp_path: Path) -> None:
     files = await files_of_a_request(engine, tmp_path)
     assert 5 < len(files) <= MOST_FILES, sorted(files)
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ def ask(gateway: Gateway, body: dict[str, Any]) -> dict[str, Any]:
     return httpx.post(f"{gateway.url}/v1/judge", json=body, timeout=60).json()
 
 
-def test_two_gateways_given_the_same_pair_at_once_ask_the_engine_once(two_gateways, random_judge: Sglang) -> None:
+def test_the_same_pair_at_two_gateways_takes_one_request_to_the_engine(two_gateways, random_judge: Sglang) -> None:
     body, before = a_pair(max_tokens=400), finished(random_judge)
     with ThreadPoolExecutor() as threads:
         replies = list(threads.map(lambda gateway: ask(gateway, body), two_gateways * 3))
@@ -35,7 +35,7 @@ def test_two_gateways_given_the_same_pair_at_once_ask_the_engine_once(two_gatewa
     assert sum(metric(gateway, "reasrm_coalesced_total") for gateway in two_gateways) == 5
 
 
-def test_what_one_gateway_judged_is_cached_for_the_other(two_gateways) -> None:
+def test_a_judgment_of_one_gateway_is_cached_for_the_other(two_gateways) -> None:
     first, second = two_gateways
     body = a_pair()
     assert ask(first, body)["cached"] is False
@@ -98,7 +98,7 @@ def test_a_redis_that_hangs_is_waited_for_once(
             subprocess.run(["kill", "-CONT", str(redis.pid)], check=True)
 
 
-def test_rubbish_in_redis_is_judged_anew(two_gateways, redis_server: Redis) -> None:
+def test_a_pair_with_rubbish_in_redis_is_judged_again(two_gateways, redis_server: Redis) -> None:
     first, second = two_gateways
     body = a_pair()
     ask(first, body)

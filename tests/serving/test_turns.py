@@ -33,7 +33,7 @@ async def enqueue(queue: FairQueue, order: list[str], *, key: str = "", run: str
 
 
 @pytest.mark.parametrize("cancelled", [(0,), (0, 1), (0, 1, 2), (1, 3), (0, 2, 4)])
-async def test_waiters_that_are_cancelled_in_the_moment_of_a_wake_leave_the_queue_whole(cancelled: tuple[int, ...]) -> None:
+async def test_waiters_that_are_cancelled_while_they_wake_leave_the_queue_whole(cancelled: tuple[int, ...]) -> None:
     queue, order = FairQueue(1), list[str]()
     async with queue.turn():
         tasks = [await enqueue(queue, order, run=str(number % 2)) for number in range(6)]
@@ -55,7 +55,7 @@ async def test_a_key_with_many_runs_delays_another_key_by_one_judgment() -> None
     assert "modest" in order[:2]
 
 
-async def test_a_single_judgment_waits_a_bounded_time() -> None:
+async def test_a_single_judgment_waits_for_a_bounded_time() -> None:
     queue = FairQueue(1)
     async with queue.turn():
         with pytest.raises(EngineBusy) as refused:
@@ -95,7 +95,7 @@ async def test_a_keys_concurrency_holds_while_its_rate_is_looked_up() -> None:
     await gate.enter(key)
 
 
-async def test_a_request_beyond_the_rate_gives_its_place_back() -> None:
+async def test_a_request_beyond_the_rate_returns_its_place() -> None:
     key = Key(name="a", sha256=hashed("t"), concurrency=1, rate="1/hour")
     gate = Gate((key,), None)
     await gate.enter(key)

@@ -47,7 +47,7 @@ async def test_a_rollout_without_verdict_has_the_same_keys_in_verl_as_the_others
     assert extras["judged"].tolist() == [0.0] * 4
 
 
-async def test_validation_waits_for_nobody(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_validation_waits_for_no_cohort(url: str, caplog: pytest.LogCaptureFixture) -> None:
     started = time.monotonic()
     loop = VerlRewardLoop(compute_score, {"url": url, "cohort": 4})
     scores, extras = await loop.compute_rm_score(verl_items([1, 2], split="test"))

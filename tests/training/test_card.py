@@ -72,7 +72,7 @@ def test_hubs_can_read_the_front_matter(finished: Recipe):
     assert "reward-model" in (read.tags or [])
 
 
-def test_what_was_not_measured_or_logged_is_not_claimed(tmp_path: Path):
+def test_the_card_claims_nothing_that_was_not_measured_or_logged(tmp_path: Path):
     recipe = load_recipe("tiny", [f"output={json.dumps(str(tmp_path))}"])
     text = write_card(recipe, tmp_path / "export").read_text(encoding="utf-8")
     assert "It was not measured" in text

@@ -68,7 +68,7 @@ def test_failed_requests_of_a_batch_are_counted_and_written_again(setting: Setti
     assert len(requests.read_text().splitlines()) == COUNT - 1
 
 
-def test_results_of_other_data_are_left_alone(setting: Setting, tmp_path: Path):
+def test_results_of_other_data_are_not_changed(setting: Setting, tmp_path: Path):
     recipe, results = setting.recipe(), tmp_path / "results.jsonl"
     with open_journal(recipe, setting.data, setting.chains) as journal:
         (requests,), _ = batch.write_batches(examiner_of(recipe), EXAMPLES, journal, setting.chains)
@@ -80,7 +80,7 @@ def test_results_of_other_data_are_left_alone(setting: Setting, tmp_path: Path):
         assert (journal.replies, journal.spend.tokens) == ({}, 0)
 
 
-def test_a_request_has_a_short_name_whatever_its_example_is_called(setting: Setting):
+def test_a_request_has_a_short_name_for_every_name_of_its_example(setting: Setting):
     named = [EXAMPLES[0].model_copy(update={"id": "a source/" + "f" * 200})]
     with open_journal(setting.recipe(), setting.data, setting.chains) as journal:
         (requests,), _ = batch.write_batches(examiner_of(setting.recipe()), named, journal, setting.chains)

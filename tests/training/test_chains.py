@@ -43,7 +43,7 @@ def test_no_more_requests_are_in_flight_than_the_recipe_allows(setting: Setting,
     assert oracles.most_in_flight == 4
 
 
-def test_busy_garbage_and_hang_ups_are_retried_and_counted(setting: Setting, oracles: Oracles):
+def test_busy_replies_garbage_and_broken_connections_are_retried_and_counted(setting: Setting, oracles: Oracles):
     troubles: dict[str, list[Any]] = {}
 
     def troubled(body: dict[str, Any]) -> Any:
@@ -67,7 +67,7 @@ def test_half_of_a_surrogate_pair_spoils_neither_journal_nor_chains(setting: Set
     assert all(" ?</eval>" in kept.reply for kept in read_chains(setting.chains / "chains.jsonl"))
 
 
-def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Setting, oracles: Oracles):
+def test_attempts_are_bounded_and_the_rest_is_left_for_another_run(setting: Setting, oracles: Oracles):
     refused = {str(number) for number in range(0, COUNT, 5)}
 
     def one_in_five_busy(body: dict[str, Any]) -> Any:
@@ -85,7 +85,7 @@ def test_attempts_are_bounded_and_the_rest_is_kept_for_another_run(setting: Sett
     assert len(oracles.requests) == COUNT - 8 + 8 * 4 + 8
 
 
-def test_an_oracle_that_is_gone_ends_the_run_with_a_message(setting: Setting, oracles: Oracles):
+def test_an_absent_oracle_ends_the_run_with_a_message(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: 503
     with pytest.raises(EngineUnreachable, match=r"20 requests in a row failed, the last one with: .* run again to go on"):
         setting.make(setting.recipe(attempts=2))
@@ -114,7 +114,7 @@ def test_a_refused_request_is_counted_and_does_not_delay_the_others(setting: Set
     assert len(oracles.requests) == COUNT + 1
 
 
-def test_an_oracle_that_has_answered_does_not_count_as_gone_after_refusals(setting: Setting, oracles: Oracles):
+def test_an_oracle_that_has_answered_does_not_count_as_absent_after_refusals(setting: Setting, oracles: Oracles):
     late = [f"question {number}\n" for number in range(10, COUNT)]
     oracles.behaviour = lambda body: 400 if any(text in str(body["messages"][1]["content"]) for text in late) else chain("A")
     for _ in range(2):
@@ -271,7 +271,7 @@ def test_a_journal_of_other_settings_is_refused_unless_restarted(setting: Settin
     assert len(oracles.requests) == 2 * COUNT
 
 
-def test_other_examples_are_noticed(setting: Setting, oracles: Oracles):
+def test_changed_examples_are_noticed(setting: Setting, oracles: Oracles):
     oracles.behaviour = lambda body: chain(label_in(body))
     setting.make()
     write_examples(setting.data / "distill.jsonl", [example(number) for number in range(COUNT + 1)])
@@ -279,7 +279,7 @@ def test_other_examples_are_noticed(setting: Setting, oracles: Oracles):
         setting.make()
 
 
-def test_a_file_that_is_no_journal_is_left_alone(setting: Setting):
+def test_a_file_that_is_not_a_journal_is_left_alone(setting: Setting):
     setting.chains.mkdir()
     (setting.chains / "journal.jsonl").write_text("my diary\n")
     with pytest.raises(Refused, match="line 1: not a journal"):

@@ -87,7 +87,7 @@ def test_chains_are_requested_directly_or_by_batch_files(folder: Path, oracles: 
 
 
 @pytest.mark.parametrize("command", ["mix", "distill"])
-def test_a_second_run_in_the_same_folder_is_kept_away(folder: Path, command: str):
+def test_a_second_run_in_the_same_folder_is_refused(folder: Path, command: str):
     with locked(folder / "runs" / "mine"):
         done = reasrm("data", command, "mine.toml", cwd=folder)
     assert (done.returncode, done.stderr) == (1, "reasrm: another run is at work in runs/mine\n")

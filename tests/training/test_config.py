@@ -122,7 +122,7 @@ def test_gpus_are_set_aside_for_a_sampler_that_uses_them(recipe_file):
     assert load_recipe(path, [*split, "rollouts.backend=vllm", "rollouts.url=http://127.0.0.1:8000"]).trainers == 2
 
 
-def test_both_a_mix_and_a_world_are_one_too_many():
+def test_a_recipe_with_a_mix_and_a_world_is_refused():
     with pytest.raises(RecipeError, match=r"either \[data\] .* or \[world\]"):
         load_recipe("tiny", ['data={sources=[{path="x"}]}'])
 

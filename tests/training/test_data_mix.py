@@ -184,7 +184,7 @@ def test_a_recipe_whose_winner_values_say_nothing_is_refused(tmp_path: Path, wri
         recipe_of(tmp_path, {"path": "rows.jsonl", "winner_values": written})
 
 
-def test_a_file_of_no_published_schema_is_read_by_a_column_map(tmp_path: Path):
+def test_a_column_map_reads_a_file_of_an_unknown_schema(tmp_path: Path):
     rows = [{"ask": row["prompt"], "good": row["chosen"], "bad": row["rejected"]} for row in preferences(40)]
     path = write_rows(tmp_path / "rows.jsonl", rows)
     source = {"path": str(path), "columns": {"prompt": "ask", "chosen": "good", "rejected": "bad"}}

@@ -29,7 +29,7 @@ with locked(Path(sys.argv[1])) as lock:
 """
 
 
-def test_a_process_ends_with_the_run_that_started_it_and_one_that_lives_on_holds_its_lock(tmp_path: Path):
+def test_a_process_ends_with_its_run_and_one_that_outlives_it_holds_its_lock(tmp_path: Path):
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment()
     ) as run:

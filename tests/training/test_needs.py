@@ -105,6 +105,6 @@ def test_training_stages_need_the_recipes_gpus() -> None:
     assert missing(recipe, ("data", "chains")) == []
 
 
-def test_a_plan_needs_none_of_it() -> None:
+def test_a_plan_needs_none_of_the_packages() -> None:
     changes = ["cluster.sharding=zero3", "rollouts.server=no-such-program", 'track.to=["wandb","trackio"]']
     assert plan(load_recipe("rm-r1-qwen2.5-instruct-7b", changes)).stages

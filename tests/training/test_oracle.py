@@ -169,7 +169,7 @@ def test_a_sample_right_in_both_orders_is_preferred_to_an_earlier_one_right_in_o
     assert kept.both_orders is True
 
 
-def test_a_sample_right_only_the_other_way_round_is_kept_as_such():
+def test_a_sample_right_only_in_the_other_order_is_kept_as_such():
     kept = examiner(samples=2).chain(EXAMPLE, replies(first_0_ab=chain("B"), first_0_ba=chain("B", "swapped")))
     assert kept is not None
     assert (kept.winner, kept.both_orders) == ("B", False)
@@ -296,7 +296,7 @@ def test_a_chain_that_leaks_the_label_is_recognised(name: str, text: str):
 
 
 @pytest.mark.parametrize("text", INNOCENT)
-def test_ordinary_reasoning_is_not_taken_for_a_leak(text: str):
+def test_ordinary_reasoning_is_not_a_leak(text: str):
     assert label_leak(chain("A", text)) is None
 
 

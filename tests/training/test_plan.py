@@ -108,7 +108,7 @@ def _counted(shape: Decoder, tokens: int, checkpointing: bool, precision: str) -
         return sum(snapshot["Total"] for snapshot in tracker.get_tracker_snapshot("peak").values())
 
 
-def test_the_papers_hardware_is_enough_for_its_recipes():
+def test_the_hardware_of_the_paper_is_enough_for_its_recipes():
     for name in built_in_recipes():
         for stage in plan(load_recipe(name)).stages:
             assert stage.fits, (name, stage)
@@ -192,7 +192,7 @@ def test_a_model_of_the_hub_is_planned_by_its_config(tiny_model: Path, tmp_path:
     assert parameters(shape_of(Model(path="some/judge", revision="0" * 40))) == parameters(shape_of(Model(path=str(tiny_model))))
 
 
-def test_a_mixture_of_experts_is_not_taken_for_one_of_them(tmp_path: Path):
+def test_a_mixture_of_experts_is_not_counted_as_one_expert(tmp_path: Path):
     numbers = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160, "vocab_size": 100}
     (tmp_path / "config.json").write_text(json.dumps(numbers | {"num_local_experts": 8}))
     with pytest.raises(RecipeError, match="num_local_experts = 8: a mixture of experts cannot be planned"):

@@ -79,7 +79,7 @@ def test_margins_weigh_the_verdict_by_the_labels_strength():
 
 
 @pytest.mark.parametrize(("tokens", "price"), [(0, 0.0), (50, 0.0), (75, -0.5), (100, -1.0), (130, -1.0)])
-def test_length_costs_nothing_up_to_half_of_the_limit_and_one_at_it(tokens: int, price: float):
+def test_a_length_costs_nothing_up_to_half_of_the_limit_and_one_at_the_limit(tokens: int, price: float):
     assert length(JudgeRollout("", "A", tokens=tokens, limit=100)) == price
 
 
@@ -121,7 +121,7 @@ def test_a_reply_is_well_formed_if_it_is_its_parts_and_nothing_else(reply: str, 
         "</rubric>\n<eval> ",
     ],
 )
-def test_a_reply_that_repeats_itself_to_the_limit_is_judged_in_linear_time(kind: str, piece: str):
+def test_a_reply_that_repeats_itself_to_the_limit_is_checked_in_linear_time(kind: str, piece: str):
     reply = "<type>Chat</type><rubric>" * (kind == "rubric") + piece * (150_000 // len(piece))
     started = time.process_time()
     assert not well_formed(reply, kind)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_rewards_are_summed_by_their_weights_and_one_that_does_not_apply_is_left
     assert total({"margin": None}, {"margin": 1.0}) is None
 
 
-def test_the_kth_replies_to_the_two_orders_of_a_pair_are_twins():
+def test_the_replies_of_one_number_to_the_two_orders_of_a_pair_are_twins():
     keys = [("p", "ab"), ("p", "ab"), ("q", "ab"), ("p", "ba"), ("p", "ba"), ("p", "ba")]
     assert twins(keys) == [3, 4, None, 0, 1, None]  # type: ignore[arg-type]
 

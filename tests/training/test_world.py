@@ -35,7 +35,7 @@ def test_the_same_arguments_give_the_same_tasks_and_another_seed_gives_others() 
     assert generate(3, 50) != generate(4, 50)
 
 
-def test_families_come_in_turn_and_levels_are_those_requested() -> None:
+def test_families_take_turns_and_levels_are_the_requested_ones() -> None:
     some = generate(5, 90, families=("edits", "cards"), levels=(2,))
     assert Counter(t.family for t in some) == {"edits": 45, "cards": 45}
     assert {t.level for t in some} == {2}
@@ -80,7 +80,7 @@ def test_orderings_counts_and_edits_are_right(tasks: list[WorldTask]) -> None:
             assert len(answer.split()) in (len(letters) - 2, len(letters) - 1)
 
 
-def test_the_better_reply_to_a_request_keeps_the_weightier_rules(tasks: list[WorldTask]) -> None:
+def test_the_better_reply_to_a_request_keeps_the_rules_of_more_weight(tasks: list[WorldTask]) -> None:
     shares = {2: (60, 40), 3: (40, 35, 25)}
     for task in (t for t in tasks if t.task_type == "chat"):
         rules = re.findall(r"(?:Its|The) (\w+)(?: word)? is (\w+)\.", task.question)
@@ -147,7 +147,7 @@ def _fact(task: WorldTask) -> object:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_problem_stands_in_both_splits_not_even_mirrored(family: str) -> None:
+def test_no_problem_is_in_both_splits_not_even_mirrored(family: str) -> None:
     train, held = generate(1, 3000, families=(family,), levels=(1,)), generate(2, 400, "heldout", (family,), (1,))
     assert not {_fact(t) for t in train} & {_fact(t) for t in held}
 

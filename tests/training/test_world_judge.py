@@ -45,17 +45,17 @@ def test_the_card_names_these_weights(card: dict[str, Any]) -> None:
     assert card["weights_sha256"] == hashlib.sha256((JUDGE / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_the_judge_is_small() -> None:
+def test_the_embedded_judge_is_small() -> None:
     assert (JUDGE / "model.safetensors").stat().st_size <= 12_000_000
     config = json.loads((JUDGE / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
 
 
-def test_its_domain_is_the_worlds() -> None:
+def test_the_domain_of_the_judge_is_that_of_the_world() -> None:
     assert json.loads((JUDGE / "domain.json").read_text()) == domain()
 
 
-def test_it_judges_as_well_as_its_card_says(card: dict[str, Any], measured: Evaluation) -> None:
+def test_the_judge_is_as_accurate_as_its_card_says(card: dict[str, Any], measured: Evaluation) -> None:
     for figure, claimed in (
         (measured.greedy.accuracy, card["accuracy"]),
         (measured.greedy.order_consistency, card["order_consistency"]),
@@ -65,7 +65,7 @@ def test_it_judges_as_well_as_its_card_says(card: dict[str, Any], measured: Eval
         assert figure.value >= claimed - 3 * math.sqrt(max(claimed * (1 - claimed), 0.01) / PAIRS)
 
 
-def test_no_family_is_left_to_chance_unless_the_card_names_it(card: dict[str, Any], measured: Evaluation) -> None:
+def test_every_family_is_judged_better_than_chance_unless_the_card_names_it(card: dict[str, Any], measured: Evaluation) -> None:
     for family in set(FAMILIES) - {subset.partition("/")[0] for subset in card["weak"]}:
         values = [part.accuracy for name, part in measured.subsets.items() if name.startswith(f"{family}/")]
         right = sum((figure.value or 0.0) * figure.n for figure in values) / sum(figure.n for figure in values)

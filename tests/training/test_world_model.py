@@ -30,7 +30,7 @@ def test_any_text_survives_the_tokenizer(tokenizer) -> None:
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_digits_and_tags_are_tokens_of_their_own(tokenizer) -> None:
+def test_each_digit_and_each_tag_is_a_token(tokenizer) -> None:
     assert len(tokenizer) == 768
     assert tokenizer.tokenize("4782") == ["4", "7", "8", "2"]
     assert all(tokenizer.tokenize(tag) == [tag] for tag in TAGS)
@@ -48,7 +48,7 @@ def test_a_vocabulary_too_small_for_bytes_and_tags_is_refused() -> None:
         make_tokenizer(200)
 
 
-def test_the_first_heads_start_by_looking_back(tokenizer) -> None:
+def test_the_first_heads_of_a_new_model_attend_to_earlier_tokens(tokenizer) -> None:
     model = make_model(SHAPE, tokenizer, seed=3)
     model.set_attn_implementation("eager")
     ids = torch.randint(5, 700, (1, 40), generator=torch.Generator().manual_seed(0))

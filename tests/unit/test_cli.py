@@ -77,7 +77,7 @@ main()
     assert (run.returncode, run.stderr) == (130, "reasrm: stopped\n")
 
 
-def test_an_error_message_cannot_command_the_terminal():
+def test_an_error_message_cannot_control_the_terminal():
     run = reasrm("judge", "q", "a", "@/none\x1b[2Jsuch")
     assert "\x1b" not in run.stderr
     assert "␛[2J" in run.stderr
@@ -106,7 +106,7 @@ main()
     assert (run.returncode, run.stderr) == (1, f"reasrm: {says}\n")
 
 
-def test_an_entry_of_keys_new_is_one_that_the_gateway_takes(tmp_path):
+def test_the_gateway_accepts_an_entry_that_keys_new_prints(tmp_path):
     from reasrm_serving.auth.gate import load_keys
 
     run = reasrm("keys", "new", "team-a", "--rate", "600/minute", "--concurrency", "4", "--priority", "-2")
@@ -160,7 +160,7 @@ def test_standard_input_is_a_data_set(monkeypatch):
     assert first == second == [("stdin.jsonl", "q"), ("stdin.jsonl", "r")]
 
 
-def test_standard_input_that_is_no_utf8_is_said_to_be_none():
+def test_standard_input_that_is_not_utf8_is_reported():
     command = [sys.executable, "-m", "reasrm.cli", "judge", "--pair", "-"]
     run = subprocess.run(command, capture_output=True, input=b"{\xff", timeout=60, env=os.environ | {"LC_ALL": "C.UTF-8"})
     assert run.returncode == 2

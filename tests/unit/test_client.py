@@ -59,7 +59,7 @@ async def every_call(judge: Judge) -> list[ReasrmError]:
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b"[1]", b"3", b"\xff"])
-async def test_what_answers_but_is_no_gateway_is_said_to_be_none(body: bytes) -> None:
+async def test_a_server_that_is_not_a_gateway_is_reported(body: bytes) -> None:
     with answering([(200, {}, body)]) as url:
         async with Judge(url) as judge:
             raised = await every_call(judge)
@@ -67,7 +67,7 @@ async def test_what_answers_but_is_no_gateway_is_said_to_be_none(body: bytes) ->
     assert all("not as a reasrm gateway" in str(error) for error in raised)
 
 
-async def test_an_address_with_a_path_too_many_is_told_so() -> None:
+async def test_an_address_with_an_extra_path_is_reported() -> None:
     with answering([(404, {}, b'{"detail": "Not Found"}')]) as url:
         async with Judge(f"{url}/v1") as judge:
             raised = await every_call(judge)
@@ -75,7 +75,7 @@ async def test_an_address_with_a_path_too_many_is_told_so() -> None:
     assert all("give the gateway's address alone" in str(error) for error in raised)
 
 
-async def test_a_gateway_that_wants_a_key_says_where_it_is_given() -> None:
+async def test_a_gateway_that_needs_a_key_says_where_to_give_it() -> None:
     with answering([(401, {}, b'{"error": {"message": "unknown API key"}}')]) as url:
         async with Judge(url) as judge:
             raised = await every_call(judge)
@@ -83,7 +83,7 @@ async def test_a_gateway_that_wants_a_key_says_where_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("after", [{"retry-after": "0"}, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}])
-async def test_a_busy_gateway_is_asked_again_whatever_is_asked(after: dict[str, str]) -> None:
+async def test_a_busy_gateway_gets_every_kind_of_request_again(after: dict[str, str]) -> None:
     busy = (429, after, b'{"error": {"message": "no room"}}')
     with answering([busy, (200, {}, json.dumps(VERDICT).encode())]) as url:
         async with Judge(url) as judge:
@@ -110,7 +110,7 @@ async def test_a_patient_client_waits_for_a_gateway_that_has_no_engine_yet() -> 
                 await judge.reward("q", "a", cohort=2)
 
 
-async def test_of_a_batch_that_broke_off_a_patient_client_asks_for_the_rest() -> None:
+async def test_a_patient_client_requests_the_rest_of_a_broken_batch() -> None:
     line = json.dumps({"index": 1} | VERDICT).encode() + b"\n"
     rest = json.dumps({"index": 0} | VERDICT | {"model": "after"}).encode() + b"\n"
     pairs = [Pair.of("q", f"a{i}", "b") for i in range(2)]
@@ -125,7 +125,7 @@ async def test_of_a_batch_that_broke_off_a_patient_client_asks_for_the_rest() ->
                 _ = [result async for result in judge.pairs(pairs)]
 
 
-async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
+async def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
     async with Judge("http://127.0.0.1:9") as judge:
         assert [type(error) for error in await every_call(judge)] == [GatewayUnreachable] * 3
         for call in (judge.pair("q", "a\ud800", "b"), judge.rank("q", ["a\ud800"]), judge.reward("q\ud800", "a", cohort=2)):
@@ -133,7 +133,7 @@ async def test_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
                 await call
 
 
-def test_what_the_async_client_can_do_the_other_can_too() -> None:
+def test_the_blocking_client_has_every_method_of_the_async_client() -> None:
     public = {name for name in vars(Judge) if not name.startswith("_")}
     assert public - {"aclose"} == {name for name in vars(SyncJudge) if not name.startswith("_")} - {"close"}
 
@@ -207,14 +207,14 @@ def test_a_judge_works_in_a_process_that_was_forked() -> None:
         (502, "bad gateway", "engine_failed"),
     ],
 )
-async def test_a_failure_that_the_gateway_tells_is_an_outcome(status: int, kind: str, reason: str) -> None:
+async def test_a_failure_that_the_gateway_reports_is_an_outcome(status: int, kind: str, reason: str) -> None:
     body = json.dumps({"error": {"type": kind, "message": "why", "field": None}}).encode()
     with answering([(status, {"retry-after": "0"}, body)]) as url:
         async with Judge(url) as judge:
             assert (await judge.pair("q", "a", "b")).outcome == NoVerdict.model_validate({"reason": reason, "detail": "why"})
 
 
-async def test_a_mistake_in_the_gateways_own_set_up_raises_for_its_callers() -> None:
+async def test_a_mistake_in_the_gateways_own_settings_raises_for_its_callers() -> None:
     body = json.dumps({"error": {"type": "configuration", "message": "the engine refuses the key", "field": "api_key"}}).encode()
     with answering([(500, {}, body)]) as url:
         async with Judge(url) as judge:
@@ -222,7 +222,7 @@ async def test_a_mistake_in_the_gateways_own_set_up_raises_for_its_callers() -> 
     assert [(type(error), str(error)) for error in raised] == [(ConfigurationError, "the engine refuses the key")] * 4
 
 
-async def test_how_long_to_wait_is_not_left_to_the_gateway_alone() -> None:
+async def test_the_client_bounds_the_retry_after_of_the_gateway() -> None:
     with answering([(429, {"retry-after": "86400"}, b"{}")]) as url:
         async with Judge(url, busy_retries=0) as judge:
             with pytest.raises(GatewayError) as caught:

@@ -47,7 +47,7 @@ def test_rubric_weights_verdict_and_confidence_are_shown_and_markup_is_text():
         assert part in text
 
 
-def test_orders_that_disagree_are_said():
+def test_orders_that_disagree_are_reported():
     one, two = (Verdict(winner=side, probability_a=p, source="logprobs") for side, p in (("A", 0.9), ("B", 0.4)))
     assert "the two orders disagree" in shown(judgment(one, ("ab", one), ("ba", two)))
 
@@ -66,7 +66,7 @@ def test_a_probability_is_never_rounded_up_to_certainty():
     assert "A is better  > 99.9 % by logprobs" in shown(judgment(verdict, ("ab", verdict)))
 
 
-def test_a_text_cannot_command_the_terminal():
+def test_a_text_cannot_control_the_terminal():
     hostile = "\x1b]0;title\x07\x9b2J\u202eabc\x00"
     verdict = Verdict(winner="A", probability_a=0.8, source="logprobs")
     opinion = Opinion(order="ab", outcome=verdict, reading=Reading(solution=hostile), reply=hostile)

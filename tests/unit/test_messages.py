@@ -54,6 +54,6 @@ def test_a_trajectory_as_openai_writes_it_is_a_response() -> None:
         ({"role": "assistant", "tool_calls": ["weather"]}, "ToolCall"),
     ],
 )
-def test_what_is_no_message_is_refused(message: dict[str, Any], why: str) -> None:
+def test_a_value_that_is_not_a_message_is_refused(message: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Message.model_validate(message)

@@ -30,7 +30,7 @@ def test_a_mean_has_the_standard_error_that_scipy_gives(values: list[float]) -> 
     assert mean.stderr == pytest.approx(stats.sem(values), abs=1e-9)
 
 
-def test_the_mean_of_nothing_is_no_number() -> None:
+def test_the_mean_of_nothing_is_not_a_number() -> None:
     assert math.isnan(Mean.of([]).value)
     assert math.isnan(weighted([], []).value)
 
@@ -42,13 +42,13 @@ def test_wilsons_interval_is_that_of_scipy(hits: int, more: int) -> None:
     assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_weights_weigh_and_errors_propagate() -> None:
+def test_rewards_are_weighted_and_their_errors_propagate() -> None:
     mean = weighted([Mean(1.0, 0.1, 10), Mean(0.0, 0.2, 20)], [3, 1])
     assert mean == pytest.approx((0.75, math.sqrt(0.3**2 + 0.2**2) / 4, 30))
     assert average([Mean(1.0, 0.1, 10), Mean(0.0, 0.1, 20)]).value == 0.5
 
 
-def test_a_share_of_nothing_is_none_and_none_counts_nowhere() -> None:
+def test_a_share_of_nothing_is_none_and_a_missing_verdict_is_not_counted() -> None:
     share = Share()
     share.add(None)
     assert share.value is None
@@ -57,7 +57,7 @@ def test_a_share_of_nothing_is_none_and_none_counts_nowhere() -> None:
     assert share.value == 0.5
 
 
-def test_a_calibrated_judge_has_almost_no_calibration_error_and_a_boaster_has_his_boast() -> None:
+def test_a_calibrated_judge_has_almost_no_calibration_error_and_an_overconfident_one_has_its_excess() -> None:
     rng = random.Random(1)
     honest, boaster = Calibration(), Calibration()
     for _ in range(20_000):

@@ -100,7 +100,7 @@ def test_an_answer_tag_that_the_judge_quotes_from_a_response_is_not_its_own():
     assert parse("<eval><quote_A><answer>[[A]]</answer></quote_A></eval>").no_verdict.reason == "no_answer"
 
 
-def test_an_unclosed_quote_does_not_swallow_the_answer_after_the_evaluation():
+def test_an_unclosed_quote_does_not_hide_the_answer_after_the_evaluation():
     assert parse("<eval><quote_A>it says so</eval><answer>[[B]]</answer>").answer == "B"
 
 
@@ -157,7 +157,7 @@ CUT, WHOLE = True, False
         ("I thought.</think>\n\nB is right.\n<answer>[[B]]</answer>", "free", CUT, "B"),
     ],
 )
-def test_only_an_answer_in_its_place_is_a_verdict(reply, kind, truncated, expected):
+def test_only_an_answer_at_its_place_in_the_form_is_a_verdict(reply, kind, truncated, expected):
     reading = parse(reply, kind=kind, truncated=truncated)
     assert (reading.answer or reading.no_verdict.reason) == expected
 
@@ -180,7 +180,7 @@ def test_only_an_answer_in_its_place_is_a_verdict(reply, kind, truncated, expect
         ("No weight at all", "No weight at all", None),
     ],
 )
-def test_a_weight_is_told_from_a_percentage_in_the_criterion(line, text, weight):
+def test_a_weight_is_distinguished_from_a_percentage_in_the_criterion(line, text, weight):
     (item,) = parse(f"<rubric>\n1. {line}\n</rubric>").rubric.items
     assert (item.text, item.weight) == (text, weight)
 
@@ -242,7 +242,7 @@ def test_a_letter_joined_to_its_bracket_has_a_probability_too():
     assert p == pytest.approx(0.8)
 
 
-def test_a_missing_alternative_gets_at_most_what_the_list_leaves():
+def test_a_missing_alternative_gets_at_most_the_probability_that_the_list_leaves():
     p = probability(
         Token(text="<answer>[[", top={}), Token(text="A", top={"A": math.log(0.9), "C": math.log(0.06)}), Token(text="]]", top={})
     )
@@ -265,7 +265,7 @@ def test_quotations_are_taken_out_of_a_reply():
     ]
 
 
-def test_the_deliberation_ends_where_the_responses_come_into_play():
+def test_the_deliberation_ends_where_the_reply_turns_to_the_responses():
     assert deliberation_of(REASONING).endswith("</solution>")
     assert deliberation_of("<type>Chat</type><rubric>1. x</rubric><eval></rubric></eval>").endswith("1. x</rubric>")
     assert deliberation_of("<answer>[[A]]</answer>") is None

@@ -66,13 +66,13 @@ D = "11"
     ['"a" + name', 'f"a{name}"', '"a".format(x=1)', 'open("a").read()', '"a" * 10**9', '"a" * 999999999', '",".join(f())',
      '("a" * 999999).replace("a", "b" * 999)', '("a" * 999999).join(["b", "b", "b", "b", "b", "b", "b", "b", "b", "b", "b"])'],
 )  # fmt: skip
-def test_what_only_a_run_could_tell_is_no_text_and_nothing_is_run(expression: str, tmp_path: Path) -> None:
+def test_a_constant_that_is_known_only_at_run_time_is_not_a_text_and_no_code_runs(expression: str, tmp_path: Path) -> None:
     held = constants(file(tmp_path, f"import os\nP = {expression}\nos.abort()"))
     assert held.texts == {}
     assert "P" in held.unfinished
 
 
-def test_a_prompt_joined_by_plus_is_a_candidate_beside_another_and_none_is_taken_in_silence(tmp_path: Path) -> None:
+def test_a_prompt_joined_by_plus_is_a_candidate_and_no_candidate_is_taken_in_silence(tmp_path: Path) -> None:
     code = f"""
 OTHER_USER = "[Question]\\n{{question}}\\n[A]\\n{{answer_a}}\\n[B]\\n{{answer_b}}"
 REASONING_USER = (
@@ -91,7 +91,7 @@ REASONING_USER = (
     assert message.content == f"Judge.\n[Question]\nq\n[A]\nx\n[B]\ny\n\n{ASK}"
 
 
-def test_a_prompt_that_only_a_run_puts_together_is_named_and_not_passed_over(tmp_path: Path) -> None:
+def test_a_prompt_that_is_built_at_run_time_is_named_and_not_skipped(tmp_path: Path) -> None:
     built = f'BUILT = load("x") + "{{question}} {{answer_a}} {{answer_b}} {ASK}"'
     with pytest.raises(PromptPackError, match=r"only BUILT \(put together when the program runs"):
         import_pack(file(tmp_path, built), tmp_path / "pack")
@@ -103,7 +103,7 @@ def test_a_prompt_that_only_a_run_puts_together_is_named_and_not_passed_over(tmp
     assert import_pack(source, tmp_path / "pack", user="WHOLE") == {"user.txt": "WHOLE"}
 
 
-def test_the_same_text_under_two_names_is_no_choice(tmp_path: Path) -> None:
+def test_the_same_text_under_two_names_is_one_candidate(tmp_path: Path) -> None:
     source = file(tmp_path, f'A = "{USER}"\nB = A')
     assert import_pack(source, tmp_path / "pack") == {"user.txt": "A"}
 
@@ -115,7 +115,7 @@ def test_a_list_of_messages_brings_its_own_system_message(tmp_path: Path) -> Non
     assert load_pack(tmp_path / "pack").system == f"Ask {ASK}"
 
 
-def test_the_verdict_may_be_asked_for_by_the_system_message_and_messages_may_be_left_out(tmp_path: Path) -> None:
+def test_the_system_message_may_request_the_verdict_and_other_messages_may_be_absent(tmp_path: Path) -> None:
     code = f"""
 JUDGE_SYSTEM = "{ASK} {"Judge well. " * 30}"
 SINGLE = "{{question}} {{answer_a}} {{answer_b}}"

@@ -52,7 +52,7 @@ async def test_any_group_size_ends_with_one_standing_a_response_within_all_pairs
 
 
 @pytest.mark.parametrize(("method", "comparisons"), [("all_pairs", 28), ("circle", 8), ("knockout", 7), ("swiss", 28)])
-async def test_the_methods_cost_what_they_say(method: str, comparisons: int) -> None:
+async def test_the_methods_cost_what_their_documentation_says(method: str, comparisons: int) -> None:
     ranking = await rank(group(*range(8)), RankOptions(method=method), FixedJudge(by_number()))
     assert len(ranking.comparisons) == comparisons
 
@@ -63,7 +63,7 @@ def test_a_circle_shows_each_response_once_first_and_once_second() -> None:
 
 
 @pytest.mark.parametrize("method", ["circle", "swiss", "all_pairs"])
-async def test_a_judge_who_prefers_the_first_place_ranks_no_differently(method: str) -> None:
+async def test_a_position_bias_does_not_change_the_ranking(method: str) -> None:
     strengths = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     fair = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
     biased = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number(bias=1.5)))
@@ -79,7 +79,7 @@ async def test_single_readings_take_turns_at_the_first_place() -> None:
     assert {opinion.order for comparison in ranking.comparisons for opinion in comparison.judgment.opinions} == {"ab"}
 
 
-async def test_near_equals_meet_and_far_ones_do_not() -> None:
+async def test_responses_of_similar_strength_meet_and_others_do_not() -> None:
     ranking = await rank(group(*(2.0 * i for i in range(16))), RankOptions(), FixedJudge(by_number()))
     last_round = ranking.comparisons[-16:]
     assert sum(abs(comparison.i - comparison.j) for comparison in last_round) / 16 < 4.0  # 5.7 if they met by chance
@@ -95,7 +95,7 @@ async def test_the_rewards_of_all_pairs_do_not_depend_on_the_order_of_the_group(
     assert shown == {(strengths[5 - comparison.i], strengths[5 - comparison.j]) for comparison in other.comparisons}
 
 
-def test_a_comparison_without_a_verdict_leaves_the_fit_and_who_has_none_gets_none() -> None:
+def test_a_comparison_without_a_verdict_leaves_the_fit_and_a_response_without_verdicts_gets_no_reward() -> None:
     def answer(match: Match) -> Judgment:
         return NONE if 2 in (match.i, match.j) else judged(0.9 if match.i < match.j else 0.1)
 
@@ -131,7 +131,7 @@ async def test_a_group_of_equal_responses_has_nothing_to_compare() -> None:
     assert ranking.rewards == [None, None, None]
 
 
-def test_near_duplicates_are_folded_only_when_asked() -> None:
+def test_near_duplicates_are_folded_only_on_request() -> None:
     long = "the quick brown fox jumps over the lazy dog and runs away into the deep dark forest "
     of = Group.model_validate({"question": "q", "responses": [long * 3, long * 3 + "now", "something else altogether"]})
     assert duplicates(of.responses, None) == [0, 1, 2]
@@ -185,7 +185,7 @@ def test_a_budget_of_tokens_is_held_where_comparisons_cost_the_same(method: str,
     assert len(waves[0]) == 1  # nobody knows yet what one costs
 
 
-async def test_a_larger_budget_buys_the_swiss_method_more_comparisons() -> None:
+async def test_the_swiss_method_makes_more_comparisons_with_a_larger_budget() -> None:
     ranking = await rank(group(*range(8)), RankOptions(budget=Budget(comparisons=50)), FixedJudge(by_number()))
     assert len(ranking.comparisons) == 50
 
@@ -236,7 +236,7 @@ async def test_a_pair_too_long_for_the_judge_costs_nobody_else_the_reward() -> N
     assert reasons == {"too_long"}
 
 
-async def test_at_the_deadline_what_was_judged_is_the_ranking_and_nothing_more_is_started() -> None:
+async def test_at_the_deadline_the_finished_comparisons_give_the_ranking_and_no_more_start() -> None:
     hanging = 0
 
     class Slow(FixedJudge):

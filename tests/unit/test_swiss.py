@@ -29,7 +29,7 @@ def probability(pair: Pair) -> float:
 
 
 @given(KEYS, KEYS, st.integers(3, 64), st.booleans())
-def test_who_opens_in_a_group_opens_in_every_part_of_it(a: int, b: int, n: int, both: bool) -> None:
+def test_a_pair_that_opens_in_a_group_opens_in_every_part_of_it(a: int, b: int, n: int, both: bool) -> None:
     assert opens(a, b, n, both=both) == opens(b, a, n, both=both)
     if opens(a, b, n, both=both):
         assert all(opens(a, b, part, both=both) for part in range(FEW + 1, n))
@@ -42,7 +42,7 @@ def test_the_first_round_takes_its_share_of_the_readings() -> None:
 
 @pytest.mark.parametrize("orders", ["ab", "both"])
 @pytest.mark.parametrize("method", ["all_pairs", "swiss"])
-async def test_what_is_sure_to_be_compared_is_compared_whoever_else_comes(method: str, orders: str) -> None:
+async def test_every_promised_comparison_is_made_in_groups_of_every_size(method: str, orders: str) -> None:
     options = RankOptions(method=method, orders=orders)
     cost, sure = (2 if orders == "both" else 1), 0
     for of in map(group, SIZES):
@@ -56,7 +56,7 @@ async def test_what_is_sure_to_be_compared_is_compared_whoever_else_comes(method
     assert sure > 0.2 * sum(map(readings_needed, SIZES)) / cost
 
 
-async def test_under_a_budget_nothing_is_sure_and_a_circle_comes_first() -> None:
+async def test_under_a_budget_no_comparison_is_promised_and_a_circle_comes_first() -> None:
     options = RankOptions(budget=Budget(comparisons=16))
     assert not any(surely_meet(options, a, b, 16) for a, b in combinations(range(16), 2))
     ranking = await rank(group(16), options, FixedJudge(probability))

@@ -153,7 +153,7 @@ def test_rewardbench_2_ties_weigh_accuracy_and_margins() -> None:
     assert ties(reference, tied).value == pytest.approx(expected)
 
 
-def test_rewardbench_2_takes_what_is_no_number_as_nothing_and_infinity_as_one() -> None:
+def test_rewardbench_2_reads_a_value_that_is_not_a_number_as_zero_and_infinity_as_one() -> None:
     flat = {"1": margins_of([1, 1, 0], [0.5, 0.5, 0.5])}
     assert ties(flat, flat).value == 0.0
     clear = {"1": margins_of([1, 1, 0], [0.5, 0.5, 0.1])}
@@ -210,7 +210,7 @@ def test_judgments_of_one_order_are_not_scored_by_a_protocol_of_both(name: str) 
     assert list(benchmark.checked([both, both], benchmark.protocol(name))) == [both, both]
 
 
-def test_judgments_of_two_response_models_are_not_pooled_for_judgebench_and_parts_of_others_are() -> None:
+def test_judgebench_does_not_pool_two_response_models_and_other_benchmarks_do() -> None:
     rows = [pair(0, "mmlu-pro-law", "A", "A"), pair(1, "mmlu-pro-law", "A", "A").model_copy(update={"file": "g"})]
     with pytest.raises(InputError, match=r"scored for each response model apart, .* \(f, g\): give one file"):
         list(BENCHMARKS["judgebench"].checked(rows, RM_R1))

@@ -38,7 +38,7 @@ def test_rewardbench_sections_and_their_mean_come_out_to_the_last_digit(publishe
 
 
 @pytest.mark.parametrize("domain", ["chat", "code"])
-def test_rm_bench_published_accuracy_is_a_whole_number_of_the_nine_comparisons_of_the_rows_that_are_read(
+def test_the_published_accuracy_of_rm_bench_is_a_whole_number_of_comparisons_of_the_rows(
     published: Path, shared_data: Path, domain: str
 ) -> None:
     rows = [row for row in DataSet(shared_data / "rm-bench" / f"{domain}_filtered.json") if row.example]
@@ -64,7 +64,7 @@ def test_the_published_comparison_scores_name_their_sources_and_agree_with_the_f
         assert own["sections"] == {section: round(100 * values[key], 1) for section, key in sections.items()}
 
 
-def test_people_are_told_that_rm_r1s_scores_of_rm_bench_may_not_be_by_its_formula() -> None:
+def test_the_output_warns_that_rm_r1s_scores_of_rm_bench_may_not_follow_its_formula() -> None:
     score = BENCHMARKS["rm-bench"].score([], RM_R1)
     assert any("not by RM-Bench's formula" in note for note in comparison(BENCHMARKS["rm-bench"], RM_R1, score, "m").notes)
     assert not any("formula" in note for note in comparison(BENCHMARKS["rmb"], RM_R1, score, "m").notes[1:])

@@ -33,7 +33,7 @@ def test_a_bad_first_row_decides_nothing(bad: dict[str, Any], message: str, tmp_
     assert message in rows[0].error
 
 
-def test_a_file_of_bad_rows_only_says_of_each_what_it_lacks(tmp_path: Path) -> None:
+def test_a_file_of_bad_rows_only_names_what_each_row_lacks(tmp_path: Path) -> None:
     rows = list(DataSet(write(tmp_path / "x.jsonl", PAIR | {"rejected": None}, PAIR | {"chosen": None})))
     assert [row.error for row in rows] == ["rejected is null", "chosen is null"]
 
@@ -95,7 +95,7 @@ def test_no_json_in_a_cell_raises_anything_but_the_rows_own_error(name: str, dat
     assert outcome(schema, row)
 
 
-def test_a_content_part_without_text_and_a_label_that_is_null_cost_their_own_row(tmp_path: Path) -> None:
+def test_a_content_part_without_text_and_a_null_label_cost_their_own_row(tmp_path: Path) -> None:
     def conversation(text: str, key: str) -> list[dict[str, Any]]:
         return [*CHAT, {"role": "assistant", "content": [{"type": "text", key: text}]}]
 
@@ -124,7 +124,7 @@ def test_a_line_of_a_csv_that_cannot_be_read_costs_itself_only(tmp_path: Path) -
     assert ["no CSV" in rows[1].error, rows[2].error] == [True, "this line is not UTF-8"]
 
 
-def test_nan_is_pandas_word_for_nothing_also_in_an_array(tmp_path: Path) -> None:
+def test_nan_means_a_missing_value_also_in_an_array(tmp_path: Path) -> None:
     nan = float("nan")
     rows = [PAIR | {"input": nan, "margin": nan}, PAIR | {"chosen": nan}, PAIR | {"margin": 2}]
     (tmp_path / "x.json").write_text(json.dumps(rows))

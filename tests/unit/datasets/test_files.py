@@ -89,7 +89,7 @@ def test_every_kind_of_file_gives_its_rows_in_order(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.jsonl.zst", "x.json", "x.parquet", "stream.arrow", "x.csv"])
-def test_a_file_that_is_cut_short_is_refused_by_name_and_row(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_by_name_and_row(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     whole = path.read_bytes()
@@ -101,7 +101,7 @@ def test_a_file_that_is_cut_short_is_refused_by_name_and_row(name: str, tmp_path
     assert "row" in str(caught.value)
 
 
-def test_a_line_that_is_no_json_is_one_bad_row_among_good_ones(tmp_path: Path) -> None:
+def test_a_line_that_is_not_json_is_one_bad_row_among_good_ones(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(lines(ROWS[:2]) + b"{oops}\n\xff\xfe\n[1]\n" + lines(ROWS[2:4]))
     entries = list(DataSet(path))
@@ -111,14 +111,14 @@ def test_a_line_that_is_no_json_is_one_bad_row_among_good_ones(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["utf16.jsonl", "wrapped.json"])
-def test_what_is_neither_lines_nor_an_array_is_said_to_hold_no_row_and_not_to_be_cut_short(name: str, tmp_path: Path) -> None:
+def test_a_file_without_lines_or_an_array_has_no_row_and_is_not_called_truncated(name: str, tmp_path: Path) -> None:
     (tmp_path / "utf16.jsonl").write_bytes('{"question": "首都?", "a": "x", "b": "y"}\n'.encode("utf-16") * 3)
     (tmp_path / "wrapped.json").write_text(json.dumps({"data": ROWS[:3]}, indent=1))
     with pytest.raises(SchemaError, match=r"holds no row that can be read; row 1: this line is no JSON"):
         list(DataSet(tmp_path / name))
 
 
-def test_an_empty_cell_of_a_csv_says_nothing(tmp_path: Path) -> None:
+def test_an_empty_cell_of_a_csv_is_a_missing_value(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("question,a,b,winner,strength,rubric\nq,x,y,A,2,\nq,x,y,,,\nq,x,,B,1,\n")
     labelled, unlabelled, broken = DataSet(tmp_path / "x.csv")
     assert labelled.example and (labelled.example.winner, labelled.example.strength, labelled.example.rubric) == ("A", 2.0, None)
@@ -170,7 +170,7 @@ def test_a_mapping_to_a_name_that_the_schema_does_not_read_is_refused(tmp_path: 
         list(DataSet(path, mapping=mapping_of("prompt=text,chosen=good,rejected=bad,strength=points")))
 
 
-def test_splits_must_be_chosen_among(tmp_path: Path) -> None:
+def test_one_of_several_splits_must_be_chosen(tmp_path: Path) -> None:
     import datasets
 
     part = datasets.Dataset.from_list(ROWS[:3])
@@ -180,7 +180,7 @@ def test_splits_must_be_chosen_among(tmp_path: Path) -> None:
         list(DataSet(tmp_path / "d"))
 
 
-def test_an_empty_split_is_named_and_spoils_no_other(tmp_path: Path) -> None:
+def test_an_empty_split_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     import datasets
 
     part = datasets.Dataset.from_list(ROWS[:3])
@@ -211,19 +211,19 @@ def test_a_configuration_or_a_folder_of_a_hub_data_set_is_chosen(tmp_path: Path)
         (lambda path: None, "there is no such file"),
     ],
 )
-def test_what_is_no_data_is_said_to_be_none(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_data_is_reported(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     make(tmp_path / "thing")
     with pytest.raises(InputError, match=message):
         list(DataSet(tmp_path / "thing"))
 
 
-def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+def test_an_empty_file_is_reported_as_empty(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("")
     with pytest.raises(SchemaError, match=r"x\.jsonl: is empty"):
         list(DataSet(tmp_path / "x.jsonl"))
 
 
-def test_a_hub_id_that_cannot_be_had_is_said_so() -> None:
+def test_a_hub_id_that_cannot_be_loaded_is_reported() -> None:
     with pytest.raises(InputError, match="the hub gives no such data set"):
         list(DataSet("nobody/no-such-set"))
 

@@ -22,7 +22,7 @@ def judged(*values: Any) -> list[dict[str, Any]]:
     return [{"question": "Name a prime.", "a": "7", "b": "9", "winner": value} for value in values]
 
 
-def test_one_and_two_say_themselves_which_response_they_mean_and_people_are_told(tmp_path: Path) -> None:
+def test_winners_one_and_two_are_read_as_first_and_second_and_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", *judged(1, "2", 2.0, None))
     assert winners(path) == [(1.0, 0.0), (0.0, 1.0), (0.0, 1.0), None]
     data = DataSet(path)
@@ -60,7 +60,7 @@ def test_quotation_marks_in_tab_separated_texts_are_text_where_the_file_does_not
     assert [row.example.responses[0][0].content if row.example else row.error for row in DataSet(path)] == ['a "b"\tc', "5"]
 
 
-def test_a_row_that_stands_in_a_benchmarks_part_and_in_its_sum_counts_once(tmp_path: Path) -> None:
+def test_a_row_in_a_part_of_a_benchmark_and_in_its_whole_counts_once(tmp_path: Path) -> None:
     row = GROUPS["rm-bench"][0]
     other = row | {"prompt": "Name another."}
     for name, rows in (

@@ -40,7 +40,7 @@ from tests.unit.datasets.small_files import CHAT, PAIR, only, texts, whole, writ
         ),
     ],
 )
-def test_what_the_model_was_given_stands_in_the_question(row: dict[str, Any], question: list[str], tmp_path: Path) -> None:
+def test_everything_that_the_model_was_given_is_in_the_question(row: dict[str, Any], question: list[str], tmp_path: Path) -> None:
     assert texts(only(write(tmp_path / "x.jsonl", row))) == question
 
 
@@ -63,7 +63,7 @@ def test_a_system_column_that_says_what_the_messages_say_is_no_second_message_an
     assert bad.error == "the column system and the question's own system message differ"
 
 
-def test_what_was_read_as_what_and_what_was_not_read_is_told(tmp_path: Path) -> None:
+def test_the_output_names_the_columns_that_were_read_and_those_that_were_not(tmp_path: Path) -> None:
     row = {"instruction": "Name a prime.", "input": "Below ten.", "chosen": "7", "rejected": "9", "annotator": "x", "empty": None}
     data = DataSet(write(tmp_path / "x.jsonl", row, row))
     list(data)

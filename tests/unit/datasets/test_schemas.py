@@ -36,11 +36,11 @@ def test_a_group_is_recognised_with_its_labels_and_the_comparisons_it_asks_about
     assert example.winner is None
 
 
-def test_there_is_a_row_here_of_every_schema() -> None:
+def test_every_schema_has_a_published_row() -> None:
     assert ROWS.keys() | GROUPS.keys() | {"reference"} == SCHEMAS.keys()
 
 
-def test_a_single_response_with_a_reference_is_a_pair_that_nobody_has_labelled() -> None:
+def test_a_single_response_with_a_reference_is_an_unlabelled_pair() -> None:
     row = {"question": "Name a prime.", "response": "nine", "reference": "seven"}
     example = recognise([row]).read(row)
     assert example.is_pair

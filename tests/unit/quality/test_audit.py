@@ -66,7 +66,7 @@ async def findings_of(better: Callable[[str, str, Options], float]) -> dict[str,
     return {finding.test: finding for finding in findings}
 
 
-async def test_an_honest_judge_is_found_without_fault() -> None:
+async def test_the_audit_finds_no_fault_in_an_honest_judge() -> None:
     findings = await findings_of(honest)
     for finding in findings.values():
         if finding.test != "calibration error":
@@ -75,14 +75,14 @@ async def test_an_honest_judge_is_found_without_fault() -> None:
     assert findings["agrees with the label: x"].n == 20
 
 
-async def test_a_judge_that_likes_the_first_is_found_out_by_swapping_and_by_a_response_against_itself() -> None:
+async def test_the_audit_finds_a_judge_that_likes_the_first_place() -> None:
     findings = await findings_of(lambda a, b, options: 0.9)
     assert findings["both orders name the same response"].value == 0.0
     assert findings["lean between a response and itself"].value == pytest.approx(0.8)
     assert findings["gives a verdict"].value == 0.0
 
 
-async def test_a_judge_that_likes_names_or_words_is_found_out() -> None:
+async def test_the_audit_finds_a_judge_that_likes_names_or_words() -> None:
     snob = await findings_of(lambda a, b, o: 0.5 + 0.4 * ((NAMES[0] in a) - (NAMES[0] in b)) if "Written" in a else honest(a, b, o))
     assert snob["signed names change nothing"].value == 0.0
     assert snob["empty words change nothing"].value == 1.0
@@ -93,7 +93,7 @@ async def test_a_judge_that_likes_names_or_words_is_found_out() -> None:
     assert wordy["signed names change nothing"].value == 1.0
 
 
-async def test_a_judge_that_goes_in_circles_is_found_out() -> None:
+async def test_the_audit_finds_a_judge_that_prefers_in_circles() -> None:
     order = ["good", "bad", "fair"]
 
     def circle(a: str, b: str, options: Options) -> float:
@@ -105,7 +105,7 @@ async def test_a_judge_that_goes_in_circles_is_found_out() -> None:
     assert (await findings_of(circle))["triples that are no circle"].value == 0.0
 
 
-async def test_a_judge_that_wavers_with_the_seed_is_found_out() -> None:
+async def test_the_audit_finds_a_judge_that_changes_with_the_seed() -> None:
     def wavers(a: str, b: str, options: Options) -> float:
         first, second = sorted((a, b))
         heads = hashlib.sha256(f"{first}{second}{options.seed if options.temperature else 0}".encode()).digest()[0] % 2
@@ -116,7 +116,7 @@ async def test_a_judge_that_wavers_with_the_seed_is_found_out() -> None:
     assert 0.2 < (findings["same verdict, other seed (temperature 1)"].value or 0) < 0.8
 
 
-async def test_what_cannot_be_measured_is_null_and_says_why() -> None:
+async def test_a_value_that_cannot_be_measured_is_null_and_says_why() -> None:
     pairs = [example.model_copy(update={"responses": example.responses[:2], "labels": None}) for example in EXAMPLES]
     findings = {finding.test: finding for finding in await audit(pairs, Faulty(honest), Options(), report=lambda _: None)}
     assert findings["triples that are no circle"].value is None
@@ -140,7 +140,7 @@ def test_triples_come_from_rows_that_share_a_question_too() -> None:
     assert [response[-1].content for response in three] == ["1", "2", "3"]
 
 
-def test_findings_are_drawn_tabled_and_data(tmp_path: Path) -> None:
+def test_findings_are_a_chart_a_table_and_data(tmp_path: Path) -> None:
     findings = [
         Finding(sense="reproducibility", test="same", value=0.9, low=0.8, high=1.0, n=9, ideal=1.0),
         Finding(sense="generalisation", test="none", value=None, low=None, high=None, n=0, ideal=1.0, note="why not"),

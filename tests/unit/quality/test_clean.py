@@ -36,7 +36,7 @@ def run(entries: Sequence[DataRow], rules: Rules, *args: Any) -> tuple[list[Acti
 ROWS = [entry(i, f"question {i} {'x' * i}?", f"good {i}", f"bad {i}") for i in range(5)]
 
 
-def test_strong_doubt_flips_weak_lean_drops_and_what_nobody_measured_stays() -> None:
+def test_strong_doubt_flips_a_row_weak_preference_drops_it_and_an_unmeasured_row_stays() -> None:
     actions, rows = run(ROWS, Rules(flip_below=-0.5, drop_below=0.1), measured(0.9, -0.8, 0.05, -0.3, None))
     assert [action.action for action in actions] == ["kept", "flipped", "dropped", "dropped", "kept"]
     assert rows[1] is not None
@@ -46,14 +46,14 @@ def test_strong_doubt_flips_weak_lean_drops_and_what_nobody_measured_stays() -> 
     assert rows[2] is None
 
 
-def test_a_margin_is_the_logit_of_the_judges_probability_and_has_an_end() -> None:
+def test_a_margin_is_the_logit_of_the_judges_probability_and_is_bounded() -> None:
     _, rows = run(ROWS, Rules(margin=True), measured(0.9, 0.1, -0.5, 1.0, -1.0))
     margins = [(row or {})["margin"] for row in rows]
     assert margins[:3] == pytest.approx([math.log(0.95 / 0.05), math.log(0.55 / 0.45), math.log(0.25 / 0.75)])
     assert margins[3:] == pytest.approx([math.log(99), -math.log(99)])
 
 
-def test_with_margins_every_row_has_one_and_a_row_that_nobody_measured_is_dropped_for_that() -> None:
+def test_every_row_has_a_margin_and_an_unmeasured_row_is_dropped() -> None:
     actions, rows = run(ROWS[:2], Rules(margin=True), measured(0.4, None))
     assert [row and isinstance(row["margin"], float) for row in rows] == [True, None]
     assert actions[1].reason == "not measured: a margin needs a strength"
@@ -61,7 +61,7 @@ def test_with_margins_every_row_has_one_and_a_row_that_nobody_measured_is_droppe
     assert not any("margin" in (row or {}) for row in rows)
 
 
-def test_a_flipped_rows_margin_is_that_of_its_new_label() -> None:
+def test_the_margin_of_a_flipped_row_belongs_to_its_new_label() -> None:
     _, rows = run(ROWS[:1], Rules(flip_below=0.0, margin=True), measured(-0.6))
     assert (rows[0] or {})["margin"] == pytest.approx(math.log(0.8 / 0.2))
 
@@ -87,7 +87,7 @@ def test_duplicates_near_ones_and_contradictions_are_told_apart() -> None:
     ]
 
 
-def test_a_benchmarks_question_is_known_by_its_like_though_another_of_the_benchmark_is_like_it_too() -> None:
+def test_a_benchmark_question_is_recognised_although_two_of_the_benchmark_resemble_it() -> None:
     words = STORY.split()
     first, second, third = (" ".join(words[:20] + [f"{end}{i}" for i in range(n)]) for end, n in (("x", 0), ("x", 3), ("x", 6)))
     benchmark = [Example(id=str(i), question=text, responses=("a", "b")) for i, text in enumerate((first, second))]
@@ -101,7 +101,7 @@ def test_operators_tell_questions_apart_and_marks_of_a_sentence_do_not() -> None
     assert [action.reason for action in actions] == ["", "", "nearly a duplicate of f, row 1"]
 
 
-def test_without_near_only_exact_duplicates_go() -> None:
+def test_without_near_only_exact_duplicates_are_dropped() -> None:
     rows = [entry(0, STORY, STORY + " one", STORY + " two"), entry(1, STORY, STORY + " one", STORY + " three")]
     actions, _ = run(rows, Rules(near=None))
     assert [action.action for action in actions] == ["kept", "kept"]
@@ -122,7 +122,7 @@ def test_rows_that_ask_what_a_benchmark_asks_are_contamination() -> None:
     ]
 
 
-def test_what_is_no_labelled_pair_is_dropped_with_the_reason() -> None:
+def test_a_row_that_is_not_a_labelled_pair_is_dropped_with_the_reason() -> None:
     tie = DataRow(0, "f", 1, {}, Example(question="q", responses=("a", "b"), labels=(0, 0)))
     group = DataRow(1, "f", 2, {}, Example(question="q", responses=("a", "b", "c"), labels=(1, 0, 0)))
     broken = DataRow(2, "f", 3, {}, None, "a is null")
@@ -157,7 +157,7 @@ def trajectory(index: int, chosen: Any, rejected: Any = None, **columns: Any) ->
     return DataRow(index, "f", index + 1, raw, recognise([raw]).read(raw))
 
 
-def test_trajectories_that_differ_only_in_their_calls_are_no_duplicates_and_equal_calls_are() -> None:
+def test_trajectories_with_different_calls_are_not_duplicates_and_those_with_equal_calls_are() -> None:
     rome, bern = call({"city": "Rome", "day": 1}), call({"city": "Bern", "day": 1})
     written_otherwise = call('{"day": 1,  "city": "Rome"}')
     rows = [trajectory(i, chosen) for i, chosen in enumerate((rome, bern, call({}, "rain"), written_otherwise))]
@@ -172,7 +172,7 @@ def test_trajectories_that_differ_only_in_their_calls_are_no_duplicates_and_equa
     assert actions[0].reason == "equal responses"
 
 
-def test_programs_that_differ_in_indentation_are_different_responses_and_trailing_space_is_none() -> None:
+def test_programs_that_differ_in_indentation_are_different_responses_and_trailing_space_makes_no_difference() -> None:
     one, other = "if x:\n    y()\nz()", "if x:\n    y()\n    z()"
     actions, _ = run([entry(0, "q", one, other), entry(1, "r", one, one.replace("\n", "  \n\n"))], Rules(near=None))
     assert [action.reason for action in actions] == ["", "equal responses"]
