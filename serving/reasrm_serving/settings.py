@@ -103,6 +103,12 @@ class Settings(BaseModel):
     timeout_s: float = Field(
         default=300.0, gt=0, description="Seconds that a request may take, and that it has where it states no timeout."
     )
+    engine_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that one engine has for a reply before another engine is asked.",
+        json_schema_extra={"shown": "that of --timeout"},
+    )
     recent: int | None = Field(
         default=None,
         ge=0,

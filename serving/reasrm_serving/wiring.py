@@ -103,7 +103,7 @@ def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pac
                 url,
                 model=settings.model,
                 api_key=key,
-                timeout_s=settings.timeout_s,
+                timeout_s=settings.engine_timeout_s or settings.timeout_s,
                 ca_file=settings.engine_ca,
                 show_words=settings.show_engine_errors,
             )

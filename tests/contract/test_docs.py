@@ -28,7 +28,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 USAGE_ERROR: Any = typer.BadParameter.__base__  # of the click that typer brings along
 OURS = ("reasrm", "reasrm_serving", "reasrm_training")
 #: Programs of others: their lines are only held to the shell's grammar.
-FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "tar"}
+FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "swift", "tar"}
 
 
 def named(*languages: str) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from trl.experimental.sdpo import SDPOTrainer
 from reasrm.errors import ConfigurationError, InputError
 from reasrm.rewards.trl import judge_reward, judge_reward_sync
 from reasrm.rewards.verl import compute_score_sync
+from tests.components import ROOT
+from tests.documents import at, blocks_of
 from tests.serving.loops import ScriptedEngine, gateway
 
 STRENGTHS = [2, 5, 1, 3]
@@ -85,6 +88,20 @@ def test_one_event_loop_per_step_leaves_no_socket_open(url: str) -> None:
     for number in range(1, 21):
         step(number)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
+
+
+def test_the_plugin_of_the_ms_swift_guide_judges_in_one_event_loop_per_step(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    [block] = [block for block in blocks_of(ROOT / "docs/guide/ms-swift.md") if block.title == "reasrm_plugin.py"]
+    rewards = ModuleType("swift.rewards")  # ms-swift is not installed here; it calls the plugin as below
+    rewards.AsyncORM, rewards.orms = type("AsyncORM", (), {}), {}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "swift", ModuleType("swift"))
+    monkeypatch.setitem(sys.modules, "swift.rewards", rewards)
+    exec(compile(at(block.text, url).replace("num_generations=8", "num_generations=4"), block.name, "exec"), {"__name__": "plugin"})
+    function = rewards.orms["reasrm"]()
+    messages = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}] for answer in ANSWERS]
+    for _ in range(2):
+        scores = asyncio.run(function(list(ANSWERS), messages=messages, solution=[None] * 4))
+        assert sorted(range(4), key=scores.__getitem__) == [2, 0, 3, 1]
 
 
 def test_a_child_process_has_connections_of_its_own(url: str) -> None:

@@ -117,6 +117,15 @@ def test_responses_without_a_pair_get_a_message_that_says_what_to_send(url: str)
     assert "/v1/judge" in chat.json()["error"]["message"]
 
 
+def test_llama_factorys_reward_api_is_told_what_to_use(url: str) -> None:
+    body = {"model": "judge", "messages": ["<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nanswer 1<|im_end|>\n"]}
+    answer = httpx.post(f"{url}/v1/score/evaluation", json=body)
+    assert answer.status_code == 501
+    error = answer.json()["error"]
+    assert (error["type"], error["field"]) == ("no_absolute_score", None)
+    assert "something to compare with" in error["message"] and "reasrm score" in error["message"]
+
+
 def test_a_cohort_in_the_address_goes_before_the_operators(gym: str) -> None:
     body = row() | {"response": responses_object("answer 1")}
     lone = httpx.post(f"{gym}/verify?cohort=1", json=body, timeout=20).json()

@@ -29,7 +29,8 @@ class EnginePool:
     """Completes and streams by the engine that has least under way. Use as an async context manager.
 
     A request that an engine fails goes to another one after a pause with jitter (to the same again where there is no other), at
-    most `RETRIES` times; `on_retry` is called for each. A refusal, a timeout, and a stream that has begun are not tried again.
+    most `RETRIES` times; `on_retry` is called for each. A timeout goes only to an engine that was not tried yet: the same one has
+    had its time. A refusal and a stream that has begun are not tried again.
     """
 
     def __init__(self, members: Sequence[Member], on_retry: Callable[[], None] = lambda: None) -> None:
@@ -152,11 +153,14 @@ class EnginePool:
     async def _before_another(self, tried: list[Member], member: Member, error: EngineError | ConfigurationError) -> None:
         """Wait before the next try; raises `error` where there is none."""
         member.failed(error)
-        hopeless = isinstance(error, ConfigurationError) and all(other.mistake for other in self.members)
-        if hopeless or isinstance(error, EngineRefused | EngineTimeout) or len(tried) == RETRIES:
-            raise error
-        await asyncio.sleep(backoff_s(len(tried)))
         tried.append(member)
+        hopeless = isinstance(error, EngineRefused) or (
+            isinstance(error, ConfigurationError) and all(other.mistake for other in self.members)
+        )
+        fresh = any(other not in tried and not other.open for other in self.members)
+        if hopeless or len(tried) > RETRIES or (isinstance(error, EngineTimeout) and not fresh):
+            raise error
+        await asyncio.sleep(backoff_s(len(tried) - 1))
         self._on_retry()
 
 
