@@ -33,13 +33,13 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """In a new child: be killed when the process that started it is gone, however that went."""
+    """In a new child: have it killed when the process that started it is gone, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
-    """A child process with a port and a log. `ready` says whether it answers by now."""
+    """A child process with a port and a log. `ready` says whether it answers yet."""
 
     def __init__(self, command: Sequence[str], *, port: int, log: Path, ready: Callable[[], bool], start_s: float) -> None:
         self.command, self.port, self.log = list(command), port, log
@@ -88,7 +88,7 @@ class Server:
             self._process.wait()
 
     def stop(self) -> None:
-        """End it in the orderly way (SIGTERM)."""
+        """Stop it in order (SIGTERM)."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -96,13 +96,13 @@ class Server:
         self._signal(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start it again on the same port, after `stop`, `kill`, or as it is."""
+        """Start it again on the same port, after `stop` or `kill`, or while it runs."""
         if self.alive:
             self.stop()
         self.start()
 
     def tail(self, lines: int = 40) -> str:
-        """The end of its log, the beginnings of long lines."""
+        """The end of its log; long lines are cut."""
         return "\n".join(line[:400] for line in self.log.read_text(errors="replace").splitlines()[-lines:])
 
 

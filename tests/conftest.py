@@ -1,4 +1,4 @@
-"""What every test can ask for, and what none may do: connect beyond this machine."""
+"""Fixtures for every test. No test may connect beyond this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCAL_NAMES = {None, "", "localhost", "testserver", socket.gethostname()}
 
 
 def _address(host: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` spells out, or None if it is a name."""
+    """The address that `host` contains, or None if it is a name."""
     try:
         return ipaddress.ip_address((host.decode() if isinstance(host, bytes) else str(host)).split("%")[0])
     except ValueError:
@@ -36,7 +36,7 @@ def _address(host: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
 
 
 def _guard(event: str, args: tuple[Any, ...]) -> None:
-    """Refuse to look up foreign names and to connect to foreign addresses, as a machine without network would."""
+    """Refuse to look up foreign names and to connect to foreign addresses, as on a machine without a network."""
     if event == "socket.getaddrinfo" and args[0] not in LOCAL_NAMES and _address(args[0]) is None:
         raise socket.gaierror(socket.EAI_NONAME, f"tests stay on this machine: {args[0]!r} is not looked up")
     if event == "socket.connect" and isinstance(args[1], tuple) and args[1][0] not in LOCAL_NAMES:
@@ -49,13 +49,13 @@ sys.addaudithook(_guard)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
-    """Share the tests out by the servers that they ask."""
+    """Distribute the tests by the servers that they use."""
     return ByServer(config, log)
 
 
-@pytest.hookimpl(trylast=True)  # after the order was drawn
+@pytest.hookimpl(trylast=True)  # after the random order is set
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `gpu`, unless the marker expression speaks of them; let workers begin with what takes longest."""
+    """Leave out tests marked `gpu`, unless the marker expression names them; let workers begin with the longest tests."""
     left_out = [item for item in items if item.get_closest_marker("gpu") and "gpu" not in (config.option.markexpr or "")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

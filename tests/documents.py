@@ -1,7 +1,7 @@
 """The documents and the blocks in them, as the tests check and run them.
 
 A block under the long name of its language (bash, python) is run as it stands; under the short one (sh, py) it is a fragment, or
-needs what a test has not, and is only checked. A block with a title is the file of that name, for the blocks after it.
+needs a component that the tests lack, and is only checked. A block with a title is the file of that name, for the blocks after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FENCE = re.compile(
     r'^(?P<indent> *)```(?P<language>\w*)(?: title="(?P<title>[^"]+)")?[^\n]*\n(?P<text>.*?)^(?P=indent)```$',
     re.MULTILINE | re.DOTALL,
 )
-#: Where the documents' gateway is; the tests put theirs in its place.
+#: The address of the gateway in the documents; the tests replace it by their own.
 ADDRESSES = ("http://localhost:8900", "http://127.0.0.1:8900")
 RUN = ("bash", "python")
 CHECKED = ("sh", "py", "toml", "yaml", "json", "text")
@@ -40,7 +40,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Where it stands, for people."""
+        """Its place in the documents, for people."""
         return f"{self.document.relative_to(ROOT)}:{self.line}"
 
 
@@ -86,7 +86,7 @@ def _pattern(part: str) -> str:
 
 
 def differences(shown: Any, actual: Any, path: str = "") -> list[str]:
-    """Where JSON that a document shows is not in what was found: members that it leaves out do not matter, numbers may differ."""
+    """Where JSON that a document shows differs from the real JSON: members may be left out, numbers may differ."""
     if isinstance(shown, dict):
         if not isinstance(actual, dict):
             return [f"{path or 'the answer'} is {json.dumps(actual)[:80]}"]

@@ -1,4 +1,4 @@
-"""A chat model of random weights, small enough for any test that needs an engine but no sense.
+"""A small chat model of random weights, for tests that need an engine but no meaningful replies.
 
 `python tests/tiny_model.py DIR [--seed 1]` writes one: Llama-shaped, about 0.1 M parameters, byte-level BPE, ChatML.
 """
@@ -60,7 +60,7 @@ def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endl
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    if endless:  # of some 370 logits one is above 0 always, and this one never
+    if endless:  # one of about 370 logits is always above 0, and this one never is
         with torch.no_grad():
             model.get_input_embeddings().weight[tokenizer.eos_token_id] = 0.0
     folder.mkdir(parents=True, exist_ok=True)

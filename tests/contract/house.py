@@ -1,4 +1,4 @@
-"""How easy the code is to live in, as numbers: `python -m tests.contract.house`, which `make check` runs.
+"""The size and the structure of the code, as numbers: `python -m tests.contract.house`, which `make check` runs.
 
 It prints the numbers and fails where one is beyond its limit. `--write` puts them into CONTRIBUTING.md.
 """
@@ -42,7 +42,7 @@ PAIR = {"question": "Which number is larger?", "a": "answer 3", "b": "answer 1"}
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The numbers. Each list holds what is beyond its limit."""
+    """The numbers. Each list holds the places beyond its limit."""
 
     median_lines: int
     longest_file: tuple[int, str]
@@ -67,7 +67,7 @@ class House:
 
     @property
     def faults(self) -> list[str]:
-        """Everything that is beyond its limit."""
+        """Every value that is beyond its limit."""
         path = [f"POST /v1/judge passes {len(self.path)} files: {', '.join(self.path)}"] if len(self.path) > MAX_PATH else []
         return [
             *(f"more than {MAX_LINES} lines: {name}" for name in self.long_files),
@@ -144,7 +144,7 @@ async def path_of_a_judgment() -> list[str]:
     with engine() as url, tempfile.TemporaryDirectory() as state:
         app = create_app(Settings(engine=url, prompts="rubric", state_dir=Path(state)))
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client:
-            first = await client.post("http://gateway/v1/judge", json=PAIR)  # what is opened once is no part of the path
+            first = await client.post("http://gateway/v1/judge", json=PAIR)  # files that open once are not part of the path
             assert first.status_code == 200, first.text
             sys.setprofile(watch)
             try:
@@ -170,7 +170,7 @@ def engine() -> Generator[str]:
 
 
 def main() -> None:
-    """Print the numbers, then everything that is beyond its limit, and whether CONTRIBUTING.md has other numbers."""
+    """Print the numbers, then every value beyond its limit, and whether CONTRIBUTING.md has other numbers."""
     house = measure()
     written = "\n".join(house.lines) + "\n"
     sys.stdout.write(written)

@@ -31,7 +31,7 @@ def pages() -> dict[Any, str]:
 
 
 def commands(command: Any = None, path: str = "reasrm") -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its full name."""
+    """Every command that is not a group, with its full name."""
     command = typer.main.get_command(app) if command is None else command
     if not hasattr(command, "commands"):
         yield path, command
@@ -97,7 +97,7 @@ def variable_row(parameter: Any) -> str:
 
 
 def route_page() -> str:
-    """What the judging routes take and answer, from the gateway's own description."""
+    """The requests and the responses of the judging routes, from the gateway's own description."""
     document = create_app(Settings()).openapi()
     parts = [
         HEAD,
@@ -215,7 +215,7 @@ def default_of(parameter: Any) -> str:
 
 
 def examples(epilog: str) -> str:
-    """The examples as a block, and what is said after them as text."""
+    """The examples as a block, and the sentences after them as text."""
     lines = [line for line in epilog.splitlines() if line.strip()]
     shown = [line.strip() for line in lines if line.startswith("  ")]
     sentences = [line.strip() for line in lines if not line.startswith("  ") and line.strip() != "Examples:"]
@@ -223,12 +223,12 @@ def examples(epilog: str) -> str:
 
 
 def plain(text: str | None) -> str:
-    """Text for a table: without lines of its own, and without what Markdown would read."""
+    """Text for a table: one line, without characters that Markdown would read."""
     return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def main() -> None:
-    """Say which pages are stale, or write them."""
+    """Report which pages are stale, or write them."""
     stale = [page for page, text in pages().items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     for page in stale:
         if "--write" in sys.argv[1:]:

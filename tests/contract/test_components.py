@@ -1,4 +1,4 @@
-"""The tests' own floor: the servers are real, can be killed and started again, and nothing leaves this machine."""
+"""The base of all tests: servers are real, can be killed and started again, and nothing leaves this machine."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What the documents tell people to type exists: targets, extras, commands with their flags, paths, imports, recipes."""
+"""Everything that the documents tell people to type exists: targets, extras, commands with flags, paths, imports, recipes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tests.components import ROOT
 from tests.documents import CHECKED, RUN, Block, blocks, blocks_of, differences, documents, shown_in
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-USAGE_ERROR: Any = typer.BadParameter.__base__  # of the click that typer brings along
+USAGE_ERROR: Any = typer.BadParameter.__base__  # of the click that typer depends on
 OURS = ("reasrm", "reasrm_serving", "reasrm_training")
-#: Programs of others: their lines are only held to the shell's grammar.
+#: Foreign programs: their lines must only follow the shell's grammar.
 FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "swift", "tar"}
 
 
@@ -62,7 +62,7 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_reasrm(words: list[str]) -> None:
-    """The command line parses: the command is there, with these flags, and what it needs is given."""
+    """The command line parses: the command and its flags exist, and no required argument is missing."""
     from reasrm.commands.app import app
 
     command: Any = typer.main.get_command(app)
@@ -84,7 +84,7 @@ def routes() -> frozenset[str]:
 
 
 def check_curl(words: list[str]) -> None:
-    """The path stands in the gateway's OpenAPI, unless it is another server's."""
+    """The path is in the gateway's OpenAPI, unless it belongs to another server."""
     for url in (word for word in words if re.match(r"(?:http://)?[\w.-]+:\d+", word)):
         host, _, path = url.removeprefix("http://").partition("/")
         if host.endswith(":8900"):
@@ -126,7 +126,7 @@ def test_a_python_block_compiles_and_imports_only_names_that_exist(block: Block)
 
 
 def check_import(node: ast.Import | ast.ImportFrom, known: dict[str, Any]) -> None:
-    """What is imported is there; ours is put into `known`. A framework that is not installed here is taken at its word."""
+    """Imported names exist; our own go into `known`. The names of a framework that is not installed are not checked."""
     modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
     for module in modules:
         root = module.partition(".")[0]
@@ -138,7 +138,7 @@ def check_import(node: ast.Import | ast.ImportFrom, known: dict[str, Any]) -> No
 
 
 def check_call(call: ast.Call, known: dict[str, Any]) -> None:
-    """A function of ours, called or bound by `partial`, takes the keywords that it is given."""
+    """A function of ours, called or bound by `partial`, accepts its keywords."""
     named_ = [part.id for part in (call.func, *call.args[:1]) if isinstance(part, ast.Name)]
     name = named_[1] if named_[:1] == ["partial"] and len(named_) > 1 else named_[0] if isinstance(call.func, ast.Name) else ""
     function = known.get(name)
@@ -151,7 +151,7 @@ def check_call(call: ast.Call, known: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("block", named("toml"))
 def test_a_toml_block_is_a_valid_file_of_its_kind(block: Block, tmp_path: Path) -> None:
-    """A recipe, whole or as what changes in the 7B one, unless its title says that it is a list of keys or a prompt pack."""
+    """A recipe, or changes to the 7B recipe, unless its title says that it is a list of keys or a prompt pack."""
     from reasrm_serving.auth.gate import load_keys
     from reasrm_training.config.recipes import load_recipe
 

@@ -1,4 +1,4 @@
-"""What `import reasrm` offers is written down here: a name that goes or comes is a decision, not an accident."""
+"""The names that `import reasrm` exports, listed here: adding or removing a name is a decision, not an accident."""
 
 import tomllib
 

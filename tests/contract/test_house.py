@@ -1,4 +1,4 @@
-"""The script that counts how easy the code is to live in notices what is beyond its limits."""
+"""The script that measures the code finds values beyond its limits."""
 
 from __future__ import annotations
 

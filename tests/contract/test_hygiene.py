@@ -1,4 +1,4 @@
-"""What must not be in the repository: paths of somebody's machine, files that nobody can read in one sitting, secrets."""
+"""The repository holds no paths of a developer's machine, no files too long to read in one sitting, and no secrets."""
 
 from __future__ import annotations
 

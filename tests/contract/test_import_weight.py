@@ -1,4 +1,4 @@
-"""The library lives inside other people's trainers: it loads fast, and brings nothing heavy along."""
+"""The library runs inside other people's trainers: it loads fast and imports no heavy package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for name in names:
     importlib.import_module(name)
 print(len(names), *sorted({name.partition(".")[0] for name in sys.modules}))
 """
-#: What the help cannot do without, and is not ours to make faster.
+#: The help needs these modules, and we cannot make them faster.
 THIRD_PARTY = "import pydantic.json_schema, rich.console, rich.markdown, rich.table, typer.main"
 TIMED_IMPORT = "import time; start = time.process_time(); import reasrm; print(time.process_time() - start)"
 
@@ -49,7 +49,7 @@ def best(measure: Callable[[], float], limit: float, tries: int = 10) -> float:
 
 
 def cpu_seconds(*command: str | Path) -> float:
-    """What `command` takes of one processor: its wall time on a machine with nothing else to do."""
+    """The processor time of `command`, which is its wall time on an idle machine."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -63,7 +63,7 @@ def test_importing_the_library_is_quick() -> None:
 
 def test_the_help_of_the_command_line_is_quick() -> None:
     took = best(lambda: cpu_seconds(Path(sys.executable).parent / "reasrm", "--help"), HELP_S)
-    if took > HELP_S:  # this machine is slow, or busy with other tests: then by its own measure
+    if took > HELP_S:  # this machine is slow, or busy with other tests: its own speed is the measure
         assert took <= 2.5 * best(lambda: cpu_seconds(sys.executable, "-c", THIRD_PARTY), limit=0.0)
 
 

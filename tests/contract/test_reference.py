@@ -1,4 +1,4 @@
-"""The generated reference pages say what the commands, the gateway and the recipes take today."""
+"""The generated reference pages agree with the commands, the gateway and the recipes."""
 
 from __future__ import annotations
 

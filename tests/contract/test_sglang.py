@@ -1,4 +1,4 @@
-"""What the gateway and the trainer build on in SGLang, seen on a real server: a new version of it has to pass here first."""
+"""The gateway and the trainer rely on this behaviour of a real SGLang server: a new version has to pass these tests first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deploy/ holds, read."""
+"""Readers for the files of deploy/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from tests.components import ROOT
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ("single-gpu", "scaled")
-SECRETS = {"fence-secret", "keys.toml", "redis-url", "redis-users", "grafana-password"}  # what secrets.sh makes for containers
+SECRETS = {
+    "fence-secret",
+    "keys.toml",
+    "redis-url",
+    "redis-users",
+    "grafana-password",
+}  # the files that secrets.sh makes for containers
 
 Manifest = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""compose.yaml: by its specification's schema, and against the files and settings that it names."""
+"""compose.yaml fits its specification's schema, and the files and settings that it names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Dockerfiles: read by hadolint, and by what they must not forget. They are not built here."""
+"""The Dockerfiles pass hadolint and have every required instruction. They are not built here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """Stage name -> (what it is made from, its instructions)."""
+    """Stage name -> (base image, instructions)."""
     sections: dict[str, tuple[str, list[tuple[str, str]]]] = {}
     for word, rest in instructions(text):
         if word == "FROM":
@@ -37,7 +37,7 @@ def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
 
 
 def inherited(text: str, stage: str) -> dict[str, str]:
-    """The last value of each instruction of `stage` and of the stages that it stands on."""
+    """The last value of each instruction of `stage` and of the stages below it."""
     known, values = stages(text), dict[str, str]()
     while stage in known:
         stage, own = known[stage]

@@ -1,4 +1,4 @@
-"""Dashboard and alerts: every query is parsed, and everything that it names is something that a gateway really exports."""
+"""Dashboard and alerts: every query parses, and a real gateway exports every series that it names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def labels_by_name(registry: CollectorRegistry) -> dict[str, set[str]]:
 
 @pytest.fixture
 async def exported() -> dict[str, set[str]]:
-    """What a real gateway exports; neither its engine nor its Redis needs to answer for that."""
+    """The series of a real gateway; it exports them without an engine or a Redis."""
     settings = Settings(engine="http://127.0.0.1:1", cache="redis://127.0.0.1:1/0", fence_secret="x")  # type: ignore[arg-type]
     async with open_services(settings) as services:
         return labels_by_name(services.metrics.registry)

@@ -1,4 +1,4 @@
-"""secrets.sh makes files; a real Redis and a real gateway start from them, and let nobody in who lacks them."""
+"""secrets.sh makes files; a real Redis and a real gateway start from them, and refuse callers without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Slurm script, in a bash that has stand-ins for srun and scontrol and a real gateway; the engine judges nothing."""
+"""The Slurm script in a bash with stand-ins for srun and scontrol and with a real gateway; the engine judges nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKER = Path(__file__).with_name("worker.py")
 SCRIPT = DEPLOY / "judge-and-trainer.sbatch"
 SRUN = '#!/bin/bash\nwhile [[ $1 == --* ]]; do echo "$1" >>"$SRUN_LOG"; shift; done\nexec "$@"\n'
 SCONTROL = '#!/bin/bash\nprintf "localhost\\n127.0.0.1\\n"\n'
-# what a Python with SGLang would do: -m sglang.launch_server ... --weight-version W ... --port P
+# the part of a Python with SGLang: -m sglang.launch_server ... --weight-version W ... --port P
 SGLANG = f"""#!{sys.executable}
 import os, sys
 flags = dict(zip(sys.argv, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""An engine for tests of what stands around engines: speaks SGLang's HTTP as far as a gateway asks, and always prefers A.
+"""An engine for tests of routers and scripts: it speaks the part of SGLang's HTTP that a gateway uses, and always prefers A.
 
 POST /quit ends it.
 

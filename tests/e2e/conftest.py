@@ -18,10 +18,10 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-PATIENCE_MS = 60_000  # the judge thinks on a busy machine
+PATIENCE_MS = 60_000  # the judge is slow on a busy machine
 
 
-@pytest.fixture(scope="module")  # no longer than a module: Playwright's own event loop is in the way of asynchronous tests
+@pytest.fixture(scope="module")  # per module: Playwright's own event loop blocks asynchronous tests
 def browser() -> Iterator[Browser]:
     """Chromium."""
     program = shutil.which("chromium")
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, gateway: Gateway) -> Iterator[Callable[..., Page]]:
     """`open_page(path, **context)` opens a page of the gateway in a browser without history.
 
-    Whatever the page complains about fails the test; `quiet=False` leaves that to the test, and `path=None` the opening.
+    Every complaint of the page fails the test; `quiet=False` leaves that to the test, and `path=None` the opening.
     """
     complaints: list[str] = []
     contexts = []
@@ -63,7 +63,7 @@ def open_page(browser: Browser, gateway: Gateway) -> Iterator[Callable[..., Page
 
 @pytest.fixture
 def picture() -> Callable[..., None]:
-    """`picture(page, name)` keeps the page as a picture for the documents, if pictures are wanted."""
+    """`picture(page, name)` stores the page as a picture for the documents, if REASRM_PICTURES is set."""
 
     def take(page: Page, name: str, **how: Any) -> None:
         if not os.environ.get("REASRM_PICTURES"):

@@ -1,6 +1,6 @@
 """The examples of the playground: held-out tasks of the embedded judge's world, and one from outside it.
 
-`python -m tests.e2e.playground_examples` writes them anew when the world has changed.
+`python -m tests.e2e.playground_examples` writes them again when the world has changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.components import ROOT
 
 FILE = ROOT / "serving" / "reasrm_serving" / "static" / "examples.json"
 SEED = 5
-#: What the page calls a family.
+#: The name of a family on the page.
 NAMES = {
     "addition": "Sum",
     "subtraction": "Difference",
@@ -57,7 +57,7 @@ def _pair(task: tasks.Task, *, swap: bool) -> dict[str, Any]:
 
 
 def _group() -> dict[str, Any]:
-    """A sum with its right answer, and wrong ones that miss it by more and more digits."""
+    """A sum with its right answer, and wrong answers with more and more wrong digits."""
     task, rng = _task("addition"), Random(SEED)
     right = "".join(check.due for check in task.checks)
     wrong = [right[:-1] + str((int(right[-1]) + 3) % 10)]

@@ -1,4 +1,4 @@
-"""What a visitor does on the page, in words."""
+"""The actions of a visitor on the page, as functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def example(page: Page, name: str) -> None:
 
 
 def judge(page: Page) -> str:
-    """Judge what stands in the form by the keyboard, and return the verdict's headline."""
+    """Judge the pair in the form by the keyboard, and return the verdict's headline."""
     page.keyboard.press("Control+Enter")
     page.wait_for_selector(VERDICT)
     return headline(page)

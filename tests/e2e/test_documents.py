@@ -1,4 +1,4 @@
-"""What the documents show runs: each page from top to bottom, in its own folder, against a real gateway with the embedded judge."""
+"""Every block of the documents runs: each page from top to bottom, in its own folder, against a real gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGES = [page for page in documents() if any(block.language in RUN for block in 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_runs_and_prints_what_the_page_shows(page: Path, gateway: Gateway, tmp_path: Path) -> None:
-    """Files first appear where the page shows them; a block of text or JSON right after one that ran is what that one printed."""
+    """A file appears where the page shows it; a block of text or JSON right after a block that ran is the output of that block."""
     printed: str | None = None
     for block in blocks_of(page):
         if block.title:
@@ -44,7 +44,7 @@ def test_every_block_of_a_page_runs_and_prints_what_the_page_shows(page: Path, g
 
 
 def run(block: Block, url: str, folder: Path) -> str:
-    """Run a block in `folder` and return what it prints; fail with what it says where it fails."""
+    """Run a block in `folder` and return its output; fail with its message where it fails."""
     text = at(block.text, url)
     command = ["bash", "-euo", "pipefail", "-c", text] if block.language == "bash" else [sys.executable, "-c", RUNNER, block.name]
     here = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "REASRM_URL": url, "COLUMNS": "100"}

@@ -1,4 +1,4 @@
-"""The judge that comes with the package: what `make demo` shows, and that it judges alike wherever it runs."""
+"""The judge that comes with the package: `make demo` shows it, and it judges alike in every place."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.components import ROOT, Gateway
 from tests.e2e import playground_examples
 from tests.e2e.playground_steps import EXAMPLES, VERDICT, Open, Picture, clipboard, example, headline, judge, write
 
-#: Records, before the page changes any further, what is shown while the verdict is not there yet.
+#: Records the page before the verdict arrives.
 WATCH = """() => {
   window.seen = [];
   new MutationObserver(() => {
@@ -68,7 +68,7 @@ def test_swapped_responses_get_the_same_verdict_the_other_way_round(open_page: O
     example(page, "Sum")
     before = judge(page)
     page.get_by_role("button", name="Swap").click()
-    assert page.locator(".verdict").count() == 0  # what was said of A would be read as said of B
+    assert page.locator(".verdict").count() == 0  # the statements about A would be read as statements about B
     assert page.get_by_label("Response A", exact=True).input_value() == EXAMPLES["Sum"]["b"]
     after = judge(page)
     assert {before[0], after[0]} == {"A", "B"}
@@ -308,7 +308,7 @@ def test_an_error_is_shown_in_full_strength_also_after_the_texts_were_changed(op
 def test_the_seconds_are_counted_while_the_judge_is_at_work(open_page: Open) -> None:
     page = open_page(quiet=False)
     example(page, "Sum")
-    page.route("**/v1/judge/stream", lambda route: None)  # a judge that takes its time
+    page.route("**/v1/judge/stream", lambda route: None)  # a slow judge
     page.keyboard.press("Control+Enter")
     expect(page.locator(".verdict.waiting .elapsed")).to_have_text(re.compile(r"[1-9] s"))
     page.keyboard.press("Escape")

@@ -1,4 +1,4 @@
-"""The playground as a page: what it loads, what it lets run, how it looks, who can use it."""
+"""The playground as a page: its files, its content policy, its looks and its accessibility."""
 
 from __future__ import annotations
 

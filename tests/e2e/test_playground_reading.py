@@ -1,4 +1,4 @@
-"""How the page reads a reply that is still being written, held against the library's own reading of it."""
+"""The page reads an unfinished reply as the library does."""
 
 from __future__ import annotations
 

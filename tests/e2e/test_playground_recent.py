@@ -19,7 +19,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def used_gateway(gateway: Gateway) -> Gateway:
-    """The gateway after two runs have asked it."""
+    """The gateway after the requests of two runs."""
     requests = {example["name"]: example["request"] for example in shipped()}
     loops = [("Sum", "run-one", "sums"), ("Card", "run-one", "cards"), ("Outside its world", "run-two", "chat")]
     for name, run, subset in loops:
@@ -31,7 +31,7 @@ def used_gateway(gateway: Gateway) -> Gateway:
 
 
 def crowd(gateway: Gateway) -> None:
-    """Some more, for a picture with something to see."""
+    """More judgments, so that the picture is not empty."""
     for family in FAMILIES:
         pairs = [{"question": t.question, "a": t.chosen, "b": t.rejected} for t in generate(11, 8, "heldout", families=(family,))]
         body = {"pairs": pairs, "run": "held-out", "subset": family, "timeout_s": 300}

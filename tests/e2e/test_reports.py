@@ -44,7 +44,7 @@ def scored(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run: of the one named by REASRM_RUN, or of the files that one would have left."""
+    """The report of a run: of the run that REASRM_RUN names, or of the files that a run leaves."""
     folder = tmp_path_factory.mktemp("trained")
     run = os.environ.get("REASRM_RUN")
     return write_report(RunFolder.at(Path(run) if run else finished_run(folder / "run")), to=folder / "report.html")
@@ -69,7 +69,7 @@ def test_a_report_is_a_page_by_itself_on_any_screen(
             grave = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
             serious += [f"{scheme}: {violation['id']}: {violation['nodes'][0]['html'][:160]}" for violation in grave]
             if (scheme, size) == ("light", WIDE) and (kind != "trained" or os.environ.get("REASRM_RUN")):
-                if kind == "trained":  # the table and the curves; what follows is long
+                if kind == "trained":  # the table and the curves; the rest is long
                     page.set_viewport_size(WIDE | {"height": 2300})
                 picture(page, PICTURE[kind], full_page=kind == "scored")
     assert not serious, "\n".join(serious)

@@ -50,7 +50,7 @@ def address(site: Path) -> Iterator[str]:
 
 
 def opened(browser: Browser, width: int, scheme: str) -> tuple[Page, list[str], list[str]]:
-    """A page, with the list of what it asks for elsewhere and of what it complains about."""
+    """A page, with the list of its foreign requests and of its complaints."""
     page = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme).new_page()  # type: ignore[arg-type]
     elsewhere: list[str] = []
     complaints: list[str] = []

@@ -52,7 +52,7 @@ async def test_greedy_replies_repeat(engine):
 
 
 async def test_logprobs_do_not_depend_on_the_temperature_that_sampled(engine):
-    """At temperature T SGLang reports those of the sharpened distribution; differences of two tokens are scaled back."""
+    """At temperature T SGLang reports logprobs of the scaled distribution; differences of two tokens are scaled back."""
     (first,) = (await engine.complete(ask(max_tokens=1, temperature=0.0))).tokens
     (second,) = (await engine.complete(ask(max_tokens=1, temperature=0.5))).tokens
     shared = sorted(set(first.top) & set(second.top))[:2]
@@ -143,7 +143,7 @@ def test_an_address_without_a_scheme_is_refused_at_once():
 
 
 async def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_text_tokens_and_stream():
-    """JSON can say one; a file or an answer in UTF-8 cannot."""
+    """JSON can hold half a pair; a file or a response in UTF-8 cannot."""
     token = {"token": "\ud83d", "logprob": -0.1, "top_logprobs": [{"token": "\udfff", "logprob": -2.0}]}
     whole = {"message": {"content": "\U0001f600 cut \ud83d"}, "finish_reason": "length", "logprobs": {"content": [token]}}
 
@@ -170,7 +170,7 @@ async def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_text_tokens_a
         ({"content": "x", "reasoning_content": "t"}, "t</think>x"),
         ({"content": "x", "reasoning": "t"}, "t</think>x"),  # vLLM
         ({"content": None, "reasoning": "t"}, "t</think>"),
-        ({"role": "assistant"}, ""),  # Gemini, whose thought took all of the tokens
+        ({"role": "assistant"}, ""),  # Gemini, whose thought used all of the tokens
     ],
 )
 def test_a_thought_that_is_handed_over_apart_is_put_back_in_its_place(message: dict[str, str], text: str):
@@ -204,7 +204,7 @@ async def test_an_address_may_contain_the_version_of_the_api(address: str, path:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         over = {"max_tokens": None, "max_completion_tokens": 9}
-        known = EngineInfo("m", "", 0, sglang=False)  # so nobody is asked for it
+        known = EngineInfo("m", "", 0, sglang=False)  # so no request is made for it
         await HttpEngine(address, body=over, info=known, http=http).complete(ask())
     ((route, body),) = requests
     assert (route, body["model"], body["max_completion_tokens"], "max_tokens" in body) == (path, "m", 9, False)

@@ -27,7 +27,7 @@ def chunk(text: str, finish: str | None = None) -> dict[str, Any]:
 
 
 class Engine(ThreadingHTTPServer):
-    """`mode` names what it does wrong. `requests` holds the bodies of the completions that were asked for."""
+    """`mode` names its fault. `requests` holds the bodies of the completion requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -35,12 +35,12 @@ class Engine(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Replies)
         self.mode = "good"
-        self.refuses: tuple[str, ...] = ()  # arguments, as a server that checks its input
+        self.refuses: tuple[str, ...] = ()  # arguments that it refuses, as a server that checks its input does
         self.over = threading.Event()
         self.requests: list[dict[str, Any]] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that leave are part of the tests."""
+        """Log nothing: clients that leave are part of the tests."""
 
 
 class Replies(BaseHTTPRequestHandler):

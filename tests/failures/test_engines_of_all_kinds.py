@@ -1,4 +1,4 @@
-"""Engines that are strict, that speak up, that stream thoughts, and that stand behind TLS."""
+"""Engines that are strict, that report errors in the body, that stream thoughts, and that use TLS."""
 
 from __future__ import annotations
 

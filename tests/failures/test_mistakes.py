@@ -1,4 +1,4 @@
-"""The caller's mistakes raise everywhere, and say what to correct: a mistyped option, a wrong password of Redis."""
+"""A caller's mistakes raise everywhere, and say what to correct: a mistyped option, a wrong password of Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of failures, driven through everything that judges: all tell the same reason, or raise the same kind of error.
+"""One table of failures, run through every way of judging: all give the same reason, or raise the same kind of error.
 
     what goes wrong               what every way of judging tells
     no connection                 engine_failed
@@ -50,13 +50,13 @@ from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Pair, Pa
 from tests.failures.faulty_engine import Engine, misbehaving
 
 PAIR = Pair.of("What is 17 + 25?", "42", "43")
-#: A run that stops says that nothing was answered: every row that was judged is safe, and none has a verdict that it lacks.
+#: A run that stops says that nothing was answered: every judged row is safe, and no row has an invented verdict.
 STOPS = "the run stops"
 
 
 @dataclass(frozen=True)
 class Case:
-    """`mode` of the engine, and the `outcome` that everything must tell."""
+    """`mode` of the engine, and the `outcome` that every way must report."""
 
     mode: str
     outcome: str
@@ -82,7 +82,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Place:
-    """Where a way of judging finds the engine, and a folder for its files."""
+    """The address of the engine, and a folder for files, for a way of judging."""
 
     engine: str
     folder: Path
@@ -145,7 +145,7 @@ async def through_ranking(place: Place) -> str:
 
 
 class Noting:
-    """Notes what a judge says, for what keeps it to itself."""
+    """Notes the judgments of a judge for callers that do not return them."""
 
     def __init__(self, judge: PairJudge) -> None:
         self._judge, self.outcomes = judge, set[str]()
@@ -246,7 +246,7 @@ WAYS: list[Callable[[Place], Awaitable[str]]] = [
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No retries with pauses, and no open circuit, which are tested elsewhere: here each way must tell the first failure."""
+    """No retries with pauses, and no open circuit, which are tested elsewhere: each way must report the first failure."""
     monkeypatch.setattr("reasrm_serving.engines.pool.RETRIES", 0)
     monkeypatch.setattr("reasrm_serving.engines.member.TRIPS", 10**6)
     monkeypatch.setattr("reasrm_serving.judging.ranking.FIRST_PAUSE_S", 1000.0)

@@ -1,4 +1,4 @@
-"""At the shape of a 7B model, on a GPU: `make test WORKERS=0 T="-m gpu" SGLANG_VENV=...`, whose SGLang runs there."""
+"""The shape of a 7B model on a GPU: `make test WORKERS=0 T="-m gpu" SGLANG_VENV=...`, whose SGLang runs there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, dict[str, float]]:
-    """What bench/shapes.py found."""
+    """The output of bench/shapes.py."""
     server = f"{SGLANG_VENV / 'bin' / 'python'} -m sglang.launch_server"
     command = [sys.executable, str(ROOT / "bench" / "shapes.py"), "--server", server]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Rewards out of rewards: hierarchy, gap, normalisation."""
+"""Rewards that are computed from rewards: hierarchy, gap, normalisation."""
 
 from __future__ import annotations
 

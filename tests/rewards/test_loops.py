@@ -211,5 +211,5 @@ def test_completions_come_in_many_shapes() -> None:
     answer = response_of([*turns, {"role": "assistant", "content": [{"type": "text", "text": "two"}]}])
     assert answer[0]["tool_calls"] == [{"name": "f", "arguments": '{"x": 1}'}]
     assert answer[-1]["content"] == "two"
-    assert response_of(turns)[-1] == {"role": "assistant", "content": "(the response is empty)"}  # cut off after its tool
+    assert response_of(turns)[-1] == {"role": "assistant", "content": "(the response is empty)"}  # truncated after its tool
     assert response_of("  ") == response_of([{"role": "assistant", "content": ""}]) == "(the response is empty)"

@@ -30,7 +30,7 @@ ANSWERS = [f"answer {strength}" for strength in STRENGTHS]
 
 
 def trainer(reward: Any) -> SimpleNamespace:
-    """What the trainers' own reward code reads of a trainer."""
+    """The attributes of a trainer that the trainers' own reward code reads."""
     accelerator = SimpleNamespace(device=torch.device("cpu"), gather=lambda tensor: tensor)
     weights = torch.ones(1)
     fields = {"reward_funcs": [reward], "reward_processing_classes": [None], "state": SimpleNamespace(global_step=1)}
@@ -73,7 +73,7 @@ def test_verls_remote_manager_gets_rewards_from_plain_calls(url: str) -> None:
     def score(text: str) -> dict[str, float]:
         return compute_score_sync(data_source="set", solution_str=text, ground_truth=None, extra_info=dict(info), url=url, cohort=4)
 
-    with ThreadPoolExecutor(4) as pool:  # a worker process each, upstream
+    with ThreadPoolExecutor(4) as pool:  # upstream has one worker process per call
         scores = list(pool.map(score, ANSWERS))
     assert sorted(range(4), key=lambda i: scores[i]["score"]) == [2, 0, 3, 1]
 

@@ -1,4 +1,4 @@
-"""Thoughts are left out of responses, in whatever marks a model writes them."""
+"""Thoughts are left out of responses, in every notation that a model uses."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.components import ROOT, Sglang, free_port
 from tests.serving.loops import ScriptedEngine, gateway, serving
 from tests.serving.traffic import finished
 
-pytestmark = pytest.mark.timeout(400)  # seconds on a free machine; minutes where others train
+pytestmark = pytest.mark.timeout(400)  # seconds on an idle machine; minutes on a busy one
 RUN = Path(__file__).parent / "trl_run.py"
 
 

@@ -18,7 +18,7 @@ from reasrm.rewards.trl import judge_reward, win_rate_callback
 
 
 def main(model: str, url: str, output: str, prompts: str, per_rank: int, generations: int, steps: int) -> None:
-    """Train and write what was logged."""
+    """Train and write the log."""
     torch.set_num_threads(1)
     rows = Dataset.from_list([json.loads(line) for line in Path(prompts).read_text().splitlines()])
     config = GRPOConfig(

@@ -142,7 +142,7 @@ def test_judges_that_cannot_start_on_the_cluster_say_why_in_one_line(cluster: An
     prompts = shutil.copytree(BUILTIN / "rubric", tmp_path / "prompts")
 
     def say(line: str) -> None:
-        if line.startswith("Ray cluster"):  # the driver has read them; another host may not have them
+        if line.startswith("Ray cluster"):  # the driver has read them; another host may lack them
             shutil.rmtree(prompts)
 
     job = Job(DataSet(write(tmp_path / "in.jsonl", 5)), tmp_path / "out.jsonl", How(Options()))

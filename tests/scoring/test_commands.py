@@ -1,4 +1,4 @@
-"""The commands from end to end, on a real SGLang: scored, stopped, gone on with, evaluated, reported."""
+"""The commands from end to end, on a real SGLang: score, stop, continue, evaluate, report."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_an_interrupted_run_says_how_to_go_on(sglang: Sglang, tmp_path: Path) ->
     source = pairs(tmp_path / "in.jsonl", 200)
     output, journal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.journal"
     command = [REASRM, "score", source, "-o", output, "--engine", sglang.url, "--concurrency", "2", *FAST]
-    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a job in a shell's background does not
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job of a shell does not
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, preexec_fn=heeds) as process:
         while process.poll() is None and (not journal.exists() or len(journal.read_bytes().splitlines()) < 3):
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Whatever was appended is read back, in order, after any interruption; nothing of another run is ever mixed in."""
+"""Appended rows are read back, in order, after any interruption; rows of another run are never mixed in."""
 
 from __future__ import annotations
 

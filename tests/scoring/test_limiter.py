@@ -1,4 +1,4 @@
-"""Requests in flight rise as long as the engine gets more done, fall when it refuses, and never lose an answer."""
+"""Requests in flight rise while the engine's throughput grows, fall when it refuses, and never lose an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row is judged in its own frame, whatever order the judge saw; what goes wrong with it stays in it."""
+"""A row is judged in its own frame, in every order that the judge saw; its errors stay in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def entry(index: int = 0, **fields: Any) -> DataRow:
 
 
 def likes(text: str) -> FixedJudge:
-    """A judge who prefers a response that begins with `text`, by 0.9."""
+    """A judge that prefers a response that begins with `text`, by 0.9."""
 
     def probability(pair: Pair) -> float:
         return 0.9 if pair.a[0].content.startswith(text) else 0.1 if pair.b[0].content.startswith(text) else 0.6

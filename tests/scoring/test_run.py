@@ -176,7 +176,7 @@ def test_a_file_of_an_unknown_schema_is_refused_before_anything_is_judged(tmp_pa
 
 
 class Fails:
-    """Fails for `broken` questions, by the engine's fault."""
+    """Fails for `broken` questions through a fault of the engine."""
 
     def __init__(self, broken: set[str]) -> None:
         self._broken = broken

@@ -1,4 +1,4 @@
-"""How RL frameworks ask for rewards, as their own code does: payloads, timeouts, retries, and what they make of the answer."""
+"""How RL frameworks request rewards, as their own code does: payloads, timeouts, retries, and their use of the response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OpenRlhfExecutor:
     """OpenRLHF 0.11.2, `openrlhf/utils/agent.py`: `SingleTurnAgentExecutor` with `--reward.remote_url`.
 
     One query per call; of several addresses each call takes the next one. A session of 180 s per try, five tries, a second between
-    them, whatever went wrong; then the sample has no reward.
+    them, after any failure; then the sample has no reward.
     """
 
     def __init__(self, reward_endpoints: str | Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class OpenRlhfExecutor:
         return output
 
     async def fetch(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[dict[str, Any]]:
-        """What the addresses answer to their parts; an empty part is not sent."""
+        """The responses of the addresses to their parts; an empty part is not sent."""
         size = -(-len(queries) // len(self.reward_endpoints))
         parts = [slice(start, start + size) for start in range(0, len(queries), max(1, size))]
         bodies = [{"query": queries[part], "prompts": prompts[part], "labels": labels[part]} for part in parts]
@@ -86,7 +86,7 @@ def openrlhf_keeps(samples: Sequence[dict[str, Any]], bounds: tuple[float, float
 class SlimeRm:
     """slime, `slime/rollout/rm_hub/__init__.py`: `remote_rm`, with `--rm-type remote_rm --rm-url ...`.
 
-    One session for all: 64 connections, 120 s a try. Ten tries; between them 1, 2, 4 ... 30 s and a chance part of a second. The
+    One session for all: 64 connections, 120 s per try. Ten tries; between them 1, 2, 4 ... 30 s and a chance part of a second. The
     tenth failure is raised, and the job ends. `--reward-key` picks from an object (`Sample` in `slime/utils/types.py`).
     """
 
@@ -116,7 +116,7 @@ class SlimeRm:
         raise AssertionError("the last try returns or raises")
 
     async def rewards(self, samples: Sequence[Any]) -> list[Any]:
-        """The rewards of a group, asked for one by one (`batched_async_rm`)."""
+        """The rewards of a group, by one request per sample (`batched_async_rm`)."""
         bodies = await asyncio.gather(*(self.remote_rm(sample) for sample in samples))
         return [body if self.reward_key is None else body[self.reward_key] for body in bodies]
 
@@ -124,7 +124,7 @@ class SlimeRm:
 class VerlRewardLoop:
     """verl, `verl/experimental/reward_loop/`: a custom reward function under `reward_loop.py` and `reward_manager/naive.py`.
 
-    `custom_reward_function.reward_kwargs` are merged into each call (`verl/trainer/ppo/reward.py`), one sample a call, all of a
+    `custom_reward_function.reward_kwargs` are merged into each call (`verl/trainer/ppo/reward.py`), one sample per call, all of a
     batch at once. An exception is the job's. What the function returns besides the score must have the same keys for all samples.
     """
 
@@ -180,7 +180,7 @@ class VerlRewardLoop:
 class GymAgent:
     """NeMo Gym 07d6b0d, `responses_api_agents/simple_agent/app.py`: the stock agent, with the gateway as its resources server.
 
-    It knows a host and a port. It asks again only when a connection breaks; a status that is an error ends the rollout. With
+    It knows a host and a port. It repeats a request only when a connection breaks; a status that is an error ends the rollout. With
     observability on, `ServerClient` puts `/ng-rollout/ID` in front of the paths of resources servers.
     """
 
@@ -211,7 +211,7 @@ async def genrm_comparison(
 ) -> tuple[float, ...]:
     """NeMo Gym's `GenRMCompareResourcesServer._run_single_comparison`, with the gateway as its GenRM model.
 
-    It reads no status: an answer without scores is asked for again three times, 0.2 s apart, and then is neutral.
+    It reads no status: a response without scores is requested again three times, 0.2 s apart, and then is neutral.
     """
     body = {
         "input": [{"role": "user", "content": question, "type": "message"}],

@@ -1,4 +1,4 @@
-"""Gateways before a judge of random weights on real SGLang: it has no sense, but it writes as long as it is let."""
+"""Gateways with a judge of random weights on real SGLang: its text is meaningless and as long as the limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _plain_gateway(gateway_factory: Callable[..., Gateway], random_judge: Sglang
 
 @pytest.fixture
 def plain_gateway(_plain_gateway: Gateway) -> Gateway:
-    """A gateway before it that keeps its judgments in its own memory, and that knows the weights of this moment."""
+    """A gateway with this engine, with judgments in its own memory and the current weight version."""
     until(lambda: version(_plain_gateway) == "default")
     return _plain_gateway
 

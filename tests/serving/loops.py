@@ -1,4 +1,4 @@
-"""A gateway in this process before an engine that answers at once: what an RL loop sees, without a model behind it.
+"""A gateway in this process, before an engine that answers at once: the view of an RL loop, without a model.
 
 `ScriptedEngine` runs in a thread of the test; `ScriptedServer` is the same in a process of its own, which can be killed.
 
@@ -27,7 +27,7 @@ __all__ = ["ScriptedEngine", "ScriptedServer", "engine", "gateway", "serving", "
 
 
 class ScriptedServer(Server):
-    """A `ScriptedEngine` in a process of its own, on the same port whenever it is started."""
+    """A `ScriptedEngine` in a process of its own, on the same port at every start."""
 
     def __init__(self, log: Path, version: str = "v1", pause_s: float = 0.0, context: int = 8192) -> None:
         port = free_port()
@@ -64,7 +64,7 @@ def serving(app: Any, port: int | None = None) -> Iterator[str]:
 
 @contextmanager
 def gateway(engine: Any, folder: Path, at: int | None = None, **settings: Any) -> Iterator[str]:
-    """A gateway before `engine`, or before several, on the port `at` or a free one; yields its address."""
+    """A gateway before `engine`, or before several engines, on the port `at` or a free one; yields its address."""
     urls = [server.url for server in engine] if isinstance(engine, Sequence) else engine.url
     values = {"engine": urls, "cache": "memory", "state_dir": folder, "refresh_s": 0.2, "timeout_s": 20.0} | settings
     with serving(create_app(Settings.of(**values)), at) as url:
@@ -73,7 +73,7 @@ def gateway(engine: Any, folder: Path, at: int | None = None, **settings: Any) -
 
 @pytest.fixture
 def engine() -> Iterator[ScriptedEngine]:
-    """An engine that answers at once, by what the texts are worth."""
+    """An engine that answers at once, by the strength of the texts."""
     scripted = ScriptedEngine()
     with serving(scripted.app) as scripted.url:
         yield scripted
@@ -81,6 +81,6 @@ def engine() -> Iterator[ScriptedEngine]:
 
 @pytest.fixture
 def url(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    """A gateway before it."""
+    """A gateway before this engine."""
     with gateway(engine, tmp_path) as address:
         yield address

@@ -21,7 +21,7 @@ SHOWN = re.compile(r"\[response ([AB])[^\]]*\]\n(.*?)\n\[end of response \1", re
 
 
 def strength(text: str) -> float:
-    """What a response is worth to the scripted judge, in logits; one without a number is worth its length, modulo 7."""
+    """The strength of a response for the scripted judge, in logits; without a number it is the length, modulo 7, minus 9."""
     match = NUMBER.search(text)
     return float(match.group(1)) if match else len(text) % 7 - 9.0
 
@@ -30,7 +30,7 @@ class ScriptedEngine:
     """Speaks OpenAI's chat completions. `pause_s` makes it slow; `calls` counts completions, `texts` holds the latest prompts,
     `conversations` all of their messages.
 
-    `down` makes it answer 503, or with the status that it is. A prompt of more than `context` tokens, at four characters each, is
+    `down` makes it answer 503, or with this status. A prompt of more than `context` tokens, at four characters each, is
     refused in SGLang's words.
     """
 

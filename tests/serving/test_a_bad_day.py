@@ -1,4 +1,4 @@
-"""A bad day: engine and Redis are killed again and again and one caller in ten vanishes; every reward is a quiet day's, or null."""
+"""A bad day: engine and Redis are killed again and again, one caller in ten vanishes. Rewards are those of a quiet day or null."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ APART_S = 0.3  # between the rollouts of one prompt and the next
 
 @dataclass(frozen=True)
 class Rollout:
-    """What a caller asks for."""
+    """The request of a caller."""
 
     prompt: str
     response: str
@@ -41,7 +41,7 @@ def rollouts() -> list[Rollout]:
 
 @dataclass
 class Callers:
-    """Callers who ask one after the other, each for one rollout; `answered` counts those who have their answer."""
+    """Callers that send one request after the other, each for one rollout; `answered` counts the answered ones."""
 
     client: httpx.AsyncClient
     urls: list[str]
@@ -55,7 +55,7 @@ class Callers:
         return [asyncio.create_task(self._reward(number, rollout)) for number, rollout in enumerate(batch)]
 
     async def _reward(self, number: int, rollout: Rollout) -> float | None:
-        """As a loop would that retries errors until its patience is over; null stays null."""
+        """Retry errors for a limited time, as a training loop does; null stays null."""
         await asyncio.sleep(rollout.after_s if self.apart else 0)
         body = {"question": rollout.prompt, "response": rollout.response, "cohort": rollout.size, "wait_s": 90, "timeout_s": 240}
         self.sent[number].set()
@@ -73,17 +73,17 @@ class Callers:
         return None
 
     async def vanish(self, number: int, task: asyncio.Task[float | None], after_s: float) -> None:
-        """Hang up some time after the request was sent: what was not sent is no part of any cohort."""
+        """Hang up some time after the request was sent: a request that was not sent is not part of any cohort."""
         await self.sent[number].wait()
         await asyncio.sleep(after_s)
         task.cancel()
 
 
 async def kill_and_start_again(engine: ScriptedServer, redis: Redis, callers: Callers, total: int) -> int:
-    """Kill both in turn, each while work is under way, and start them again; returns how often work really was."""
+    """Kill both in turn, each during work, and start them again; returns how often there really was work."""
     hit = 0
     for _ in range(KILLS):
-        await written(engine, 30)  # by this life of the engine
+        await written(engine, 30)  # since the engine's last start
         hit += callers.answered < total
         engine.kill()
         await asyncio.sleep(0.7)
@@ -98,7 +98,7 @@ async def kill_and_start_again(engine: ScriptedServer, redis: Redis, callers: Ca
 
 
 async def written(engine: ScriptedServer, completions: int) -> None:
-    """Return when the engine has written that many."""
+    """Return when the engine has written this many completions."""
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
         while (await client.get(f"{engine.url}/calls")).json() < completions:
             await asyncio.sleep(0.05)

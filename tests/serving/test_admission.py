@@ -1,4 +1,4 @@
-"""Who is let in, how often, in which order, until when; and weights that move."""
+"""Admission: keys, rates, the order of requests, deadlines; and weights that move."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_deadline_stops_work_and_a_past_deadline_starts_none(engine: ScriptedE
 
 
 def _connections(redis: Redis) -> int:
-    """How many are open besides the one that asks."""
+    """How many connections are open besides the one of this request."""
     return int(talk(redis.port, b"INFO clients\r\n").split(b"connected_clients:")[1].split()[0]) - 1
 
 
@@ -126,7 +126,7 @@ async def test_two_gateways_share_a_rate_and_go_on_alone_when_redis_is_away(redi
         while _connections(redis) > 1:
             await asyncio.sleep(0.02)
     redis.kill()
-    await two.enter(key)  # counted by itself now
+    await two.enter(key)  # each gateway counts alone now
     await two.aclose()
 
 

@@ -1,4 +1,4 @@
-"""Both stores of cohorts keep the same promises: each test runs over the gateway's memory and over a real Redis."""
+"""Both stores of cohorts behave alike: each test runs over the gateway's memory and over a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cohorts: rollouts that come one by one get group rewards, also when some are late, lost or repeated, or a server restarts."""
+"""Cohorts: rollouts that arrive singly get group rewards, also when some are late, lost or repeated, or a server restarts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_the_rewards_are_those_of_the_group_ranked_at_once(client: httpx.A
     body = {"question": "Which is largest?", "responses": [f"answer {strength}" for strength in STRENGTHS], "method": "all_pairs"}
     ranked = (await client.post(f"{url}/v1/rank", json=body)).json()["rewards"]
     assert rewards == pytest.approx(ranked, abs=1e-6)
-    assert await ask_all(client, [url], STRENGTHS[::-1]) == pytest.approx(ranked[::-1], abs=1e-12)  # whatever the order
+    assert await ask_all(client, [url], STRENGTHS[::-1]) == pytest.approx(ranked[::-1], abs=1e-12)  # in every order
 
 
 async def test_comparisons_start_before_the_cohort_is_full(client: httpx.AsyncClient, url: str, engine: ScriptedEngine) -> None:
@@ -93,7 +93,7 @@ async def test_large_cohorts_start_early_too_and_cost_and_reward_the_same(
     rewards = [body["score"] for body in (*await asyncio.gather(*early), last)]
     assert engine.calls == readings_needed(12)
     ranked = await client.post(f"{url}/v1/rank", json={"question": "Which is largest?", "responses": [f"answer {x}" for x in MANY]})
-    assert rewards == pytest.approx(ranked.json()["rewards"], abs=0.15)  # whose ties the order of the group breaks
+    assert rewards == pytest.approx(ranked.json()["rewards"], abs=0.15)  # the order of the group breaks their ties
     assert engine.calls < 1.5 * readings_needed(12), "most comparisons are the same"
 
 
@@ -103,7 +103,7 @@ async def test_responses_at_two_gateways_are_compared_before_all_are_there(
     with gateway(engine, tmp_path, cache=redis_server.url) as one, gateway(engine, tmp_path, cache=redis_server.url) as two:
         early = [asyncio.create_task(ask(client, address, strength)) for address, strength in ((one, 2), (two, 5), (one, 1))]
         async with asyncio.timeout(15):
-            while engine.calls < 3:  # one of them within a gateway
+            while engine.calls < 3:  # one comparison is within a gateway
                 await asyncio.sleep(0.02)
         assert not any(task.done() for task in early)
         await ask(client, two, 3)
@@ -128,7 +128,7 @@ async def test_at_the_deadline_the_present_rollouts_are_ranked_and_late_ones_mee
     assert came[1] > came[0] > came[2]
     late = (await ask(client, url, 4, wait=1.0))["score"]
     assert came[0] < late < came[1]
-    whole = await ask_all(client, [url], [2, 5, 1, 4], wait=10)  # the table is free for the next round
+    whole = await ask_all(client, [url], [2, 5, 1, 4], wait=10)  # the cohort is free for the next round
     assert None not in whole
 
 

@@ -1,4 +1,4 @@
-"""The rule of what the embedded judge may be asked, counted over published pairs and over tasks that were held out (LAB.md)."""
+"""The rule for the domain of the embedded judge, counted over published pairs and over held-out tasks (LAB.md)."""
 
 from __future__ import annotations
 

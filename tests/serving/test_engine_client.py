@@ -1,4 +1,4 @@
-"""The gateway's own connections to an engine: where requests go, what is read from the replies, and what never leaves."""
+"""The gateway's own connections to an engine: where requests go, how replies are read, and which data never leaves."""
 
 from __future__ import annotations
 

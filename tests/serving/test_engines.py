@@ -1,4 +1,4 @@
-"""Several engines behind one gateway: what one fails another is asked for, and a broken one is left alone until it answers."""
+"""Several engines behind one gateway: another engine takes a failed request, and a broken one gets none until it answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ numbers = itertools.count()
 
 
 def a_pair(**more: Any) -> dict[str, Any]:
-    """A pair that nobody asked about before."""
+    """A pair that was never judged before."""
     return {"question": f"question {next(numbers)}", "a": "answer 2", "b": "answer 1", "orders": "ab"} | more
 
 
@@ -166,7 +166,7 @@ def test_judgments_by_engines_of_different_weights_name_their_weights_and_are_no
             assert judgment["weight_version"] == ("v1" if old.calls > before[0] else "v2")
             seen.add(judgment["weight_version"])
         assert seen == {"v1", "v2"}
-        both = judge(url, a_pair(orders="both"))  # at once, so to the one engine and to the other
+        both = judge(url, a_pair(orders="both"))  # at once, so that both engines get some
         assert both["weight_version"] == "v1+v2"
         old.version = "v2"
         until(lambda: version(url) == "v2")
@@ -207,7 +207,7 @@ def version(url: str) -> str:
 
 
 class Fake:
-    """An engine that does what `does` says; `calls` counts."""
+    """An engine that behaves as `does` says; `calls` counts its requests."""
 
     def __init__(self, does: Callable[[int], Any] = lambda _: None) -> None:
         self.calls, self._does = 0, does
@@ -302,7 +302,7 @@ async def test_a_circuit_that_closed_opens_again_at_the_next_failure(engines_of:
             await engines.complete(ASK)
         assert member.open
         assert sick.calls == calls_by_then
-        await member.refresh()  # what it serves it can say
+        await member.refresh()  # it can name the model that it serves
         assert not member.open
     assert (await engines.complete(ASK)).text == "said"
     assert not member.open

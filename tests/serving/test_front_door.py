@@ -1,4 +1,4 @@
-"""What a gateway says to requests before a route sees them, and to those that no route can read."""
+"""Responses of the gateway to requests that reach no route, or that no route can read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def url(engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_load_balancers_may_send_head(url: str, path: str) -> None:
-    httpx.get(f"{url}/v1/models", timeout=20)  # the engine has said what it serves
+    httpx.get(f"{url}/v1/models", timeout=20)  # the engine has named the model that it serves
     answer = httpx.head(url + path)
     assert (answer.status_code, answer.content) == (200, b"")
 

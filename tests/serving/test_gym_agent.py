@@ -18,7 +18,7 @@ STRENGTHS = [2, 5, 1, 3]
 
 @pytest.fixture
 def gym(engine: ScriptedEngine, tmp_path: Path) -> Iterator[str]:
-    """A gateway whose operator has said how many rollouts a prompt has."""
+    """A gateway whose operator has set the number of rollouts per prompt."""
     with gateway(engine, tmp_path, cohort=4) as address:
         yield address
 

@@ -52,7 +52,7 @@ def body() -> bytes:
 
 
 def rank_while_watched(gateway: Gateway, body: bytes) -> tuple[httpx.Response, float, float]:
-    """The answer, the longest time of /healthz meanwhile in seconds, and the most MB that the gateway grew by."""
+    """The response, the longest time of /healthz meanwhile in seconds, and the growth of the gateway's memory in MB."""
     process = psutil.Process(gateway.pid)
     before = largest = process.memory_info().rss
     slowest = 0.0
@@ -101,6 +101,6 @@ def test_a_gateway_with_a_smaller_limit_refuses_the_body(body: bytes, gateway_fa
         try:
             answer = httpx.post(f"{gateway.url}/v1/rank", content=body, timeout=60)
         except httpx.WriteError:
-            return  # the gateway closed the door while we were still sending
+            return  # the gateway closed the connection while we were still sending
         assert (answer.status_code, answer.json()["error"]["type"]) == (413, "too_large")
         assert "the gateway's limit" in answer.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""What NeMo Gym's genrm_compare sends and reads, against a real gateway."""
+"""The requests of NeMo Gym's genrm_compare, against a real gateway."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_a_generated_client_judges_a_pair(gateway: Gateway, tmp_path: Path) -> N
     made = subprocess.run(generate, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     warnings = [line for line in (made.stdout + made.stderr).splitlines() if line.lower().startswith("warning parsing")]
-    # one line of JSON per judgment is a form that this generator does not read
+    # this generator does not read one line of JSON per judgment
     assert [line.split()[3] for line in warnings] == ["/v1/judge/batch"], made.stdout
     used = subprocess.run([sys.executable, "-c", JUDGE, gateway.url], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert used.returncode == 0, used.stderr

@@ -21,7 +21,7 @@ CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhich is la
 
 
 async def openrlhf(urls: str | list[str], answers: list[Any], prompt: str = CHATML, label: Any = None) -> list[dict[str, Any]]:
-    """The samples of one prompt, each asked for by an executor of its own."""
+    """The samples of one prompt, each with an executor of its own."""
     calls = (OpenRlhfExecutor(urls).execute(prompt, f"answer {answer}<|im_end|>\n", label) for answer in answers)
     return await asyncio.gather(*calls)
 
@@ -94,7 +94,7 @@ def test_openrlhf_may_send_a_whole_group_in_one_request(url: str, engine: Script
     result = httpx.post(f"{url}/get_reward", json=data, timeout=60).json()
     assert result["rewards"][1] > 0 > result["rewards"][0]
     assert result["rewards"][3] > 0 > result["rewards"][2]
-    assert engine.calls == 4  # two pairs, both ways round; never across prompts
+    assert engine.calls == 4  # two pairs in both orders; never across prompts
 
 
 def test_a_lone_rollout_without_cohort_or_reference_gets_a_message_that_says_what_to_add(url: str) -> None:
@@ -136,7 +136,7 @@ async def test_a_label_is_any_json_value(url: str, label: Any) -> None:
 
 
 async def test_a_prompt_that_decoding_changed_is_still_found_before_its_response(url: str, engine: ScriptedEngine) -> None:
-    """Tokenizers that clean up spaces, and prompts that were cut from the left to fit, give queries that begin otherwise."""
+    """Tokenizers that clean up spaces, and prompts that were cut from the left to fit, give queries with another beginning."""
     prompt = "<|im_start|>user\nWhich , of these numbers , is the largest ?<|im_end|>\n<|im_start|>assistant\n"
     cleaned, cut = prompt.replace(" ,", ",").replace(" ?", "?"), prompt[len(prompt) // 2 :]
     body = {"query": [f"{cleaned}answer 1<|im_end|>", f"{cut}answer 2<|im_end|>"], "prompts": [prompt] * 2, "labels": [None] * 2}

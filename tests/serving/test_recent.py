@@ -1,4 +1,4 @@
-"""What the gateway remembers of its latest judgments, and whom it shows them to."""
+"""The gateway stores its latest judgments and shows them to permitted callers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIR = Pair.of("Which is larger?", "answer 2", "answer 1")
 
 
 def reply(*outcomes: Outcome, size: int = 0) -> JudgmentJson:
-    """A judgment whose orders say `outcomes`."""
+    """A judgment whose orders have these `outcomes`."""
     orders: tuple[Order, Order] = ("ab", "ba")
     opinions = tuple(
         Opinion(order=order, outcome=outcome, reading=Reading(), reply="x" * size)

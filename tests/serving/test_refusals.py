@@ -1,4 +1,4 @@
-"""What bad input gets, and what an engine in trouble gets its callers: an error that says what to do, never a winner."""
+"""Bad input and a failing engine give an error that says what to do, never a winner."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_body_above_the_limit_gets_413_with_and_without_a_length(plain_gateway
         try:
             response = httpx.post(f"{plain_gateway.url}/v1/judge", content=content, timeout=30)
         except httpx.WriteError:
-            continue  # the gateway closed the door while we were still sending
+            continue  # the gateway closed the connection while we were still sending
         assert (response.status_code, response.json()["error"]["type"]) == (413, "too_large")
     assert httpx.get(f"{plain_gateway.url}/healthz").status_code == 200
 

@@ -1,4 +1,4 @@
-"""The way of one request through the gateway: ARCHITECTURE.md tells it in twelve steps, each in the file that it names."""
+"""The path of one request through the gateway: ARCHITECTURE.md describes twelve steps, each in the file that it names."""
 
 from __future__ import annotations
 

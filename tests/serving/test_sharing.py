@@ -1,4 +1,4 @@
-"""Gateways that share a Redis: work is done once, and whatever dies, no answer is wrong."""
+"""Gateways that share a Redis: work is done once, and no answer is wrong when a server dies."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
     redis_factory: Callable[..., Redis],
     random_judge: Sglang,
 ) -> None:
-    """Every answer equals that of a quiet run, or is a typed failure or a broken connection; and afterwards all is well."""
+    """Every response equals that of a quiet run, or is a typed failure or a broken connection; later requests succeed."""
     bodies = [a_pair(deliberation=f"<answer>[[{side}]]</answer>") for _ in range(10) for side in "AB"]
     with redis_factory() as redis, gateway_factory("--engine", random_judge.url, "--cache", redis.url) as gateway:
         quiet = [ask(gateway, body)["winner"] for body in bodies]
@@ -154,7 +154,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
                 # half of the requests are new to the cache: another seed changes nothing about a greedy reply
                 body = bodies[number] | {"seed": dice.choice((0, dice.randrange(2**31))), "timeout_s": 20}
                 seen.append((number, _outcome(gateway, body)))
-                over.wait(0.05)  # callers who ask without a pause take the processor from the servers that are starting
+                over.wait(0.05)  # callers without a pause take the processor from the servers that are starting
 
         with ThreadPoolExecutor(8) as threads, ExitStack() as stack:
             callers = [threads.submit(caller, seed) for seed in range(8)]

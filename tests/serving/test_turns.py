@@ -1,4 +1,4 @@
-"""Whose judgment comes next when more are wanted than may be under way."""
+"""The order of judgments when more are requested than may run at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_waiters_that_are_cancelled_while_they_wake_leave_the_queue_whole(
     async with queue.turn():
         tasks = [await enqueue(queue, order, run=str(number % 2)) for number in range(6)]
         for number in cancelled:
-            tasks[number].cancel()  # its task has not run yet when the slot below is given back
+            tasks[number].cancel()  # its task has not run yet when the slot below is released
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(error) for error in ended if error is not None] == [asyncio.CancelledError] * len(cancelled)
     assert len(order) == 6 - len(cancelled)

@@ -1,4 +1,4 @@
-"""`reasrm serve --workers`: a real sglang-router before several engines, which lives and ends with the gateway."""
+"""`reasrm serve --workers`: a real sglang-router before several engines, which starts and ends with the gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORKER = ROOT / "tests" / "deploy" / "worker.py"
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[list[Server]]:
-    """Two engines, as far as a router and a gateway ask."""
+    """Two engines with the routes that a router and a gateway use."""
     with ExitStack() as stack:
         yield [stack.enter_context(worker(free_port(), tmp_path / f"worker-{number}.log")) for number in range(2)]
 

@@ -18,7 +18,7 @@ _numbers = itertools.count(int(time.time() * 1000))
 
 
 def a_pair(**more: Any) -> dict[str, Any]:
-    """A pair that nobody asked about before. The reply is begun with its answer, since random weights never give one."""
+    """A pair that was never judged before. The reply begins with its answer, since random weights never give one."""
     number = next(_numbers)
     return {
         "question": f"What is {number} + 1?",
@@ -31,13 +31,13 @@ def a_pair(**more: Any) -> dict[str, Any]:
 
 
 def a_long_one(**more: Any) -> dict[str, Any]:
-    """A pair whose judgment takes a quarter of a minute at the least: the random weights' replies do not end."""
+    """A pair whose judgment takes at least 15 seconds: the replies of random weights do not end."""
     return a_pair(max_tokens=6000, **more)
 
 
 @contextmanager
 def hanging_on(url: str, body: dict[str, Any]) -> Iterator[None]:
-    """Somebody who asks `url`, waits while the block runs, and then hangs up."""
+    """A caller that requests `url`, waits while the block runs, and then hangs up."""
     with subprocess.Popen(["curl", "-sN", url, "-d", json.dumps(body)], stdout=subprocess.DEVNULL) as caller:
         try:
             yield
@@ -51,7 +51,7 @@ def finished(engine: Sglang) -> int:
 
 
 def running(engine: Sglang) -> int:
-    """How many requests the engine works on now."""
+    """How many requests the engine is working on."""
     return int(metric(engine, "sglang:num_running_reqs"))
 
 
@@ -62,7 +62,7 @@ def metric(server: Any, name: str) -> float:
 
 
 def version(gateway: Gateway) -> str:
-    """The weight version that a gateway takes its engine to serve."""
+    """The weight version that a gateway reports for its engine."""
     return httpx.get(f"{gateway.url}/v1/models", timeout=30).json()["data"][0]["weight_version"]
 
 

@@ -27,7 +27,7 @@ def mini(tiny_model: Path, tmp_path: Path) -> Mini:
 
 @pytest.fixture
 def oracles() -> Iterator[Oracles]:
-    """A server that plays the oracles; nobody waits between attempts."""
+    """A server in the role of the oracles; there is no pause between attempts."""
     server = Oracles()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

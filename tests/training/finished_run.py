@@ -32,7 +32,7 @@ def judgment(step: int, pair: str, order: str, winner: str | None) -> dict[str, 
 
 
 def write(folder: Path, files: dict[str, Any]) -> None:
-    """Files by name: a list as JSON lines, a text as it is, anything else as JSON."""
+    """Files by name: a list becomes JSON lines, a text stays as it is, anything else becomes JSON."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(row) + "\n" for row in content) if isinstance(content, list) else content

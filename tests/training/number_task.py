@@ -34,7 +34,7 @@ RLVR = {
 
 
 def recipe(path: Path, output: Path, /, *, distill: Any = None, rlvr: Any = None, **rest: Any) -> Recipe:
-    """A recipe over the model in `path`; what is given is laid over small settings."""
+    """A recipe over the model in `path`, with small settings that the arguments override."""
     settings = {
         "name": "small",
         "output": str(output),
@@ -86,6 +86,6 @@ def tasks(count: int, seed: int = 1) -> list[LabelledPrompt]:
 
 
 def heldout(*subsets: str) -> list[PreferenceExample]:
-    """A pair of each of `subsets`."""
+    """One pair per subset."""
     row = {"source": "s", "question": "3 5", "a": "three", "b": "five", "winner": "B"}
     return [PreferenceExample.model_validate(row | {"id": f"{i}", "subset": subset}) for i, subset in enumerate(subsets)]

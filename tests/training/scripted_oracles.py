@@ -123,7 +123,7 @@ def label_in(body: dict[str, Any]) -> str:
 
 
 def wrong_at_first(body: dict[str, Any]) -> str:
-    """A first oracle that always says A, and a second one that listens."""
+    """A first oracle that always answers A, and a second one that follows the label."""
     if body["model"] == "second":
         return chain("A" if "response A is the better" in body["messages"][-1]["content"] else "B")
     return chain("A")

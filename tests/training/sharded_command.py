@@ -1,6 +1,6 @@
 """The command line with FSDP2 or ZeRO-3 on processes without a GPU. Both can shard there; accelerate does it only if it sees a GPU.
 
-So accelerate is made to see an accelerator. Tensors, collectives (gloo) and checkpoints are the real ones.
+So this script shows accelerate an accelerator. Tensors, collectives (gloo) and checkpoints are the real ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ plain = AcceleratorState.__init__
 
 
 def seeing_an_accelerator(self: AcceleratorState, *args: Any, **settings: Any) -> None:
-    if not AcceleratorState._shared_state:  # later both say how the model is sharded
+    if not AcceleratorState._shared_state:  # later both hold how the model is sharded
         PartialState(cpu=True, backend="gloo")
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
     plain(self, *args, **settings)
@@ -25,7 +25,7 @@ def seeing_an_accelerator(self: AcceleratorState, *args: Any, **settings: Any) -
 if __name__ == "__main__":
     AcceleratorState.__init__ = seeing_an_accelerator  # type: ignore[method-assign]
     if importlib.util.find_spec("deepspeed"):
-        # What it would compile for a minute. (As an attribute of its package, this module is hidden by PyTorch itself.)
+        # It would compile this for a minute. (As an attribute of its package, this module is hidden by PyTorch itself.)
         importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
     from reasrm.commands.app import app
 

@@ -1,4 +1,4 @@
-"""The card of a trained judge: everything in it comes from the files of the run."""
+"""The card of a trained judge: all of its content comes from the files of the run."""
 
 from __future__ import annotations
 

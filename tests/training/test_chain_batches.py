@@ -32,14 +32,14 @@ def test_batch_files_give_the_same_chains_as_requests(setting: Setting, oracles:
             counts = batch.read_batch(results, examiner, examples, journal)
             assert counts == {"answered": COUNT if round_ == "first" else COUNT // 2}
         assert batch.write_batches(examiner, examples, journal, offline.chains) == ([], 0)
-        assert list(offline.chains.glob("requests-*")) == []  # nothing that could be uploaded and paid again
+        assert list(offline.chains.glob("requests-*")) == []  # no file that could be uploaded and paid for again
         report = finish(recipe, offline.data, offline.chains, journal)
     assert (offline.chains / "chains.jsonl").read_bytes() == online
     assert report.spend.requests == 60
 
 
 def answered(line: str) -> str:
-    """What the batch API makes of a line of requests."""
+    """The response of the batch API to a line of requests."""
     request = json.loads(line)
     assert (request["method"], request["url"]) == ("POST", "/v1/chat/completions")
     body = completion(wrong_at_first(request["body"]))
@@ -61,7 +61,7 @@ def test_failed_requests_of_a_batch_are_counted_and_written_again(setting: Setti
         (requests,), _ = batch.write_batches(examiner, EXAMPLES, journal, setting.chains)
         names = [json.loads(line)["custom_id"] for line in requests.read_text().splitlines()]
         lines = [json.dumps({"custom_id": name} | outcome) for name, outcome in zip(names, outcomes, strict=False)]
-        results.write_text("\n\n".join(lines))  # blank lines are nothing
+        results.write_text("\n\n".join(lines))  # blank lines are skipped
         counts = batch.read_batch(results, examiner, EXAMPLES, journal)
         assert counts == {"answered": 1, "status 429": 1, "no response": 1, "nonsense": 2}
         (requests,), _ = batch.write_batches(examiner, EXAMPLES, journal, setting.chains)

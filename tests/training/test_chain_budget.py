@@ -36,7 +36,7 @@ def test_the_budget_is_never_overdrawn_and_may_be_raised(setting: Setting, oracl
 
 
 def test_a_request_waits_for_replies_that_cost_less_than_was_reserved(setting: Setting, oracles: Oracles):
-    """Four at once could cost 0.9, and one costs 0.006: the money does for all of them."""
+    """Four at once could cost 0.9, and one costs 0.006: the budget is enough for all of them."""
     oracles.behaviour = lambda body: chain(label_in(body))
     report = setting.make(setting.recipe(max_tokens=2000, max_usd=0.5))
     assert report.kept == {"first": COUNT}

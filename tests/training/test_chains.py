@@ -243,7 +243,7 @@ def test_a_run_that_was_stopped_requests_only_what_is_missing_and_gives_the_same
     journal = setting.chains / "journal.jsonl"
     assert len(journal.read_bytes().splitlines()) == 1 + 17
     with journal.open("ab") as file:
-        file.write(b'{"key": "first:0:ab:')  # what a killed process leaves of a line
+        file.write(b'{"key": "first:0:ab:')  # the part of a line that a killed process leaves
 
     oracles.requests.clear()
     oracles.behaviour = wrong_at_first

@@ -1,4 +1,4 @@
-"""The mix: which rows it holds, which side wins, what is counted, and that equal recipes give equal bytes."""
+"""The mix: its rows, the side that wins, its counts, and that equal recipes give equal bytes."""
 
 from __future__ import annotations
 

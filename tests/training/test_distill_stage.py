@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights_and_numbers(tiny_mode
     given = recipe(tiny_model, tmp_path, distill=settings)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     sft_trainer.train(given, chains(16), whole, callbacks=[MetricsWriter(whole)])
-    shutil.copytree(whole, broken)  # as a kill leaves it in step 5: the next checkpoint half written, no result
+    shutil.copytree(whole, broken)  # the state after a kill in step 5: the next checkpoint is half written, there is no result
     shutil.rmtree(broken / "model")
     (broken / "checkpoints" / "checkpoint-6" / COMPLETE).unlink()
     sft_trainer.train(given, chains(16), broken, callbacks=[MetricsWriter(broken)])

@@ -58,14 +58,14 @@ def test_a_judge_that_is_always_right_has_an_accuracy_of_one():
     assert (greedy.accuracy.value, greedy.accuracy.stderr, greedy.accuracy.n) == (1.0, 0.0, 10)
     assert greedy.order_consistency.value == 1.0
     assert greedy.p_a.value == 0.5
-    assert greedy.format.value == 0.0  # an answer alone is not the whole form
+    assert greedy.format.value == 0.0  # an answer alone does not have the whole form
     assert greedy.tokens == 10
 
 
 def test_a_judge_that_always_takes_the_first_is_right_half_the_time_and_never_consistent():
     greedy = evaluate(EXAMPLES, judging(lambda *_: tag("A")), PACK, KEY).greedy
     assert (greedy.accuracy.value, greedy.order_consistency.value, greedy.p_a.value) == (0.5, 0.0, 1.0)
-    assert greedy.accuracy.stderr == 0.0  # each pair has one order right: over pairs there is no spread
+    assert greedy.accuracy.stderr == 0.0  # each pair has one right order: pairs have no spread
 
 
 def test_a_reply_without_a_verdict_counts_as_wrong_and_is_counted_by_reason():
@@ -83,13 +83,13 @@ def test_subsets_are_measured_apart():
     judge = judging(lambda side, _: tag(side))
     result = evaluate(mixed, judge, PACK, KEY)
     assert {name: part.accuracy.n for name, part in result.subsets.items()} == {"easy": 4, "hard": 6}
-    assert result.sources == {}  # there is one only
+    assert result.sources == {}  # there is only one
 
 
 def test_votes_are_a_majority_over_both_orders_and_a_tie_has_no_winner():
     judge = judging(lambda side, seed: tag(side if seed in (0, 1, 3, 4) else other(side)))  # draw 2 is wrong, 1, 3 and 4 are right
     result = evaluate(EXAMPLES, judge, PACK, KEY, votes=(1, 2, 4, 6), sampled_pairs=6)
-    assert {k: v.value for k, v in result.voting.items()} == {1: 1.0, 2: 1.0, 4: 0.0, 6: 1.0}  # at 4: two against two
+    assert {k: v.value for k, v in result.voting.items()} == {1: 1.0, 2: 1.0, 4: 0.0, 6: 1.0}  # at 4 votes: two against two
     assert result.voting[1].n == 6
     assert result.sampled is not None
     assert result.sampled.value == pytest.approx(2 / 3)
@@ -167,7 +167,7 @@ def test_a_models_own_sampling_settings_change_no_measurement(model: Any, tokeni
     rather = {"repetition_penalty": 1.8, "no_repeat_ngram_size": 1, "top_k": 1, "top_p": 0.1, "min_p": 0.9, "do_sample": True}
     model.generation_config.update(**rather)
     assert [generate(PROMPTS, temperature, 3) for temperature in (0.0, 1.0)] == plain
-    assert model.generation_config.repetition_penalty == 1.8  # what is saved with it is its own
+    assert model.generation_config.repetition_penalty == 1.8  # the settings saved with it are its own
 
 
 def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: Any):
@@ -178,7 +178,7 @@ def test_a_reply_ends_with_any_of_the_models_end_tokens(model: Any, tokenizer: A
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, second]
     first, *others = by_model(model, tokenizer, max_tokens=12)(PROMPTS, 0.0, 0)
     assert first == JudgeReply(tokenizer.decode(whole[:upto], skip_special_tokens=True), upto, truncated=False)
-    assert max(reply.tokens for reply in others) > upto  # beside which it was padded
+    assert max(reply.tokens for reply in others) > upto  # the reply beside which it was padded
 
 
 def test_a_reply_of_sglang_that_ends_at_the_limit_is_whole(tokenizer: Any):

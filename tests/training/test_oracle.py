@@ -1,4 +1,4 @@
-"""Which chains are kept, the oracles' prompts, and what a chain may not reveal."""
+"""The chains that are kept, the oracles' prompts, and the facts that a chain may not reveal."""
 
 from __future__ import annotations
 

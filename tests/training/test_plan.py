@@ -17,7 +17,7 @@ from reasrm_training.plan.shapes import Decoder, adapter_parameters, parameters,
 
 from reasrm.errors import RecipeError
 
-PUBLISHED = {  # what the models' cards and safetensors indices say
+PUBLISHED = {  # the values of the models' cards and safetensors indices
     "rm-r1-qwen2.5-instruct-7b": 7_615_616_512,
     "rm-r1-qwen2.5-instruct-14b": 14_770_033_664,
     "rm-r1-qwen2.5-instruct-32b": 32_763_876_352,
@@ -79,12 +79,12 @@ def test_memory_is_within_15_percent_of_what_pytorch_counts(checkpointing: bool,
         ["cluster.gpus=1", "cluster.sharding=none", f"model.gradient_checkpointing={str(checkpointing).lower()}"],
     )
     expected = training_memory(recipe, shape, tokens, precision)
-    del expected["optimizer"], expected["context"]  # neither is there in what is counted
+    del expected["optimizer"], expected["context"]  # the count has neither of them
     assert sum(expected.values()) == pytest.approx(_counted(shape, tokens, checkpointing, precision), rel=0.15)
 
 
 def _counted(shape: Decoder, tokens: int, checkpointing: bool, precision: str) -> float:
-    """The peak of two accumulated backward passes through such a model, by PyTorch's own tracker; nothing is really computed."""
+    """The peak of two accumulated backward passes through such a model, by PyTorch's own tracker; no value is really computed."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker

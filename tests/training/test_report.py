@@ -18,7 +18,7 @@ from reasrm.commands.app import app
 from reasrm.errors import InputError
 from tests.training.finished_run import evaluation, finished_run, write
 
-ASKED_FOR = {  # by the issue: curves that must be there
+ASKED_FOR = {  # required curves
     *("loss", "reward", "verdict_accuracy", "order_consistency", "completions/mean_length", "kl", "entropy", "format", "p_a"),
     "frac_reward_zero_std",
 }
@@ -80,9 +80,9 @@ def test_the_same_pairs_stand_side_by_side_each_with_its_verdict(run: Path):
     assert "before training no verdict (no_answer) , 7 tokens" in text
     assert "RL, step 77 names A , 7 tokens" in text
     assert "Response A (better)" in text
-    assert text.count("before training") == 2  # RL's own first round repeats the last one of SFT
+    assert text.count("before training") == 2  # the first round of RL repeats the last one of SFT
     assert "p0 ab 0" in text
-    assert "p2 ab" not in text  # was not judged along the way
+    assert "p2 ab" not in text  # was not judged during the training
 
 
 def test_the_table_holds_the_stages_the_gain_between_them_and_the_baselines(run: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The rewards are pure functions. Each is shown here by cases; the verdict is what the parser of the library reads."""
+"""The rewards are pure functions. Cases test each of them; the verdict is the one that the parser of the library reads."""
 
 from __future__ import annotations
 

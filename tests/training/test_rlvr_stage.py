@@ -63,7 +63,7 @@ def test_every_step_logs_the_judges_numbers(distilled: Path, tmp_path: Path):
 
 
 def test_rewarded_replies_become_more_likely(distilled: Path, tmp_path: Path):
-    one_side = [task for task in tasks(32) if task.gold == "A"]  # what can be learnt within seconds: to answer A
+    one_side = [task for task in tasks(32) if task.gold == "A"]  # a behaviour that can be learnt within seconds: to answer A
     guard = LENIENT | {"probability_a": [0.0, 1.0]}
     given = recipe(distilled, tmp_path, rlvr={"steps": 20, "learning_rate": 3e-3, "generations": 8, "guard": guard})
     rl_trainer.train(given, one_side, tmp_path, kind="rubric", start=distilled, callbacks=[MetricsWriter(tmp_path)])
@@ -92,7 +92,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights_and_numbers(distilled
 
 
 def test_a_run_that_collapses_stops_with_a_reason(distilled: Path, tmp_path: Path):
-    one_side = [task for task in tasks(32) if task.gold == "A"]  # whose only lesson is to answer A, whatever is asked
+    one_side = [task for task in tasks(32) if task.gold == "A"]  # they teach only to answer A, for every question
     given = recipe(
         distilled,
         tmp_path,
@@ -150,6 +150,6 @@ def test_a_step_log_goes_back_to_a_step_and_ignores_a_cut_line(tmp_path: Path):
 def test_kl_is_measured_against_the_revision_that_is_trained(tiny_model: Path, tmp_path: Path):
     given = recipe(tiny_model, tmp_path, model={"revision": "abc"}, rlvr={"kl": 1e-3})
     trainer = rl_trainer.make_trainer(given, tasks(4), tmp_path, kind="rubric")
-    assert trainer.args.model_init_kwargs == {"revision": "abc"}  # by which TRL loads the reference
+    assert trainer.args.model_init_kwargs == {"revision": "abc"}  # TRL loads the reference by it
     reference: Any = trainer.ref_model
     assert reference.dtype == torch.float32

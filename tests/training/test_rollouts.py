@@ -38,7 +38,7 @@ PROMPTS = [[35, 223, 36], [60, 61, 62, 63]]
 
 @pytest.fixture(scope="module")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangServer]:
-    """A server as a run starts one for itself, on the CPU, in bfloat16, so that it is a little off; gone when the run is over."""
+    """The server that a run starts for itself, on the CPU, in bfloat16, so that it differs a little; it ends with the run."""
     command = f"{sglang_command()} --dtype bfloat16"
     with started(command, str(tiny_model), tmp_path_factory.mktemp("own") / "sglang.log") as own:
         yield own
@@ -47,7 +47,7 @@ def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def mean_difference(model: Any, prompt: list[int], sample: Sample) -> float:
-    """Between the log-probabilities with which the server drew a reply, and the model's for the same tokens."""
+    """The difference between the server's log-probabilities of its reply and the model's for the same tokens."""
     with torch.no_grad():
         logits = model(torch.tensor([prompt + sample.ids])).logits[0, len(prompt) - 1 : -1]
     mine = logits.float().log_softmax(-1).gather(1, torch.tensor(sample.ids)[:, None])[:, 0]
@@ -80,7 +80,7 @@ def test_a_run_measures_the_samplers_mismatch_and_corrects_within_the_cap(server
     judged = [json.loads(line) for line in (tmp_path / JUDGMENTS).read_text().splitlines()]
     assert [row["step"] for row in judged] == [step for step in [0, *sorted(probe_steps(3))] for _ in "ab"]
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:  # a server with stale weights would be further off with every step
+    for row in rows:  # a server with stale weights would differ more with every step
         assert 0.0 < row["sampling/sampling_logp_difference/mean"] < 0.1
         assert 0.5 < row["sampling/importance_sampling_ratio/min"] < 1.0 < row["sampling/importance_sampling_ratio/max"]
         assert row["sampling/importance_sampling_ratio/max"] == pytest.approx(1.05)
@@ -227,7 +227,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).se
 
 
 def test_each_node_has_a_server_and_the_main_process_can_have_its_own(mini: Mini, tmp_path: Path):
-    """The latter as when a run measures what it trained; it is about who waits for whom, hence no real server."""
+    """The latter is the case when a run measures its result. The test is about the order of waiting, hence no real server."""
     file, served, ready = mini("served"), tmp_path / "served.py", tmp_path / "ready.py"
     file.write_text(file.read_text() + f'[rollouts]\nbackend = "sglang"\nserver = "{sys.executable} {ready}"\n')
     served.write_text(SERVED)

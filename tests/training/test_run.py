@@ -24,7 +24,7 @@ from reasrm.errors import RecipeError, Refused
 from tests.components import ROOT
 from tests.training.mini_runs import TWO_PROCESSES, Mini, command, do, environment
 
-# Runs are forked from a process that has imported what takes seconds to import.
+# Runs are forked from a process with the slow imports done.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["reasrm_training.run.pipeline", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"])
 

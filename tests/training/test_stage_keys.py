@@ -1,4 +1,4 @@
-"""What decides the result of a stage: every key of a recipe, except for those that are named here again."""
+"""Every key of a recipe changes the result of a stage, except for the keys that are listed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reasrm_training.config.values import Stage
 from reasrm_training.run.stage_keys import FIRST_READ_BY, FIRST_READ_IN_A_WORLD, IRRELEVANT, decisive, key_of
 
 STAGES: tuple[Stage, ...] = typing.get_args(Stage)
-#: The keys that decide no result; a new key of a recipe must not come among them by accident.
+#: The keys that change no result; a new key of a recipe must not join them by accident.
 DECIDE_NOTHING = {
     *("output", "prompts", "track.to", "track.project", "track.pairs"),
     *("cluster.nodes", "cluster.gpus", "cluster.gpu", "cluster.sharding"),

@@ -23,7 +23,7 @@ def tasks() -> list[WorldTask]:
 
 
 def _answer(response: str) -> str:
-    """What a response says once its manners are taken off."""
+    """The content of a response without its polite phrases."""
     core = response.removeprefix(max((o for o in OPENINGS if response.startswith(o)), key=len))
     match = re.match(r"(?:The answer is|Answer:|It is|Here:) ([^.]*)\.", core)
     assert match, response
@@ -127,7 +127,7 @@ EDITS = (
 
 
 def _fact(task: WorldTask) -> object:
-    """What a task asks, whichever way it is put."""
+    """The question of a task, in a form that does not depend on its wording."""
     question, numbers = task.question, re.findall(r"\d+", task.question)
     if task.family == "traces":
         program = question.split("\n", 1)[1]

@@ -32,7 +32,7 @@ def card() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def measured() -> Evaluation:
-    """The judge, measured anew on some held-out tasks of the recipe that made it."""
+    """The judge, measured again on some held-out tasks of the recipe that made it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(JUDGE)
@@ -69,4 +69,4 @@ def test_every_family_is_judged_better_than_chance_unless_the_card_names_it(card
     for family in set(FAMILIES) - {subset.partition("/")[0] for subset in card["weak"]}:
         values = [part.accuracy for name, part in measured.subsets.items() if name.startswith(f"{family}/")]
         right = sum((figure.value or 0.0) * figure.n for figure in values) / sum(figure.n for figure in values)
-        assert right > 0.65, family  # some 40 pairs a family: chance plus two standard errors
+        assert right > 0.65, family  # about 40 pairs per family: chance plus two standard errors

@@ -15,7 +15,7 @@ def strength(pair: Pair, side: str) -> float:
 
 
 def by_number(bias: float = 0.0) -> Callable[[Pair], float | None]:
-    """A judge who knows: response "answer 3" is stronger than "answer 1" by 2 logits; the first place is worth `bias`."""
+    """A judge for which "answer 3" is stronger than "answer 1" by 2 logits; the first place adds `bias`."""
 
     def probability(pair: Pair) -> float:
         return 1.0 / (1.0 + math.exp(strength(pair, "B") - strength(pair, "A") - bias - 1e-9))
@@ -50,7 +50,7 @@ def judged(probability: float, tokens: int = 0, reply: str = "", order: Order = 
 
 
 def judged_both(probability: float) -> Judgment:
-    """A judgment whose two orders say the same; exactly even is split."""
+    """A judgment whose two orders agree; an exactly even probability is split."""
     opinions = judged(probability).opinions + judged(probability, order="ba").opinions
     if abs(probability - 0.5) < 1e-6:
         return Judgment(outcome=NoVerdict(reason="split"), opinions=opinions)

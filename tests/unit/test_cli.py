@@ -1,4 +1,4 @@
-"""What people type and what they get: one line, an exit code, no traceback."""
+"""The command line: one line per mistake, an exit code, no traceback."""
 
 import json
 import os

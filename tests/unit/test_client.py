@@ -1,4 +1,4 @@
-"""The client before something that answers: a gateway's refusals, and what is no gateway at all."""
+"""The client against a server: a gateway's refusals, and a server that is not a gateway."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answers = list[tuple[int, dict[str, str], bytes]]
 
 @contextmanager
 def answering(answers: Answers) -> Iterator[str]:
-    """A server that gives these answers one after the other, the last of them for ever."""
+    """A server that gives these responses one after the other, and repeats the last one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -52,7 +52,7 @@ async def all_pairs(judge: Judge) -> None:
 
 
 async def every_call(judge: Judge) -> list[ReasrmError]:
-    """What each way of asking raises. One pair is a judgment, which does not fail by raising: `NoVerdict` is left out here."""
+    """The error of each kind of request. A judgment of one pair does not fail by raising: `NoVerdict` is left out here."""
     calls = (judge.pair("q", "a", "b"), judge.rank("q", ["a", "b"]), judge.reward("q", "a", cohort=2), all_pairs(judge))
     results = await asyncio.gather(*calls, return_exceptions=True)
     return [result for result in results if isinstance(result, ReasrmError)]

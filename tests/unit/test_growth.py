@@ -18,11 +18,11 @@ from reasrm.prompts.importing import import_pack
 from reasrm.types import Pair
 
 SMALL, LARGE = 2_500, 40_000
-SHORTEST_S = 2e-3  # less is lost in the clock's noise
+SHORTEST_S = 2e-3  # shorter times are below the clock's noise
 MOST = 1.3  # of the exponent; a quadratic pattern has 2.0
 FIXED = ("[The Start]", r"\boxed", "- - -", "<question>")
 
-#: A text is a head, then a piece again and again, then a tail.
+#: A text is a head, then a repeated piece, then a tail.
 HOSTILE = {
     "spaces in a criterion": ("<rubric>\n1. a", " ", "b"),
     "spaces before a criterion": ("<rubric>\n", " ", "x"),
@@ -67,7 +67,7 @@ HOSTILE = {
 
 @pytest.fixture(autouse=True)
 def _without_garbage_collection() -> Iterator[None]:
-    """A collection looks at everything that other tests left behind."""
+    """A collection inspects every object that other tests left behind."""
     gc.disable()
     yield
     gc.enable()

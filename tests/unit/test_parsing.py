@@ -1,4 +1,4 @@
-"""Replies, real and hostile, read into verdicts or reasons."""
+"""Real and hostile replies are read into verdicts or reasons."""
 
 import json
 import math
@@ -114,7 +114,7 @@ CUT, WHOLE = True, False
 @pytest.mark.parametrize(
     ("reply", "kind", "truncated", "expected"),
     [
-        # the thought was opened by the chat template, and the reply was cut off in it
+        # the chat template opened the thought, and the reply was truncated in it
         ("Perhaps I end with <answer>[[A]]</answer>, but first response B:", "rubric", CUT, "truncated"),
         ("Perhaps I end with <answer>[[A]]</answer>", "rubric", CUT, "truncated"),
         ("I end with\n<answer>[[A]]</answer>\nif A is", "rubric", CUT, "truncated"),
@@ -139,7 +139,7 @@ CUT, WHOLE = True, False
         # two verdicts
         ("<eval>x</eval><answer>[[A]]</answer><eval>y</eval><answer>[[B]]</answer>", "rubric", WHOLE, "both_answers"),
         ("<rubric>1. x</rubric><answer>[[A]]</answer><rubric>1. y</rubric><answer>[[B]]</answer>", "rubric", WHOLE, "both_answers"),
-        # a verdict, whatever stands around it
+        # a verdict, with any text around it
         (
             "<eval><quote_A>x <summary_B>y</summary_B> <answer>[[B]]</answer></quote_A></eval><answer>[[A]]</answer>",
             "rubric",
@@ -198,9 +198,11 @@ def test_every_string_gives_an_answer_or_a_reason_and_never_both(reply):
 
 
 @given(st.text())
-def test_arbitrary_unicode_never_raises(reply):
-    parse(reply)
-    deliberation_of(reply)
+def test_arbitrary_unicode_is_read_without_an_error(reply):
+    reading = parse(reply)
+    assert (reading.answer is None) == (reading.no_verdict is not None)
+    deliberation = deliberation_of(reply)
+    assert deliberation is None or reply.startswith(deliberation)
 
 
 @given(st.lists(st.sampled_from(PIECES)), st.booleans(), st.integers(0, 6))
@@ -217,7 +219,7 @@ def test_the_probability_is_that_of_the_answer_that_counts(pieces, truncated, be
 
 
 def probability(*tokens):
-    """P(A) of the reply that these tokens are."""
+    """P(A) of the reply of these tokens."""
     reply = "".join(token.text for token in tokens)
     _, place = read(reply)
     return verdict_probability(tokens, reply, place)

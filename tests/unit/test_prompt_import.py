@@ -1,4 +1,4 @@
-"""Prompts are imported from the constants of published code: whole ones only, the right ones, and those that lead to a verdict."""
+"""Prompts are imported from the constants of published code: only complete prompts that lead to a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt packs: what is rendered, and that no text can leave its place."""
+"""Prompt packs: the rendered prompt, and that no text can leave its place."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Groups into rankings: what each method asks, what becomes of the answers, and what is never made up."""
+"""Rankings of groups: the comparisons of each method, the use of the answers, and that nothing is invented."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_position_bias_does_not_change_the_ranking(method: str) -> None:
     fair = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number()))
     biased = await rank(group(*strengths), RankOptions(method=method), FixedJudge(by_number(bias=1.5)))
     assert biased.order == fair.order
-    if method == "swiss":  # which balances the places; with fewer readings or chance places the prior has more to say
+    if method == "swiss":  # this balances the places; with fewer readings or random places the prior has more weight
         assert biased.rewards == pytest.approx(fair.rewards, abs=0.12)
 
 
@@ -155,7 +155,7 @@ def test_folding_points_to_the_first_of_its_kind(texts: list[str]) -> None:
 async def test_a_reference_is_the_zero_of_the_rewards() -> None:
     ranking = await rank(group(3, 1, 2, reference=2), RankOptions(method="pivot", scale="raw"), FixedJudge(by_number()))
     assert ranking.rewards[0] == pytest.approx(-ranking.rewards[1])
-    assert 0.5 < ranking.rewards[0] < 1.0  # one logit, less what the prior holds back of a single reading
+    assert 0.5 < ranking.rewards[0] < 1.0  # one logit, reduced by the prior for a single reading
     assert ranking.rewards[2] == 0.0  # the reference itself
     assert len(ranking.comparisons) == 2
 
@@ -182,7 +182,7 @@ def test_a_budget_of_tokens_is_held_where_comparisons_cost_the_same(method: str,
     options = RankOptions(method=method, budget=Budget(tokens=most))
     ranking, waves = drive(group(*range(n)), options, lambda match: judged(0.8 if match.i > match.j else 0.2, tokens=100))
     assert ranking.usage.completion_tokens <= max(most, 100)
-    assert len(waves[0]) == 1  # nobody knows yet what one costs
+    assert len(waves[0]) == 1  # the cost of one comparison is not known yet
 
 
 async def test_the_swiss_method_makes_more_comparisons_with_a_larger_budget() -> None:

@@ -1,4 +1,4 @@
-"""The secret behind the fences: made once, kept for its owner, and never lost in silence."""
+"""The secret behind the fences: made once, readable by its owner only, and never lost in silence."""
 
 from __future__ import annotations
 

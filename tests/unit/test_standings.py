@@ -1,4 +1,4 @@
-"""Comparisons into rewards: what the fit makes of readings, and which places follow."""
+"""Rewards from comparisons: the fit of readings, and the places that follow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_fit_agrees_with_choix_on_votes() -> None:
     votes = [Duel(*win, 1.0) for win in wins] + [Duel(loser, winner, 0.0) for winner, loser in wins]
     theirs = choix.ilsr_pairwise(3, wins + wins, alpha=0.0)
     ours, _ = fit(3, votes).against(None)
-    assert ours == pytest.approx(list(theirs), abs=0.06)  # apart by the weak prior
+    assert ours == pytest.approx(list(theirs), abs=0.06)  # they differ by the weak prior
 
 
 def test_unanimous_votes_give_finite_strengths() -> None:

@@ -1,4 +1,4 @@
-"""The first round of a large group: drawn by the texts, so that it can begin before all responses are there."""
+"""The first round of a large group is drawn by the texts, so that it can begin before all responses arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reasrm eval` refuses what its authors would not have scored, before any judge is asked."""
+"""`reasrm eval` refuses input that a benchmark's authors would not score, before any judgment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each benchmark's formula, against a second way to compute it."""
+"""Each benchmark's formula agrees with a second way to compute it."""
 
 from __future__ import annotations
 

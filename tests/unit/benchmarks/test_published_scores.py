@@ -1,4 +1,4 @@
-"""What RM-R1 published agrees with what is computed and shown here, as far as it publishes enough to compare."""
+"""The published numbers of RM-R1 agree with the computed ones, where enough is published to compare."""
 
 from __future__ import annotations
 

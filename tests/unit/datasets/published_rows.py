@@ -1,4 +1,4 @@
-"""One row of each schema as it is published, and what must be read out of it."""
+"""One row of each schema as it is published, and the expected result of reading it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def answered(name: str, text: str) -> dict[str, str]:
 
 
 TALK = [user("Hi"), assistant("Hello"), user("Name a prime.")]
-#: One row of each schema: its preferred response says "seven", the other "nine"; what follows is what else it must say.
+#: One row of each schema: its preferred response says "seven", the other "nine"; the other expected values follow.
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "pair": ({"question": TALK, "a": "nine", "b": "seven", "winner": "B", "id": 4}, {"winner": "B", "id": "4"}),
     "preference": ({"prompt": "Name a prime.", "chosen": "seven", "rejected": "nine"}, {"winner": "A"}),
@@ -140,7 +140,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"winner": "B", "subset": "English"},
     ),
 }
-#: Rows of more than two responses, with the labels and the comparisons that must come out.
+#: Rows of more than two responses, with the expected labels and comparisons.
 GROUPS: dict[str, tuple[dict[str, Any], list[float] | None, list[tuple[int, int]]]] = {
     "group": ({"question": "Name a prime.", "responses": ["7", "9", "4"], "labels": [2, 1, 0]}, [2.0, 1.0, 0.0], []),
     "rewardbench2": (

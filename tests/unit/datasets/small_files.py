@@ -1,4 +1,4 @@
-"""Small files of rows, and what comes out of them."""
+"""Small files of rows, and the examples that are read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bad row costs itself only, wherever it stands and whatever is wrong with it."""
+"""One bad row costs only itself, at every place and with every kind of error."""
 
 from __future__ import annotations
 

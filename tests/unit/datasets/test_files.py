@@ -1,4 +1,4 @@
-"""Rows come out of every kind of file in order and one by one; what is broken is named with file and row."""
+"""Rows are read from every kind of file in order and one by one; errors name the file and the row."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_an_empty_split_is_named_and_the_others_are_read(tmp_path: Path) -> None
 
 
 def test_a_configuration_or_a_folder_of_a_hub_data_set_is_chosen(tmp_path: Path) -> None:
-    """`load_dataset` treats a local folder as it does a repository: no network is needed to see what it is asked for."""
+    """`load_dataset` treats a local folder as it does a repository: the test needs no network to see the request."""
     for name in ("plain", "preference"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows.jsonl").write_bytes(lines([{"is": name}]))

@@ -1,4 +1,4 @@
-"""What the values of a label mean, texts with quotation marks, and rows that a benchmark holds twice."""
+"""The meaning of a label's values, texts with quotation marks, and rows that a benchmark holds twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every published schema is recognised by its columns and read so that the labels, not the positions, say what is better."""
+"""Every published schema is recognised by its columns; labels, not positions, decide which response is better."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_tie_has_no_winner(name: str, tie: dict[str, float]) -> None:
 
 
 class Noting(dict[str, Any]):
-    """A row that notes which of its columns are asked for."""
+    """A row that notes which of its columns are read."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         super().__init__(row)

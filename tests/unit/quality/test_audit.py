@@ -1,4 +1,4 @@
-"""An audit finds in a judge the faults that it was made with, and none in one without."""
+"""An audit finds the faults of a judge, and none in a judge without faults."""
 
 from __future__ import annotations
 

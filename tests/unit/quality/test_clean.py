@@ -1,4 +1,4 @@
-"""Every row is kept, flipped or dropped for a reason that is told; duplicates and contamination are found, exact and near."""
+"""Every row is kept, flipped or dropped for a stated reason; exact and near duplicates and contamination are found."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_tool_calls_are_written_as_chat_templates_take_them_and_tools_stay_a_col
     assert twice == row
 
 
-#: Templates that no form of a call pleases: one loses the call where there is a text, the other joins arguments to a text.
+#: Templates that accept no form of a call: one drops the call where there is a text, the other joins arguments to a text.
 AT_ODDS = {"deepseek_r1_distill", "deepseek_r1_distill_training", "deepseekv3"}
 
 

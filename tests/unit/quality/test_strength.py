@@ -1,4 +1,4 @@
-"""Strength is read off the judgments: by probability, over judges, over replies; never made up."""
+"""Strength is computed from the judgments: by probability, over judges, over replies; never invented."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_judgments_of_other_rows_are_refused() -> None:
         ({"lengths": (1, 2)}, False),
         ({"labels": (0.0, 1.0)}, False),
         ({"comparisons": judged(0, 0.9, votes="AAAA").comparisons}, False),
-        ({"comparisons": judged(0, None).comparisons}, True),  # too long to be read even once
+        ({"comparisons": judged(0, None).comparisons}, True),  # longer than the judge can read
     ],
 )
 def test_judgments_are_kept_only_of_these_rows_by_this_judge_with_as_many_votes(change: dict[str, Any], kept: bool) -> None:
@@ -68,7 +68,7 @@ def test_judgments_are_kept_only_of_these_rows_by_this_judge_with_as_many_votes(
 
 
 class Noisy:
-    """Names A with the probability, as its seed falls."""
+    """Names A with the probability, by its seed."""
 
     def __init__(self, probability: float) -> None:
         self._probability = probability
