@@ -1,9 +1,9 @@
 # `make demo` and `make test` do all the set-up themselves; `make help` lists the rest.
 #
 #   PYTHON       the interpreter to make environments with (default: python3.11, else python3; SGLang's needs 3.11)
-#   VENV         an environment made by `make venv`, possibly of another checkout: one outside this folder is used as it is
+#   VENV         an environment made by `make venv`; one of another checkout is used and never changed
 #   SGLANG_VENV  the same for SGLang's
-#   WORKERS      how many processes run tests at a time (default 2); each may hold servers of 2 GB
+#   WORKERS      how many processes run tests at the same time (default 2); each may start servers of 2 GB
 #   TORCH_INDEX  where torch comes from. PyPI's Linux wheels carry CUDA (some GB);
 #                TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU build
 
@@ -28,7 +28,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 T ?= tests
 WORKERS ?= 2
 
-# An environment of another checkout would import that checkout's packages: this one's come first.
+# An environment of another checkout would import that checkout's packages, so this checkout's packages come first.
 ifneq ($(abspath $(VENV)),$(CURDIR)/.venv)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/serving:$(CURDIR)/training
 venv: $(BIN)/python
@@ -48,7 +48,7 @@ help: ## list the targets
 venv: ## the environment for everything but SGLang (.venv)
 
 # $(call install,EXTRAS,PIP FLAGS): make $(VENV) where there is none, and install this checkout with EXTRAS into it.
-# torch comes first and alone: what is installed after it finds it satisfied, and never asks for another build.
+# torch is installed first and alone, so that later packages find it and do not install another build.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11 ..." >&2; exit 1; }
@@ -59,7 +59,7 @@ define install
 	@$(PIP) $(2) -c constraints.txt -e '.[$(1)]'
 endef
 
-# The demo needs a gateway and the embedded engine, and no more. Modules are compiled when they are used, not all of torch's now.
+# The demo needs only a gateway and the embedded engine. --no-compile leaves out the compilation of all of torch's modules.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(call install,serve$(comma)local,--no-compile)
 	@touch $@
@@ -85,7 +85,7 @@ $(SGLANG_VENV)/.installed: deploy/sglang-cpu/requirements.txt deploy/sglang-cpu/
 	@deploy/sglang-cpu/install.sh $(SGLANG_VENV)
 	@touch $@
 
-# $(call debian,COMMAND,PACKAGE,FLAGS): have COMMAND, by apt where that may be done, else fail with the line that installs it
+# $(call debian,COMMAND,PACKAGE,FLAGS): install COMMAND by apt if this user may, else fail with the line that installs it
 define debian
 @command -v $(1) >/dev/null || { \
   install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(strip $(3) $(2))"; \
@@ -98,15 +98,15 @@ redis: ## redis-server, from Debian's packages if it is missing
 	$(call debian,redis-server,redis-server)
 
 .PHONY: chromium
-chromium: ## the browser that looks at the web pages in the tests, the same way
+chromium: ## the browser of the tests of web pages, from Debian's packages if it is missing
 	$(call debian,chromium,chromium)
 
 .PHONY: promtool
-promtool: ## what tries the alerts in the tests, the same way
+promtool: ## the program that tests the alerts, from Debian's packages if it is missing
 	$(call debian,promtool,prometheus,--no-install-recommends)
 
 .PHONY: check
-check: venv ## ruff, pyright, the layers, what the documents say, and the site
+check: venv ## ruff, pyright, the layers, the documents, and their site
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -120,11 +120,11 @@ docs: venv ## build the documentation into site/
 	$(MKDOCS) build --strict
 
 .PHONY: docs-serve
-docs-serve: venv ## look at the documentation while it is written: http://127.0.0.1:8000
+docs-serve: venv ## show the documentation while you write it: http://127.0.0.1:8000
 	@$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 .PHONY: test
-test: venv sglang redis chromium promtool ## every test, against real components; some of them: make test T=tests/unit
+test: venv sglang redis chromium promtool ## run every test, or some of them: make test T=tests/unit
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 .PHONY: demo demo-venv
@@ -143,6 +143,6 @@ bench-%: venv sglang redis
 	@$(BIN)/python bench/$*.py
 
 .PHONY: format
-format: venv ## put the code into shape
+format: venv ## format the code with ruff
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .

@@ -28,7 +28,7 @@ ENV PATH=/opt/reasrm/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
     REASRM_HOST=0.0.0.0 REASRM_PORT=8900 REASRM_STATE_DIR=/var/lib/reasrm
 USER 10001:10001
 EXPOSE 8900
-# whether the process lives; whether it can judge is asked at /readyz by whoever sends it work
+# /healthz says whether the process runs; senders of requests ask /readyz whether it can judge
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8900/healthz', timeout=2)"]
 ENTRYPOINT ["reasrm"]

@@ -2,14 +2,14 @@
 # Make the secrets that compose.yaml and the Kubernetes manifests read as files: deploy/secrets.sh [DIR], by default deploy/secrets.
 # A secret that is there already stays as it is.
 #
-#   fence-secret      behind the prompts' fences; all gateways share it, and it outlives the cache
+#   fence-secret      the secret of the prompts' fences; all gateways share it, also after the cache is lost
 #   redis-url         how gateways reach Redis, password included
-#   redis-users       Redis' users: the gateway's with the password's hash; anybody else may only ping
-#   keys.toml         who may ask, by the hashes of their tokens; `reasrm keys new NAME` prints more entries
+#   redis-users       the users of Redis: the gateway, with the password's hash; all others may only ping
+#   keys.toml         the callers, with the hashes of their tokens; `reasrm keys new NAME` prints more entries
 #   grafana-password  of Grafana's "admin"
 #
-# The token of the first key, which may replace weights, goes into DIR/../admin-token: it is for you, and nothing that is deployed reads it.
-# Compose reads its variables from DIR/../.env, which is made with the defaults: what stands there holds at every `up`.
+# The token of the first key, which may replace weights, goes into DIR/../admin-token: it is for you, and no deployed program reads it.
+# Compose reads its variables from DIR/../.env, which is made with the defaults and read at every `up`.
 set -euo pipefail
 dir=${1:-$(dirname "$0")/secrets}
 # Containers run as users of their own and read the files through a mount: the folder keeps this machine's other users out.

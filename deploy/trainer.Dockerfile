@@ -38,7 +38,7 @@ ENV PATH=/opt/reasrm/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
 WORKDIR /
 USER 10001:10001
 VOLUME /runs
-# A run that goes on writes something (rows, chains, metrics, samples, checkpoints); one that has hung does not.
+# A healthy run writes something again and again (rows, chains, metrics, samples, checkpoints); a run that hangs does not.
 HEALTHCHECK --interval=5m --timeout=30s --start-period=60m --retries=2 \
     CMD ["sh", "-c", "find /runs -type f -mmin -60 | grep -q ."]
 ENTRYPOINT ["reasrm"]

@@ -52,7 +52,7 @@ def card(
     parts = [
         _front(recipe, list(evaluations.values())[-1:], weights_sha256),
         f"# {recipe.name}\n\nA reasoning reward model: it reads a question and two responses, reasons in writing and then names "
-        f"the better one. Trained from {start} by reasrm, after RM-R1 (arXiv 2505.02387).",
+        f"the better one. It was trained from {start} by reasrm, after RM-R1 (arXiv 2505.02387).",
     ]
     if recipe.world:
         parts.append(
