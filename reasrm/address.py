@@ -1,4 +1,4 @@
-"""Addresses of gateways, engines and Redis: checked before anybody connects, and shown without the password in them."""
+"""Addresses of gateways, engines and Redis: checked before anybody connects, and shown without their passwords."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET = re.compile(r"(?i)([?&][^=&#\s]*(?:key|token|secret|password|signature|sig)[^=&#\s]*=)[^&#\s]+")
 
 
-def http_address(url: str, whose: str, field: str) -> str:
-    """`url` without a slash at its end. Raises `ConfigurationError`, which says `whose` it is, where no server can have it."""
+def http_address(url: str, owner: str, field: str) -> str:
+    """`url` without a slash at its end. Raises `ConfigurationError`, which names `owner`, for an impossible address."""
     shown = shown_address(url)
     if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{whose} address must start with http:// or https://, not {shown!r}", field=field)
+        raise ConfigurationError(f"{owner} address must start with http:// or https://, not {shown!r}", field=field)
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"{whose} address {shown!r} is invalid ({error}): write http://HOST:PORT", field=field) from None
+        raise ConfigurationError(f"{owner} address {shown!r} is invalid ({error}): write http://HOST:PORT", field=field) from None
     if not parsed.host or "%20" in parsed.host or not 0 < (parsed.port or 80) < 65536:
-        raise ConfigurationError(f"{whose} address {shown!r} lacks a host or a valid port: write http://HOST:PORT", field=field)
+        raise ConfigurationError(f"{owner} address {shown!r} lacks a host or a valid port: write http://HOST:PORT", field=field)
     return url.rstrip("/")
 
 

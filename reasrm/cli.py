@@ -1,7 +1,7 @@
-"""The `reasrm` script. Errors are for people: one line, no traceback.
+"""The `reasrm` script. An error is shown as one line, without a traceback.
 
 Exit code 2 stands for bad input, 1 for a failure, 3 for no verdict, 130 for Ctrl-C.
-This file imports nothing heavy, so that Ctrl-C is heard while everything else is being loaded.
+This file imports nothing heavy, so that Ctrl-C works while everything else is being loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     try:
         from reasrm.commands.app import app
 
-        logging.getLogger("stamina").addHandler(logging.NullHandler())  # that something is tried again is no news for a terminal
+        logging.getLogger("stamina").addHandler(logging.NullHandler())  # a person at a terminal does not need to see every retry
         app()
     except BaseException as error:
         if _interrupted(error):
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind `error`: packages that are being imported turn it into errors of their own."""
+    """Whether Ctrl-C caused `error`: packages that are being imported turn it into errors of their own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -41,7 +41,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _explain(error: BaseException) -> None:
-    """End the process with one line where `error` has one for people."""
+    """End the process with a one-line message if `error` has one for people."""
     from reasrm.errors import InputError, ReasrmError
 
     if isinstance(error, ReasrmError):

@@ -35,7 +35,7 @@ _MEANING = {
 
 
 def judgment_panel(judgment: Judgment, title: str = "judgment") -> Panel:
-    """What the judge wrote, what it decided and what that cost."""
+    """The judge's texts, its decision and the cost."""
     parts: list[RenderableType] = []
     if judgment.opinions:
         parts.append(_reading(judgment.opinions[0]))
@@ -61,7 +61,7 @@ def verdict_line(judgment: Judgment) -> Text:
 
 
 def why(outcome: NoVerdict) -> str:
-    """The reason for no verdict in words, with the detail that came along."""
+    """The reason for no verdict in words, with its detail."""
     meaning = _MEANING.get(outcome.reason)
     return plain(outcome.reason + (f": {meaning}" if meaning else "") + (f" ({outcome.detail})" if outcome.detail else ""))
 
@@ -97,7 +97,7 @@ def ranking_table(ranking: Ranking, responses: Sequence[Any]) -> RenderableType:
 
 
 def _no_reward(ranking: Ranking, standing: Standing) -> str:
-    """Why a response has no reward: what its comparisons came to, the most frequent reason first."""
+    """Why a response has no reward: the reasons of its comparisons, the most frequent one first."""
     index = standing.index if standing.duplicate_of is None else standing.duplicate_of
     outcomes = [comparison.judgment.outcome for comparison in ranking.comparisons if index in (comparison.i, comparison.j)]
     reasons = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict))

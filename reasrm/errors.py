@@ -1,7 +1,7 @@
 """Everything that reasrm raises, as one tree.
 
     ReasrmError
-    ├── InputError               the caller's mistake: what was given is wrong; the message names it and says what to do
+    ├── InputError               the caller's mistake: an argument or a file is wrong; the message says what to do
     │   ├── ConfigurationError   the set-up is wrong, so every request fails alike: address, key, model, certificate, option
     │   ├── PromptPackError      a prompt pack is missing, incomplete or inconsistent
     │   ├── TooLong              a text is longer than the model or the gateway takes
@@ -13,7 +13,7 @@
     │   ├── EngineTimeout        it did not answer by the deadline
     │   ├── EngineRefused        it refuses this request (400, 413, 422), and will refuse it again
     │   │   └── CannotContinue   it cannot continue a reply that was begun for it
-    │   └── EngineNonsense       it answered something that is no completion
+    │   └── EngineNonsense       its answer is not a completion
     ├── GatewayError             the gateway failed a request (client side); ``status`` is the HTTP status, ``reason`` a `Reason`
     │   └── GatewayUnreachable   nothing answers at its address, or the connection broke
     └── Refused                  work that must not go on: an output exists, a journal belongs to another run, a budget is spent
@@ -29,7 +29,7 @@ class ReasrmError(Exception):
 
 
 class InputError(ReasrmError):
-    """What was given is wrong. ``field`` is the dotted path of the part that is wrong, where there is one."""
+    """An argument, a file or a request is wrong. ``field`` is the dotted path of the part that is wrong, where there is one."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -84,7 +84,7 @@ class EngineTimeout(EngineError):
 
 
 class EngineRefused(EngineError):
-    """The engine found fault with the request itself."""
+    """The engine refused the request itself."""
 
 
 class CannotContinue(EngineRefused):
@@ -92,7 +92,7 @@ class CannotContinue(EngineRefused):
 
 
 class EngineNonsense(EngineError):
-    """The engine answered something that is no completion."""
+    """The engine's answer is not a completion."""
 
 
 class GatewayError(ReasrmError):
@@ -112,4 +112,4 @@ class GatewayUnreachable(GatewayError):
 
 
 class Refused(ReasrmError):
-    """Going on would lose or spoil something; the message says which flag allows it."""
+    """Continuing would lose or spoil something; the message says which flag allows it."""

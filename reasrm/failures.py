@@ -10,8 +10,8 @@
     mistake     (none: it raises)   InputError, ConfigurationError,              raised everywhere, with what to do about it
                                     whatever is not listed here
 
-A judgment of several replies (two orders, or votes) of which one failed is that failure as a whole, and not the verdict of the
-rest: what is left has a position bias or fewer votes than were asked for. Of several failures a transient one counts first,
+If one reply of a judgment (two orders, or votes) failed, the whole judgment has that failure as its outcome, not the verdict
+of the other replies: those have a position bias, or fewer votes than requested. Of several failures a transient one counts first,
 because the next try may get past it.
 
 The policy is applied behind the `PairJudge` seam: `reasrm.judging.flow.run` applies it to an engine's errors, the client to a
@@ -42,7 +42,7 @@ def reason_of(error: BaseException) -> str | None:
 
 
 def no_verdict_of(error: BaseException) -> NoVerdict:
-    """The outcome that `error` is. Raises `error` itself where it is the caller's mistake or a fault of this program."""
+    """The outcome for `error`. Raises `error` itself if it is the caller's mistake or a fault of this program."""
     reason = reason_of(error)
     if reason is None:
         raise error
@@ -50,7 +50,7 @@ def no_verdict_of(error: BaseException) -> NoVerdict:
 
 
 def failed_judgment(error: BaseException) -> Judgment:
-    """The judgment that `error` leaves. Raises as `no_verdict_of`."""
+    """The failed judgment for `error`. Raises like `no_verdict_of`."""
     return Judgment(outcome=no_verdict_of(error))
 
 

@@ -168,7 +168,7 @@ def _closing(closings: Sequence[Tag], start: int, end: int, last_answer: int) ->
 
 
 def _outside(spans: Sequence[Span], tags: Sequence[Tag]) -> list[Tag]:
-    """Those of `tags` that stand in none of `spans`; both are in the reply's order, and the spans do not overlap."""
+    """The tags in `tags` that are outside of all `spans`; both are in the reply's order, and the spans do not overlap."""
     starts = [span.start for span in spans]
     return [tag for tag in tags if (at := bisect_left(starts, tag.end)) == 0 or tag.start >= spans[at - 1].end]
 

@@ -1,4 +1,4 @@
-"""Messages: what is asked and what is answered. Ours are flat; OpenAI's, with nested calls and null contents, are taken too."""
+"""The messages of questions and responses. Ours are flat; OpenAI's, with nested calls and null contents, are accepted too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
-#: The text that an empty response is judged as. A model that writes nothing has answered, and mostly with the worst of its group.
+#: The text that stands for an empty response. Writing nothing is an answer too, and mostly the worst of its group.
 EMPTY = "(the response is empty)"
 
 
@@ -28,7 +28,7 @@ class ToolCall(Frozen):
 
 
 def plain_text(content: Any) -> Any:
-    """OpenAI's content as one text: null is none, and text parts are lines. What holds anything but text is left as it is."""
+    """OpenAI's content as one text: null is none, and text parts are lines. Content with anything but text is left as it is."""
     if content is None:
         return ""
     if not isinstance(content, list | tuple):
@@ -39,7 +39,7 @@ def plain_text(content: Any) -> Any:
 
 
 def text_in(content: Any) -> str:
-    """The text in OpenAI's content, without the parts that hold none, such as images."""
+    """The text in OpenAI's content, without parts that are not text, such as images."""
     if isinstance(content, str):
         return content
     parts = cast("Sequence[Any]", content) if isinstance(content, Sequence) else ()
@@ -53,7 +53,7 @@ def flat_call(call: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(fields.get("function"), Mapping):
         fields |= fields.pop("function")
         fields.pop("type", None)
-    if not isinstance(fields.get("arguments", ""), str):  # parsed already, as chat templates want them
+    if not isinstance(fields.get("arguments", ""), str):  # chat templates want parsed arguments
         fields["arguments"] = json.dumps(fields["arguments"], ensure_ascii=False)
     return fields
 
@@ -92,7 +92,7 @@ def _as_messages(role: Role, what: str) -> Any:
     def convert(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        if not value.strip():  # said here, since the caller knows of no message
+        if not value.strip():  # checked here, because the caller wrote a text and no message
             raise ValueError(f"the {what} is empty")
         return ({"role": role, "content": value},)
 
@@ -121,14 +121,14 @@ def _check_response(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 #: How a question or a response may be written.
 Text = str | tuple[Message, ...]
-#: What was asked: a string (one user turn) or messages that end with a user or tool turn.
+#: A question: a string (one user turn) or messages that end with a user or tool turn.
 Question = Annotated[
     tuple[Message, ...],
     BeforeValidator(_as_messages("user", "question"), json_schema_input_type=Text),
     AfterValidator(_check_question),
     Field(min_length=1),
 ]
-#: What was answered: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
+#: A response: a string (one assistant turn) or a trajectory of assistant, tool and user turns.
 Response = Annotated[
     tuple[Message, ...],
     BeforeValidator(_as_messages("assistant", "response"), json_schema_input_type=Text),

@@ -58,7 +58,7 @@ def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class Share:
-    """A share that is counted one by one, with its interval."""
+    """A share that counts hits one by one, with its interval."""
 
     hits: int = 0
     n: int = 0
@@ -86,7 +86,7 @@ def majority_agreement(votes: Sequence[str]) -> float | None:
 
 
 class Bin(NamedTuple):
-    """One bin of a reliability diagram: mean confidence, share that was right, how many."""
+    """One bin of a reliability diagram: mean confidence, share of right verdicts, number of verdicts."""
 
     confidence: float
     accuracy: float
@@ -115,12 +115,12 @@ class Calibration:
 
     @property
     def n(self) -> int:
-        """How many were counted."""
+        """The number of counted verdicts."""
         return int(sum(sums[2] for sums in self._sums.values()))
 
     @property
     def diagram(self) -> list[Bin]:
-        """The bins that hold something."""
+        """The bins that are not empty."""
         return [Bin(conf / n, right / n, int(n)) for _, (conf, right, n) in sorted(self._sums.items())]
 
     @property
@@ -163,7 +163,7 @@ class Correlation:
 
 
 def cyclic_share(wins: Iterable[tuple[str, str]]) -> float | None:
-    """The share of judged triples that run in a circle (a > b > c > a). `wins`: (winner, loser) of every judged pair, once.
+    """The share of judged triples that form a cycle (a > b > c > a). `wins`: (winner, loser) of every judged pair, once.
 
     For tournaments with all pairs judged this is Kendall and Babington Smith's count over the number of triples.
     """

@@ -1,4 +1,4 @@
-"""What a judge's reply comes to: a verdict, or the reason why there is none; and the parts that the reply was read into."""
+"""The outcome of a judge's reply: a verdict, or the reason why there is none; and the parsed parts of the reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Side = Literal["A", "B"]
 TaskType = Literal["chat", "reasoning"]
 Order = Literal["ab", "ba"]
 
-#: Why there is no verdict. The first six are read off a reply, the rest happened around it.
+#: Why there is no verdict. The first six are read from a reply, the others have causes outside of it.
 Reason = Literal[
     "no_answer",  # the reply ends without an answer tag
     "both_answers",  # it answers A and B
@@ -21,17 +21,17 @@ Reason = Literal[
     "refused",  # it declined to judge
     "empty",  # it says nothing
     "split",  # the votes or the orders are exactly even
-    "outside_domain",  # the judge is not for such inputs
+    "outside_domain",  # the judge was not made for such inputs
     "too_long",  # the pair does not fit the judge's context
     "refused_by_engine",  # the engine refuses this prompt, and will refuse it again
     "engine_failed",  # the engine gave no completion
-    "deadline",  # it was not there in time
+    "deadline",  # there was no reply in time
 ]
-#: Failures that asking again may cure.
+#: Failures that a retry may cure.
 TRANSIENT: frozenset[str] = frozenset({"engine_failed", "deadline"})
-#: Failures that asking again does not cure.
+#: Failures that a retry does not cure.
 PERMANENT: frozenset[str] = frozenset({"too_long", "refused_by_engine"})
-#: Failures of the engine: none of them is an outcome of the judge's own, and none is ever stored in a cache.
+#: Failures of the engine: they are not outcomes of the judge, and no cache stores them.
 FAILURES: frozenset[str] = TRANSIENT | PERMANENT
 
 
@@ -56,14 +56,14 @@ class Rubric(Frozen):
 
 
 class Quote(Frozen):
-    """What an evaluation says about one side: a quotation of it or a summary.
+    """A quotation or a summary of one side in an evaluation.
 
-    `in_response`: whether a quotation stands in that side's response (up to white space, case and quotation marks); None where
-    nothing was looked up, as for a summary.
+    `in_response`: whether a quotation stands in that side's response (up to white space, case and quotation marks); None if it
+    was not looked up, as for a summary.
     """
 
-    side: Side = Field(description="The response that is spoken of.")
-    kind: Literal["quote", "summary"] = Field(description="Whether it is quoted or summarised.")
+    side: Side = Field(description="The response that it quotes or summarises.")
+    kind: Literal["quote", "summary"] = Field(description="Whether this is a quotation or a summary.")
     text: str = Field(description="The quotation or the summary.")
     in_response: bool | None = Field(default=None, description="Whether a quotation stands in its response; null if not looked up.")
 
@@ -73,19 +73,19 @@ class Quote(Frozen):
 
 
 class NoVerdict(Frozen):
-    """There is no winner, and why. Not a tie, not a score."""
+    """There is no winner, for this reason. It is neither a tie nor a score."""
 
     reason: Reason = Field(description="Why there is no verdict.")
-    detail: str = Field(default="", description="What else is known of the reason.")
+    detail: str = Field(default="", description="Details of the reason.")
 
     @property
     def transient(self) -> bool:
-        """Whether asking again may help."""
+        """Whether a retry may help."""
         return self.reason in TRANSIENT
 
     @property
     def failed(self) -> bool:
-        """Whether the engine failed or refused, rather than the judge saying nothing."""
+        """Whether the engine failed or refused, as opposed to a judge that gave no verdict."""
         return self.reason in FAILURES
 
 
@@ -116,12 +116,12 @@ class Reading(Frozen):
 
     answer: Side | None = Field(default=None, description="The response that the reply names.")
     no_verdict: NoVerdict | None = Field(default=None, description="Why the reply names none.")
-    task_type: TaskType | None = Field(default=None, description="The kind of task that the judge saw.")
+    task_type: TaskType | None = Field(default=None, description="The kind of task, as the judge named it.")
     thinking: str | None = Field(default=None, description="What the judge thought before its answer.")
     rubric: Rubric | None = Field(default=None, description="The criteria of the judge.")
     solution: str | None = Field(default=None, description="The judge's own solution of the task.")
-    evaluation: str | None = Field(default=None, description="How the judge held both responses against its criteria.")
-    quotes: tuple[Quote, ...] = Field(default=(), description="What the evaluation quotes or summarises.")
+    evaluation: str | None = Field(default=None, description="The judge's comparison of both responses by its criteria.")
+    quotes: tuple[Quote, ...] = Field(default=(), description="The quotations and summaries of the evaluation.")
 
     def swapped(self) -> Reading:
         """The same reading with the sides of its answer and quotes exchanged (its texts stay as written)."""

@@ -1,4 +1,4 @@
-"""Reply text -> `Reading`: pure and total. Only the judge's own reply is ever read here, never the texts that it judges.
+"""Reply text -> `Reading`: pure and total. It reads only the judge's own reply, never the texts that are judged.
 
 `reasrm.grammar` says where the parts of a reply stand and which answer counts. This module reads the parts, and P(A) from tokens.
 """
@@ -60,7 +60,7 @@ def parse(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) ->
 
 
 def read(reply: str, *, kind: ReplyKind = "rubric", truncated: bool = False) -> tuple[Reading, int | None]:
-    """What `parse` gives, and where its answer's letter stands in `reply` (of repeated answers the first; None without one)."""
+    """The result of `parse`, and the position of the (first) answer's letter in `reply`; None without an answer."""
     if not reply.strip():
         return Reading(no_verdict=NoVerdict(reason="empty")), None
     parts = scan(reply, truncated=truncated)
@@ -149,7 +149,7 @@ def _rubric_item(line: str) -> RubricItem:
 
 
 def _joined(head: str, tail: str) -> str:
-    """What stands around a weight, as one text: a name and its explanation, or a sentence with its full stop."""
+    """The text around a weight, as one text: a name and its explanation, or a sentence with its full stop."""
     if head and tail and not tail[0].isalnum():
         return f"{head}{tail}" if tail in (".", ";", ",") else f"{head} {tail}"
     return ": ".join(part for part in (head, tail) if part)
@@ -170,7 +170,7 @@ def _quotes(parts: Scan, evaluation: Span | None) -> tuple[Quote, ...]:
 
 
 def unquoted(reply: str) -> str:
-    """`reply` without its closed quotations and summaries, which are the words of the texts that were judged."""
+    """`reply` without its closed quotations and summaries, since these repeat the texts that were judged."""
     pieces: list[str] = []
     at = 0
     for span in scan(reply).quotations:
@@ -185,7 +185,7 @@ def verdict_probability(tokens: Sequence[Token], reply: str, place: int) -> floa
 
     `tokens` are the last ones of `reply`, `place` is where its answer's letter stands (`read`). Answers are counted from the end in
     both, since tokens may hold control tokens that the reply lacks. The letter's token and the same token with the other letter
-    share the mass; where the other is not among the listed alternatives, it gets the most that the list leaves for it.
+    share the mass. If the other is not among the listed alternatives, it gets the largest mass that the list leaves for it.
     """
     later = sum(1 for _ in ANSWER.finditer(reply, place))
     answers = list(ANSWER.finditer("".join(token.text for token in tokens)))

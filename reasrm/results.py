@@ -1,4 +1,4 @@
-"""What a judged row leaves behind: the noun that scoring writes, and that metrics, benchmarks, reports and audits read.
+"""The result of a judged row, which scoring writes and which metrics, benchmarks, reports and audits read.
 
 Nothing here depends on the clock or on a cache, so that equal judgments are equal rows.
 """
@@ -13,7 +13,7 @@ from reasrm.types import Frozen, Judgment, Order, Reason, Side, Verdict, other
 
 
 class JudgeIdentity(NamedTuple):
-    """Who judged: the model, the version of its weights, and the digest of its prompts."""
+    """The judge of a row: the model, the version of its weights, and the digest of its prompts."""
 
     model: str
     weight_version: str = ""
@@ -43,7 +43,7 @@ class Compared(Frozen):
 
     @classmethod
     def of(cls, i: int, j: int, judgment: Judgment, *, flipped: bool = False, replies: bool = True) -> Compared:
-        """What `judgment` says of `i` and `j`. `flipped`: the judge was given (j, i). `replies`: keep their texts."""
+        """The comparison of `i` and `j` in `judgment`. `flipped`: the judge saw (j, i). `replies`: keep their texts."""
         outcome = judgment.outcome
         if flipped and isinstance(outcome, Verdict):
             outcome = outcome.swapped()
@@ -72,7 +72,7 @@ class Compared(Frozen):
         )
 
     def by_order(self, order: Order) -> Side | None:
-        """The side that most replies in `order` name; None where they are even or gave no verdict."""
+        """The side that most replies in `order` name; None if the sides are even or no reply has a verdict."""
         tally = sum((game.winner == "A") - (game.winner == "B") for game in self.games if game.order == order)
         return None if tally == 0 else ("A" if tally > 0 else "B")
 
@@ -112,7 +112,7 @@ class Scored(Frozen):
 
     @property
     def judge(self) -> JudgeIdentity | None:
-        """Who judged the row; None where nobody did or where that was not written down."""
+        """The judge of the row; None if it was not judged, or if the file does not name the judge."""
         return JudgeIdentity(self.model, self.weight_version, self.prompt_digest) if self.model else None
 
     @property
@@ -132,7 +132,7 @@ class Scored(Frozen):
         return None if preferred is None or compared.winner is None else compared.winner == preferred
 
     def flat(self) -> dict[str, Any]:
-        """The row as it is written: its fields as they are, and before them what a reader of a pair wants to see at once."""
+        """The row for a file: first the facts that readers of a pair look for, then all of its fields."""
         only = self.only
         shown = {
             "winner": only.winner if only else None,
@@ -147,10 +147,10 @@ class Scored(Frozen):
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> Scored:
-        """A row of `flat` as it was. Raises pydantic's ValidationError."""
+        """The row that `flat` wrote. Raises pydantic's ValidationError."""
         return cls.model_validate({name: row[name] for name in cls.model_fields if name in row})
 
 
 def drawn_order(key: str) -> Order:
-    """A coin for `key` (a comparison's place), the same every time: in which order a pair is shown that is read only once."""
+    """A reproducible coin flip for `key` (a comparison's position): the order of a pair that is read only once."""
     return "ab" if hashlib.blake2b(key.encode(), digest_size=1).digest()[0] & 1 else "ba"

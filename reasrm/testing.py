@@ -1,4 +1,4 @@
-"""The fakes, shipped: test your own loop without an engine.
+"""Fakes for tests of your own loop without an engine.
 
 judge = EngineJudge(ScriptedCompleter(["<answer>[[A]]</answer>"]), load_pack("rubric"), key=b"")
 judge = FixedJudge(lambda pair: 0.9 if "because" in pair.a[0].content else 0.2)
@@ -18,7 +18,7 @@ Reply = str | Completion | ReasrmError
 class ScriptedCompleter:
     """A `Completer` that answers from a script: replies in turn (the last one repeats), or a function of the ask.
 
-    A reply is a text, a whole `Completion`, or an error of reasrm, which is raised. `asks` holds what was asked.
+    A reply is a text, a whole `Completion`, or an error of reasrm, which is raised. `asks` holds the received requests.
     """
 
     def __init__(self, script: Iterable[Reply] | Callable[[Ask], Reply]) -> None:
@@ -26,7 +26,7 @@ class ScriptedCompleter:
         self._reply = script if callable(script) else _in_turn(iter(script))
 
     async def complete(self, ask: Ask) -> Completion:
-        """Return or raise what the script says."""
+        """Return or raise the script's next entry."""
         self.asks.append(ask)
         reply = self._reply(ask)
         if isinstance(reply, ReasrmError):
@@ -55,7 +55,7 @@ def _in_turn(replies: Iterator[Reply]) -> Callable[[Ask], Reply]:
 class FixedJudge:
     """A `PairJudge` whose probability that A is better is a function of the pair; None gives no verdict. `judged` counts calls.
 
-    An error that the function raises becomes what `reasrm.failures` says.
+    `reasrm.failures` decides what an error of the function becomes.
     """
 
     def __init__(self, probability_a: Callable[[Pair], float | None]) -> None:

@@ -1,4 +1,4 @@
-"""What the two HTTP clients share: trusted certificates, broken connections, Retry-After, and the server's own words."""
+"""What the two HTTP clients share: trusted certificates, broken connections, Retry-After, and the server's messages."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import httpx
 from reasrm.address import shown_address
 from reasrm.errors import ConfigurationError
 
-#: A server may ask us to come back later, but not to wait for hours.
+#: The longest Retry-After that is obeyed: a client must not wait for hours.
 LONGEST_RETRY_AFTER_S = 30.0
 WORDS = 300  # characters of a server's own message that are worth showing
 
 
 def tls(url: str, ca_file: str | Path | None) -> ssl.SSLContext | bool:
-    """What `httpx` takes as `verify` for `url`: the certificates to trust are those of `ca_file`, else SSL_CERT_FILE and
+    """The value of httpx's `verify` for `url`. It trusts the certificates of `ca_file`, else of SSL_CERT_FILE and
     SSL_CERT_DIR, else the machine's and certifi's.
 
-    Raises `ConfigurationError` for a file that holds no certificates. Proxies of the environment are not used: a judge is mostly
-    inside the cluster.
+    Raises `ConfigurationError` for a file that holds no certificates. Proxies of the environment are not used, because a judge
+    mostly runs inside the cluster.
     """
     if not url.startswith("https://"):
-        return False  # saves the milliseconds that reading the certificates takes
+        return False  # cached, because reading the certificates takes milliseconds
     chosen = ca_file or os.environ.get("SSL_CERT_FILE") or None
     folder = None if ca_file else os.environ.get("SSL_CERT_DIR") or None
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
@@ -46,10 +46,10 @@ def tls(url: str, ca_file: str | Path | None) -> ssl.SSLContext | bool:
 
 
 def misconfigured(error: BaseException, url: str) -> ConfigurationError | None:
-    """The mistake in the set-up that `error` of a connection to `url` shows; None for a failure that may pass."""
+    """The `ConfigurationError` for a connection to `url` that failed because of the set-up; None for a failure that may pass."""
     where = shown_address(url)
     for cause in _causes(error):
-        if not hasattr(cause, "reason"):  # aiohttp's errors borrow the class of ssl's, and not what is in it
+        if not hasattr(cause, "reason"):  # aiohttp's errors have the class of ssl's errors without their attributes
             continue
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ConfigurationError(
@@ -83,7 +83,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def words_of(body: str | Mapping[str, Any], secrets: tuple[str, ...] = ()) -> str:
-    """What a server says is wrong: the message in its JSON, else its text; one short line without control characters or `secrets`.
+    """A server's error message: the message in its JSON, else its text, as one short line without control characters or `secrets`.
 
     The inputs that a validator repeats (FastAPI's `input`) are left out: they are the caller's texts.
     """

@@ -1,7 +1,7 @@
-"""The nouns. What crosses a process or a file is defined here once: frozen, and closed to unknown keys.
+"""The data types that cross a process or a file: frozen, and closed to unknown keys.
 
 A `Pair` is judged by `Options` into a `Judgment`, which holds one `Opinion` per reply of the judge. An opinion reads the pair
-in one order; everything stored is in the frame of the pair as given: side "A" is always `pair.a`.
+in one order; all results are in the frame of the given pair: side "A" is always `pair.a`.
 A group of responses to one question is judged into a `Ranking`, whose `Comparison`s are judgments of pairs.
 """
 
@@ -105,22 +105,22 @@ class Usage(Frozen):
 
 
 class Opinion(Frozen):
-    """One reply of the judge. `order` says how the responses stood before it; its outcome and quotes are in the pair's frame."""
+    """One reply of the judge. `order` is the order of the responses in its prompt; outcome and quotes are in the pair's frame."""
 
-    order: Order = Field(description="How the responses stood before the judge: ab is A first.")
-    outcome: Outcome = Field(description="What this reply decides, in the frame of the pair.")
-    reading: Reading = Field(description="The parts of the reply.")
+    order: Order = Field(description="The order in which the judge saw the responses: ab is A first.")
+    outcome: Outcome = Field(description="The outcome of this reply, in the frame of the pair.")
+    reading: Reading = Field(description="The parsed parts of the reply.")
     reply: str = Field(description="The text of the reply.")
     usage: Usage = Field(default=Usage(), description="What the reply cost.")
-    seconds: float = Field(default=0.0, description="How long the reply took.")
+    seconds: float = Field(default=0.0, description="Seconds that the reply took.")
 
 
 class Options(Frozen):
     """How to judge. `votes` > 1 samples that many replies; with both orders each order's votes weigh the same.
 
-    `orders`: "both" reads the pair both ways round (votes alternate); "ab" only as given.
+    `orders`: "both" reads the pair in both orders (votes alternate); "ab" only as given.
     `deliberation`: a reply's beginning (type and rubric or solution) that every reply continues from.
-    `reuse`: take it from the first reply for the others about the same question; None leaves that to the prompt pack.
+    `reuse`: replies about one question continue the deliberation of the first reply; None leaves that to the prompt pack.
     """
 
     orders: Literal["ab", "both"] = Field(default="both", description="both reads the pair in both orders, ab only as given.")
@@ -147,15 +147,15 @@ class Options(Frozen):
 
 
 class Judgment(Frozen):
-    """The outcome for one pair and everything it rests on."""
+    """The outcome for one pair, with all replies behind it."""
 
     outcome: Outcome = Field(description="The verdict, or why there is none.")
     opinions: tuple[Opinion, ...] = Field(default=(), description="Every reply of the judge.")
     model: str = Field(default="", description="The model that judged.")
     weight_version: str = Field(default="", description="The version of its weights.")
     prompt_digest: str = Field(default="", description="The prompt pack with its digest.")
-    usage: Usage = Field(default=Usage(), description="What all replies cost.")
-    seconds: float = Field(default=0.0, description="How long the judgment took when it was made.")
+    usage: Usage = Field(default=Usage(), description="The cost of all replies.")
+    seconds: float = Field(default=0.0, description="Seconds that the judgment took when it was made.")
     cached: bool = Field(default=False, description="Whether it comes from the cache.")
 
     @property
@@ -183,13 +183,13 @@ class Judgment(Frozen):
 class Comparison(Frozen):
     """Responses `i` and `j` of a group compared, `i` as side A."""
 
-    i: int = Field(description="The response that stood as A.")
-    j: int = Field(description="The response that stood as B.")
+    i: int = Field(description="The response on side A.")
+    j: int = Field(description="The response on side B.")
     judgment: Judgment = Field(description="How the two compare.")
 
 
 class Standing(Frozen):
-    """One response's place in its group. `reward` is None where it was never judged; `stderr` is the reward's standard error.
+    """One response's place in its group. `reward` is None if it was never judged; `stderr` is the reward's standard error.
 
     `place` counts from 1; rewards that are equal (within 0.01 logits) share a place, and the next place leaves out as many
     (1, 2, 2, 4). None without a reward.
@@ -209,16 +209,16 @@ class Ranking(Frozen):
     """A group judged: one standing per response, in the responses' order. `order`: indices from best to worst, judged ones only;
     responses that tie stand in their own order there, and their `place` says that they tie.
 
-    `usage` and `seconds` are what this ranking spent; comparisons that came from a cache (`cached` of them) spent nothing.
+    `usage` and `seconds` are the cost of this ranking; comparisons that came from a cache (`cached` of them) spent nothing.
     """
 
     standings: tuple[Standing, ...] = Field(description="One standing per response, in the order of the request.")
     order: tuple[int, ...] = Field(description="The judged responses from best to worst; those that tie in their own order.")
     comparisons: tuple[Comparison, ...] = Field(default=(), description="Every comparison that was made.")
     method: str = Field(default="", description="The method that chose the comparisons.")
-    usage: Usage = Field(default=Usage(), description="What the comparisons cost that came from no cache.")
-    seconds: float = Field(default=0.0, description="How long the comparisons took that came from no cache.")
-    cached: int = Field(default=0, description="How many comparisons came from a cache and cost nothing.")
+    usage: Usage = Field(default=Usage(), description="The cost of the comparisons that did not come from a cache.")
+    seconds: float = Field(default=0.0, description="Seconds that the comparisons took, without those from a cache.")
+    cached: int = Field(default=0, description="The number of comparisons from a cache, which cost nothing.")
 
     @property
     def rewards(self) -> list[float | None]:
@@ -232,7 +232,7 @@ class Ranking(Frozen):
 class Ask(Frozen):
     """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues.
 
-    `order` says how the responses of the pair stand in it.
+    `order` is the order of the pair's responses in it.
     """
 
     messages: tuple[Message, ...]
@@ -253,7 +253,7 @@ class Token(Frozen):
 
 
 class Completion(Frozen):
-    """What the engine wrote: `text` continues the prefill. `tokens` are the reply's last ones, None where it gives no logprobs."""
+    """A reply of the engine: `text` continues the prefill. `tokens` are the reply's last ones, None where it gives no logprobs."""
 
     text: str
     finish_reason: Literal["stop", "length"] = "stop"
@@ -265,7 +265,7 @@ class Completion(Frozen):
 
 
 class Failure(Frozen):
-    """There is no completion, and why. It takes the completion's place in a protocol."""
+    """The failure of a request. It takes the completion's place in a protocol."""
 
     no_verdict: NoVerdict
     seconds: float = 0.0
@@ -275,7 +275,7 @@ Answer = Completion | Failure
 
 
 class Completer(Protocol):
-    """The engine seam: anything that continues a prompt. Raises `EngineError`."""
+    """The interface of engines: anything that continues a prompt. Raises `EngineError`."""
 
     async def complete(self, ask: Ask) -> Completion:
         """Return one completion of `ask`."""
@@ -283,7 +283,7 @@ class Completer(Protocol):
 
 
 class PairJudge(Protocol):
-    """The judge seam: anything that judges a pair, be it an engine, a gateway or a script.
+    """The interface of judges: anything that judges a pair, for example an engine, a gateway or a script.
 
     A failed judgment is a `NoVerdict` and never raises; the caller's mistake (`InputError`) always raises. See `reasrm.failures`.
     """

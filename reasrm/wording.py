@@ -1,4 +1,4 @@
-"""Numbers and texts as people see them, the same on a terminal, in a report and in an error message."""
+"""Numbers and texts for people, in one form for terminals, reports and error messages."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def sure(probability: float) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage; what is not all is never rounded up to 100, and what is not nothing never down to 0."""
+    """A share in [0, 1] as a percentage; only 1 is shown as 100, and only 0 as 0."""
     return f"{percentage(share, digits)} %"
 
 
 def percentage(share: float, digits: int = 1) -> str:
-    """The same without the sign, for tables whose heading says that they are in percent."""
+    """`percent` without the sign, for tables with "percent" in their heading."""
     step = 10.0**-digits
     if share < 1.0 and float(f"{100 * share:.{digits}f}") >= 100.0:
         return f"> {100 - step:.{digits}f}"

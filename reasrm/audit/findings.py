@@ -1,4 +1,4 @@
-"""What an audit found: one row a test, as a table, a plot and data."""
+"""The findings of an audit: one row per test, as a table, a plot and data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLOURS = {
 
 
 class Finding(Frozen):
-    """One test. `value` in [0, 1] with its 95 % interval, None where it could not be measured; `ideal` is a perfect judge's."""
+    """One test. `value` in [0, 1] has a 95 % interval; None if it could not be measured. `ideal` is a perfect judge's value."""
 
     sense: Sense
     test: str
@@ -89,5 +89,5 @@ def plot(findings: Sequence[Finding], path: Path) -> None:
 
 
 def as_data(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The findings as JSON has them."""
+    """The findings as data for JSON."""
     return [finding.model_dump() for finding in findings]

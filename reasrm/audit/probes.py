@@ -1,6 +1,6 @@
-"""The inputs that an audit puts to a judge beside the pairs themselves: what should change nothing, or make nothing better.
+"""Variants of the pairs that an audit also gives to a judge. They change something that must not change the verdict.
 
-Pure: an example in, pairs out.
+Pure functions from an example to pairs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def named(pair: Pair) -> tuple[Pair, Pair]:
 
 
 def padded(pair: Pair) -> tuple[Pair, Pair]:
-    """The pair with words that say nothing added to A, and added to B."""
+    """The pair twice: with empty words added to A, and with empty words added to B."""
     return (
         pair.model_copy(update={"a": with_suffix(pair.a, PADDING)}),
         pair.model_copy(update={"b": with_suffix(pair.b, PADDING)}),
@@ -46,7 +46,7 @@ def equal(pair: Pair) -> Pair:
 
 
 def triples(examples: Sequence[Example], limit: int) -> list[tuple[tuple[Message, ...], tuple[Response, Response, Response]]]:
-    """(question, three different responses), from rows of three and more and from rows that share a question."""
+    """Questions with three different responses each, from rows with three or more responses and from rows that share a question."""
     pools: dict[tuple[Message, ...], list[Response]] = {}
     for example in examples:
         pool = pools.setdefault(example.question, [])

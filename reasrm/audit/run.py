@@ -1,4 +1,4 @@
-"""The audit: the same sample judged again and again, a little differently each time, and the answers compared.
+"""The audit judges one sample several times under small changes, and compares the verdicts.
 
 Reproducibility: the same input once more, by another seed, and under load. Internal consistency: orders swapped, triples in a
 circle, a response against itself, names signed below, empty words added. External consistency: labels, with calibration.
@@ -100,7 +100,7 @@ async def _internal(
 
 
 async def _cycles(examples: Sequence[Example], options: Options, judged: Judged) -> Finding:
-    """The share of triples that do not run in a circle."""
+    """The share of triples without a cycle (A beats B, B beats C, C beats A)."""
     sense, test = "internal consistency", "triples that are no circle"
     triads = triples(examples, limit=max(20, len(examples) // 2))
     edges = [Pair(question=question, a=three[i], b=three[j]) for question, three in triads for i, j in combinations(range(3), 2)]
@@ -157,14 +157,14 @@ def _hit(example: Example, judgment: Judgment) -> bool | None:
 
 
 def _lean(judgment: Judgment) -> float | None:
-    """How far a judgment leans to a side; an even split leans nowhere, and what failed otherwise says nothing."""
+    """How far a judgment leans to a side; 0 for an even split, None for any other judgment without a verdict."""
     if isinstance(judgment.outcome, NoVerdict):
         return 0.0 if judgment.outcome.reason == "split" else None
     return judgment.outcome.margin
 
 
 def _agreement(one: Sequence[Judgment], two: Sequence[Judgment]) -> Share:
-    """How often two judgments of the same pair name the same side, where both name one and the second is no cached one."""
+    """The share of pairs whose two judgments name the same side, over those with two verdicts and no cached second judgment."""
     share = Share()
     for a, b in zip(one, two, strict=True):
         compared = a.winner is not None and b.winner is not None and not b.cached

@@ -1,4 +1,4 @@
-"""The benchmarks of reward models, one file each: judged rows in, the published table out. Pure."""
+"""The benchmarks of reward models, one file each: pure functions from judged rows to the published table."""
 
 from reasrm.benchmarks import judgebench, ppe, rewardbench, rewardbench2, rm_bench, rmb
 from reasrm.benchmarks.common import BOTH, RM_R1, Benchmark, Protocol, Score

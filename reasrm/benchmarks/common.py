@@ -1,4 +1,4 @@
-"""What the benchmarks share: a named protocol, and the score that comes out."""
+"""What the benchmarks share: named protocols, and scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reasrm.types import Side
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """In which orders a pair is judged, and what a comparison without a verdict counts.
+    """The orders in which a pair is judged, and the value of a comparison without a verdict.
 
     `reads`: "one" order, drawn for each row; "games": two games, the second with the order flipped, each a vote; "both": the
     judgment's own verdict over both orders. A comparison without a verdict counts `no_verdict`: that is the benchmark's rule, not
@@ -32,7 +32,7 @@ class Protocol:
         return f"{self.name}: {read[self.reads]}; no verdict counts {self.no_verdict:g}"
 
     def lacks_an_order(self, compared: Compared) -> bool:
-        """Whether a comparison was read in one order only, though this protocol needs both."""
+        """Whether a comparison was read in one order only although this protocol needs both."""
         return self.reads != "one" and len({game.order for game in compared.games}) == 1
 
     def winner(self, row: Scored, compared: Compared) -> Side | None:
@@ -68,7 +68,7 @@ class Score:
 class Benchmark:
     """A benchmark: the schemas of its files, its protocols (the first is the default) and its pure scoring function.
 
-    `apart`: the column by which its authors score rows apart; rows with different values are never pooled.
+    `apart`: its authors score the rows of each value of this column separately; they are never pooled.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Benchmark:
         return self.protocols[0] if name is None else by_name[name]
 
     def checked(self, rows: Iterable[Scored], protocol: Protocol) -> Iterator[Scored]:
-        """`rows`, judged rows of this benchmark. Raises InputError at one that `protocol` cannot score or that belongs apart."""
+        """`rows` (judged rows). Raises InputError for a row that `protocol` cannot score or that is scored separately."""
         first = ""
         for row in rows:
             first = first or row.file
@@ -105,11 +105,11 @@ class Benchmark:
             yield row
 
     def check_apart(self, names: Iterable[str]) -> None:
-        """Raises InputError where `names`, one per row, of what is scored apart are several."""
+        """Raise InputError if `names` (the rows' values of the column `apart`) are several."""
         several = sorted(set(names))
         if len(several) > 1:
             raise InputError(
-                f"{self.title} is scored for each {self.apart.replace('_', ' ')} apart, and these are rows of several "
+                f"{self.title} is scored separately for each {self.apart.replace('_', ' ')}, and these rows are of several "
                 f"({', '.join(several)}): give one file",
                 field="path",
             )
@@ -117,12 +117,12 @@ class Benchmark:
 
 #: As RM-R1 evaluates: greedy, one random order, an unreadable reply is wrong (arXiv 2505.02387).
 RM_R1 = Protocol("rm-r1", "one", 0.0)
-#: What this project believes more: both orders, and no verdict is no success.
+#: This project's own protocol is stricter: both orders, and no verdict counts as wrong.
 BOTH = Protocol("both-orders", "both", 0.0)
 
 
 def hits_by_subset(rows: Iterable[Scored], protocol: Protocol) -> dict[str, Mean]:
-    """Accuracy of rows of one comparison each, by their subset. Rows with an error, and ties, count nowhere."""
+    """Accuracy by subset, for rows with one comparison each. Rows with an error and ties are left out."""
     values: dict[str, list[float]] = {}
     for row in rows:
         if row.only is not None:

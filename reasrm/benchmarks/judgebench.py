@@ -22,7 +22,7 @@ CATEGORIES = {
 
 
 def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
-    """The table out of judged rows."""
+    """The table computed from judged rows."""
     sections: dict[str, list[float]] = {}
     subsets: dict[str, list[float]] = {}
     every: list[float] = []

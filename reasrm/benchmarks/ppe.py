@@ -1,7 +1,7 @@
 """PPE, Preference Proxy Evaluations (arXiv 2410.14872; github.com/lmarena/PPE).
 
 Correctness: for each prompt the share of its conflict pairs that the judge orders as the ground truth does, the mean over prompts,
-then the mean over the benchmarks it is made of. Human preference: accuracy over the rows that are no ties.
+then the mean over the benchmarks it is made of. Human preference: accuracy over the rows that are not ties.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SECTIONS = ("Correctness", "Human preference")
 
 
 def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
-    """The table out of judged rows; rows of human preference have one comparison of two responses, the others have many."""
+    """The table computed from judged rows. Rows of human preference have one comparison, rows of correctness have many."""
     correctness: dict[str, list[float]] = {}
     human: dict[str, list[float]] = {}
     for row in rows:
@@ -43,5 +43,5 @@ BENCHMARK = Benchmark(
     schemas=("ppe-correctness", "ppe-human"),
     protocols=(BOTH, RM_R1),
     score=score,
-    notes="the paper gives its two parts apart; overall is their mean, and this project's",
+    notes="the paper reports its two parts separately; overall is their mean, which this project adds",
 )

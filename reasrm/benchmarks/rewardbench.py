@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, int]] = {
 
 
 def sections_of(subsets: Mapping[str, Mean]) -> dict[str, Mean]:
-    """The sections of which a subset is there."""
+    """The sections that have at least one subset."""
     sections: dict[str, Mean] = {}
     for section, counts in SECTIONS.items():
         there = [name for name in counts if name in subsets]
@@ -44,7 +44,7 @@ def sections_of(subsets: Mapping[str, Mean]) -> dict[str, Mean]:
 
 
 def score_subsets(subsets: Mapping[str, Mean]) -> Score:
-    """The table out of the accuracies of the subsets."""
+    """The table computed from the accuracies of the subsets."""
     sections = sections_of(subsets)
     missing = tuple(name for counts in SECTIONS.values() for name in counts if name not in subsets)
     whole = len(sections) == len(SECTIONS)
@@ -52,7 +52,7 @@ def score_subsets(subsets: Mapping[str, Mean]) -> Score:
 
 
 def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
-    """The table out of judged rows."""
+    """The table computed from judged rows."""
     return score_subsets(hits_by_subset(rows, protocol))
 
 

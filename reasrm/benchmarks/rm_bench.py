@@ -28,7 +28,7 @@ def level(matrices: Sequence[Matrix], name: str) -> Mean:
 
 
 def matrix_of(row: Scored, protocol: Protocol) -> Matrix:
-    """The hits of a row's nine comparisons; one that was not made counts as no verdict."""
+    """The hits of a row's nine comparisons; a comparison that is missing counts as no verdict."""
     hits = {(compared.i, compared.j - 3): protocol.hit(row, compared) for compared in row.comparisons}
     return [[_or(hits.get((i, j)), protocol.no_verdict) for j in range(3)] for i in range(3)]
 
@@ -38,7 +38,7 @@ def _or(hit: float | None, default: float) -> float:
 
 
 def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
-    """The table out of judged rows; the subset `safety-refuse` belongs to the domain `safety`."""
+    """The table computed from judged rows; the subset `safety-refuse` belongs to the domain `safety`."""
     matrices: dict[str, list[Matrix]] = {}
     for row in rows:
         if not row.error:

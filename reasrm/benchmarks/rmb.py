@@ -16,7 +16,7 @@ SECTIONS = ("Pairwise Helpfulness", "Pairwise Harmlessness", "BoN Helpfulness", 
 
 
 def score(rows: Iterable[Scored], protocol: Protocol) -> Score:
-    """The table out of judged rows, whose subsets are the categories: Pairwise_set/Helpfulness/Chat/Discussion."""
+    """The table computed from judged rows, whose subsets are the categories: Pairwise_set/Helpfulness/Chat/Discussion."""
     by_section: dict[str, list[float]] = {}
     by_subset: dict[str, list[float]] = {}
     for row in rows:

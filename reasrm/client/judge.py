@@ -1,4 +1,4 @@
-"""`Judge`: a gateway, asked asynchronously."""
+"""`Judge`: the asynchronous client of a gateway."""
 
 from __future__ import annotations
 
@@ -52,9 +52,10 @@ class JudgeSettings(TypedDict, total=False):
 class Judge:
     """A gateway at `url`; `token` is its API key. Use as an async context manager, or call `aclose`.
 
-    429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of one's own loses nothing. A gateway that
-    is away, or has no engine (502, 503), is asked again for `away_s` seconds from then on; of many pairs only those that are left.
-    `ca_file` holds the certificates to trust (default: SSL_CERT_FILE, SSL_CERT_DIR, the machine's).
+    429 is waited out as the gateway says (at most `busy_retries` times), so that a burst of this client's own requests loses
+    nothing. A gateway that is away, or has no engine (502, 503), is asked again for `away_s` seconds from then on; a batch then
+    repeats only its unfinished pairs. `ca_file` holds the certificates to trust (default: SSL_CERT_FILE, SSL_CERT_DIR, the
+    machine's).
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Judge:
 
     @property
     def shown(self) -> str:
-        """The address without the password that may be in it."""
+        """The address without its password."""
         return shown_address(self.url)
 
     async def aclose(self) -> None:
@@ -106,7 +107,7 @@ class Judge:
             return failed_judgment(error)
 
     async def judge_or_raise(self, pair: Pair, options: Options) -> Judgment:
-        """Judge `pair`; a failure is raised as what it is, for callers with a patience of their own."""
+        """Judge `pair`; a failure raises its own error, for callers that do their own retries."""
         body = pair.model_dump(mode="json", exclude_none=True) | options.model_dump(mode="json", exclude_unset=True)
         answer = await self._post("/v1/judge", body | self._envelope())
         return reading(answer, lambda: judgment_in(answer.json()))
@@ -118,7 +119,7 @@ class Judge:
         return await self.judge(checked(Pair.of, question, a, b, rubric), judge_options(options))
 
     async def pairs(self, pairs: Iterable[Pair], **options: Unpack[JudgeOptions]) -> AsyncIterator[tuple[int, Judgment]]:
-        """Judge many, in as few requests as the gateway allows; yield (index, judgment) in the order in which they finish."""
+        """Judge many pairs in as few requests as the gateway allows. Yields (index, judgment) in the order in which they finish."""
         shared = judge_options(options).model_dump(mode="json", exclude_unset=True) | self._envelope()
         left = {index: pair.model_dump(mode="json", exclude_none=True) for index, pair in enumerate(pairs)}
         patience = self._patience()
@@ -132,7 +133,7 @@ class Judge:
             except TooMany as refusal:
                 self._part = max(1, min(refusal.limit, len(part) - 1))
             except GatewayError as error:
-                pause = patience(error)  # by hand: pairs that were judged are not asked about again
+                pause = patience(error)  # not stamina: a retry sends only the pairs that have no judgment yet
                 if pause is False:
                     raise
                 await asyncio.sleep(pause)
@@ -165,7 +166,7 @@ class Judge:
     async def reward(
         self, question: Text, response: Text, *, cohort: int, reference: Text | None = None, **fields: Unpack[RewardFields]
     ) -> Rewarded:
-        """The reward of one rollout, once all `cohort` rollouts of its prompt have been sent, by anybody, or `wait_s` are over."""
+        """The reward of one rollout, once any callers have sent all `cohort` rollouts of its prompt, or after `wait_s` seconds."""
         check_names(fields, RewardFields.__annotations__)
         body = {"question": wire(question), "response": wire(response), "cohort": cohort, **fields, **self._envelope()}
         if reference is not None:
@@ -174,12 +175,12 @@ class Judge:
         return reading(answer, lambda: Rewarded.model_validate(answer.json()))
 
     async def models(self) -> list[dict[str, Any]]:
-        """What the gateway serves."""
+        """The model that the gateway serves."""
         answer = await self._get("/v1/models")
         return reading(answer, lambda: cast(list[dict[str, Any]], answer.json()["data"]))
 
     async def ready(self) -> bool:
-        """Whether the gateway is there and has an engine that answers. Raises `ConfigurationError`."""
+        """Whether the gateway answers and has an engine that answers. Raises `ConfigurationError`."""
         try:
             await self._get("/readyz")
         except GatewayError:
@@ -193,7 +194,7 @@ class Judge:
         return Patience(self._busy_retries, self._away_s)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
-        """The answer, once it is 200. Raises what anything else means, after as many tries as the patience allows."""
+        """The body of the answer with status 200. Any other answer raises the error that it means, after the allowed retries."""
         content = encoded(body)
         async for attempt in stamina.retry_context(on=self._patience(), attempts=None, timeout=None):
             with attempt:

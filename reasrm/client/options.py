@@ -1,4 +1,4 @@
-"""Which options each call of the client takes, and their checks: a wrong one is refused before anything is sent."""
+"""Which options each call of the client takes, and their checks: a wrong option is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def checked(make: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def judge_options(options: Mapping[str, Any]) -> Options:
-    """`options` as `Options`. Raises `ConfigurationError` for a name that is none, `InputError` for a wrong value."""
+    """`options` as `Options`. Raises `ConfigurationError` for an unknown name, `InputError` for a wrong value."""
     check_names(options, JudgeOptions.__annotations__)
     return checked(Options, **options)
 
@@ -96,11 +96,11 @@ def encoded(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError as error:
         half = ord(error.object[error.start])
-        raise InputError(f"a text is no Unicode (it holds U+{half:04X}, half of a surrogate pair)") from None
+        raise InputError(f"a text is not Unicode (it holds U+{half:04X}, half of a surrogate pair)") from None
 
 
 def wire(value: Any) -> Any:
-    """A text, messages or a budget as JSON takes them."""
+    """A text, messages or a budget as data for JSON."""
     if isinstance(value, Message | Budget):
         return value.model_dump(mode="json", exclude_none=True)
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""How long a gateway is asked again that is busy or away."""
+"""How long the client retries a gateway that is busy or away."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from reasrm.errors import GatewayError, GatewayUnreachable
 
 
 class Patience:
-    """Says after each error whether to ask again, as `stamina` wants to know it: after how many seconds, or False.
+    """The retry hook of `stamina`: called with an error, it returns the seconds until the next try, or False for none.
 
-    A busy gateway (429) is asked again `busy_retries` times, when it says so. One that is away (unreachable, or 502 and 503) is
-    asked again for `away_s` seconds from when it was first seen to be; one that took too long is not away.
+    A busy gateway (429) gets `busy_retries` retries, each after the time that it states. A gateway that is away (unreachable, or
+    502 and 503) is retried for `away_s` seconds after the first such error. A timeout does not count as away.
     """
 
     def __init__(self, busy_retries: int, away_s: float) -> None:

@@ -24,7 +24,7 @@ class TooMany(InputError):
 
 
 def error_of(response: httpx.Response) -> ReasrmError:
-    """What a response that is no 200 means."""
+    """The error that a response with a status other than 200 means."""
     status, where = response.status_code, shown_address(str(response.url))
     if response.is_redirect:
         to = shown_address(response.headers.get("location", "somewhere else"))
@@ -40,7 +40,7 @@ def error_of(response: httpx.Response) -> ReasrmError:
 
 
 def meaning(error: Mapping[str, Any], status: int | None = None, after_s: float | None = None) -> ReasrmError:
-    """What the `error` object of a response, or of a line of a batch, means."""
+    """The error that an `error` object in a response or in a line of a batch means."""
     kind, message, field = error.get("type"), str(error.get("message") or "the gateway gave no reason"), error.get("field")
     if kind == "too_long":
         return TooLong(message, field=field, count=int(error.get("count") or 0), limit=int(error.get("limit") or 0))
@@ -67,7 +67,7 @@ def _error_in(response: httpx.Response) -> dict[str, Any]:
 
 
 def connection_error(error: httpx.HTTPError, url: str) -> ReasrmError:
-    """What a connection that failed means."""
+    """The error that a failed connection means."""
     if (mistake := misconfigured(error, url)) is not None:
         return mistake
     where = shown_address(url)
@@ -79,7 +79,7 @@ def connection_error(error: httpx.HTTPError, url: str) -> ReasrmError:
 
 
 def reading(response: httpx.Response, read: Callable[[], T]) -> T:
-    """What `read` makes of the answer. Raises `ConfigurationError` where that is not a gateway's."""
+    """The result of `read`. Raises `ConfigurationError` if the answer is not a gateway's."""
     try:
         return read()
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # pydantic's error is a ValueError

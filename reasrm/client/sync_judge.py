@@ -21,7 +21,7 @@ T = TypeVar("T")
 def _without_async(
     method: Callable[Concatenate[Judge, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncJudge, P], T]:
-    """The same method of a `SyncJudge`, which waits for the result."""
+    """`method` as a method of `SyncJudge`, which waits for the result."""
 
     @functools.wraps(method)
     def waiting(self: SyncJudge, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,7 +31,7 @@ def _without_async(
 
 
 async def _all_of(judge: Judge, pairs: Iterable[Pair], **options: Unpack[JudgeOptions]) -> list[Judgment]:
-    """Judge many; the judgments come in the pairs' order."""
+    """Judge many pairs. The judgments are in the order of the pairs."""
     judgments = {index: judgment async for index, judgment in judge.pairs(pairs, **options)}
     return [judgments[index] for index in sorted(judgments)]
 
@@ -39,7 +39,7 @@ async def _all_of(judge: Judge, pairs: Iterable[Pair], **options: Unpack[JudgeOp
 class SyncJudge:
     """`Judge` without async, for scripts and notebooks (a running event loop does not matter). Use as a context manager.
 
-    A process that was forked gets connections and a thread of its own when it first asks.
+    A forked process gets its own connections and thread at its first request.
     """
 
     def __init__(self, url: str, **settings: Unpack[JudgeSettings]) -> None:
@@ -55,7 +55,7 @@ class SyncJudge:
 
     @property
     def shown(self) -> str:
-        """The address without the password that may be in it."""
+        """The address without its password."""
         return self._judge.shown
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class SyncJudge:
     ready = _without_async(Judge.ready)
 
     def _start(self) -> None:
-        self._judge = self._make()  # first, because it may refuse its settings
+        self._judge = self._make()  # before the thread starts, because wrong settings raise here
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="reasrm-judge", daemon=True)

@@ -35,7 +35,7 @@ app.add_typer(train.app, name="train")
 
 @keys.callback()
 def _keys() -> None:
-    """Keep `new` a command of its own, also while it is the only one."""
+    """Keep `new` a subcommand: typer would merge the only command of a group into the group."""
 
 
 def _version(show: bool) -> None:

@@ -28,7 +28,7 @@ The sample is drawn by a hash of each row, so that it is the same every time."""
 
 
 class AuditSettings(Frozen):
-    """How much is audited, and where the findings go."""
+    """The size of the audit, and the files for its findings."""
 
     sample: int = Field(default=100, ge=1, description="How many rows to audit.")
     output: Path | None = Field(

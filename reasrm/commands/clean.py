@@ -1,4 +1,4 @@
-"""`reasrm data clean`: labels and rows changed or dropped by strength, duplicates and contamination."""
+"""`reasrm data clean`: changes or drops labels and rows by strength, duplication and contamination."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUTPUT holds prompt, chosen, rejected as TRL reads them; OUTPUT.actions.jsonl sa
 
 
 class CleanSettings(Frozen):
-    """What is flipped, dropped and added, and where the rows go."""
+    """The rules of the cleaning, and the file for the rows."""
 
     output: Path = Field(description="The file to write (.jsonl).", json_schema_extra={"flags": ["-o", "--output"]})
     strength: Path | None = Field(default=None, description="Strengths of `reasrm data strength` over the same input.")
@@ -54,7 +54,7 @@ def clean(rows: DataSettings, settings: CleanSettings) -> None:
     output, by_strength = settings.output, (settings.flip_below, settings.drop_below)
     check_free(output, settings.restart)
     if settings.strength is None and (settings.margin or any(limit is not None for limit in by_strength)):
-        raise InputError("these rules go by strengths: give --strength FILE, made by reasrm data strength", field="strength")
+        raise InputError("these rules need strengths: give --strength FILE, made by reasrm data strength", field="strength")
     rules = Rules(*by_strength, settings.margin, settings.near if 0 < settings.near < 1 else None)
     examples = [example for path in settings.against for example in read_examples(path)]
     measured = _strengths(settings.strength) if settings.strength else None

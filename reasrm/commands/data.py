@@ -87,7 +87,7 @@ def distill(
     recipe: RecipeArgument,
     changes: SetOption = None,
     output: OutputOption = None,
-    write_batch: Annotated[bool, typer.Option("--write-batch", help="Write what is to be asked as batch files.")] = False,
+    write_batch: Annotated[bool, typer.Option("--write-batch", help="Write the open requests as batch files.")] = False,
     read_batch: Annotated[
         list[Path] | None, typer.Option("--read-batch", help="Take a batch's results. May be given many times.", show_default=False)
     ] = None,
@@ -111,7 +111,7 @@ def distill(
 
 
 def _watched(asking: Callable[[Callable[[OracleProgress], None]], ChainReport]) -> ChainReport:
-    """Do the asking behind a progress bar with what is kept, what went wrong and what it costs."""
+    """Send the requests behind a progress bar that shows the kept chains, the failures and the cost."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -129,7 +129,7 @@ def _watched(asking: Callable[[Callable[[OracleProgress], None]], ChainReport]) 
 
 
 def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool) -> ChainReport:
-    """Take batch results, write what is still to be asked, and keep what is right so far."""
+    """Take batch results, write the requests that are still open, and keep the chains that are right so far."""
     from reasrm_training.data.examples import read_examples
     from reasrm_training.oracle.batch import read_batch, write_batches
     from reasrm_training.oracle.chains import examiner_of, finish, open_journal
@@ -145,9 +145,9 @@ def _by_files(recipe: Recipe, results: list[Path], *, write: bool, restart: bool
             for path in written.paths:
                 sys.stdout.write(f"{path}\n")
             if written.left_out:
-                sys.stdout.write(f"left out, as the budget might not do for them: {written.left_out:,} requests\n")
+                sys.stdout.write(f"left out, because the budget may be too small for them: {written.left_out:,} requests\n")
             elif not written.paths:
-                sys.stdout.write("nothing is left to ask\n")
+                sys.stdout.write("no request is open\n")
         return finish(recipe, data, folder, journal)
 
 

@@ -1,4 +1,4 @@
-"""`reasrm eval`: a benchmark judged, and scored as its authors score it."""
+"""`reasrm eval`: judges a benchmark and scores it as its authors do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reasrm.benchmarks import Benchmark, Protocol
     from reasrm.results import Scored
 
-WIDTH = 132  # of a table that goes into a file or a pipe
+WIDTH = 132  # columns of a table that goes into a file or a pipe
 EXAMPLES = """Examples:
 
   reasrm eval rewardbench filtered.parquet --engine http://sglang:30000
@@ -109,7 +109,7 @@ def _show(benchmark: Benchmark, protocol: Protocol, judged: Path, settings: Benc
 
     score = benchmark.score(counted(), protocol)
     if tally.errors:
-        tell(f"{tally.errors:,} rows could not be judged and count nowhere; the first: {tally.first_error}")
+        tell(f"{tally.errors:,} rows could not be judged and are left out of the score; the first: {tally.first_error}")
     shown = comparison(benchmark, protocol, score, " + ".join(Path(who.model).name for who in tally.judges) or judged.name)
     if settings.as_json:
         sys.stdout.write(terminal_json(as_data(benchmark, protocol, score, tally)) + "\n")

@@ -1,9 +1,9 @@
 """Commands whose flags are the fields of pydantic models: a name, a type, a default and a help text stand once, in the model.
 
-A field `cache_ttl_s: float = 7.0` becomes `--cache-ttl NUMBER`. What does not follow from the field stands in its
+A field `cache_ttl_s: float = 7.0` becomes `--cache-ttl NUMBER`. Anything that does not follow from the field stands in its
 `json_schema_extra`: {"flags": ["-o", "--output"]}, {"argument": True}, {"variable": "REASRM_URL"}, {"shown": "a default in words"}.
-Where a variable REASRM_URL is read, REASRM_URL_FILE may name a file with the value instead: container platforms mount secrets so.
-The flags of a command are made when that command is used: `reasrm --help` builds none.
+Where a variable REASRM_URL is read, REASRM_URL_FILE may name a file with the value instead: this is how container platforms mount
+secrets. The flags of a command are built when that command is used, so that `reasrm --help` stays fast.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH", bool: ""}  # everything 
 def add(app: typer.Typer, name: str, function: str, about: str, *, prefix: str = "") -> None:
     """Add a command; `about` is its help. `function` is a "module:name", imported when the command is used.
 
-    The function's parameters are models; its module has EXAMPLES. A module whose models must be imported later still has a
+    The function's parameters are models; its module has EXAMPLES. A module that must import its models even later has a
     function `models`, which returns them by parameter. A `prefix` gives every field an environment variable.
     """
 
@@ -49,7 +49,7 @@ def add(app: typer.Typer, name: str, function: str, about: str, *, prefix: str =
             inner.command(name, help=about, epilog=module.EXAMPLES)(_flattened(run, models, prefix))
             return typer.main.get_command(inner)
 
-        # What the help shows and the parser reads comes from the command that is built when it is used.
+        # Help and parser come from the full command, which is built at its first use.
         def __getattribute__(self, attribute: str) -> Any:
             return getattr(self.built, attribute) if attribute in ("params", "epilog") else super().__getattribute__(attribute)
 
@@ -83,7 +83,7 @@ def _is_given(context: typer.Context, field: str) -> bool:
 
 
 def _made(model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel:
-    """The model with the values that were given. Raises `InputError` in one line that names the flag."""
+    """The model with the given values. Raises `InputError` in one line that names the flag."""
     from pydantic import ValidationError
 
     try:
@@ -176,7 +176,7 @@ def is_list(info: FieldInfo) -> bool:
 
 
 def metavar(field: str, info: FieldInfo) -> str:
-    """What stands for the value in the help: the choices, or the kind of value."""
+    """The placeholder of the value in the help: the choices, or the kind of value."""
     if extra(info, "argument"):
         return field.upper()
     parts = (info.annotation, *get_args(info.annotation))
@@ -185,7 +185,7 @@ def metavar(field: str, info: FieldInfo) -> str:
 
 
 def extra(info: FieldInfo, name: str) -> Any:
-    """What the field states about its flag under `name`."""
+    """The entry `name` in the field's `json_schema_extra`."""
     stated = info.json_schema_extra
     return cast("dict[str, Any]", stated).get(name) if isinstance(stated, dict) else None
 

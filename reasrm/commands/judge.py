@@ -59,7 +59,7 @@ class PairSettings(Frozen):
         for name, side in (("a", "A"), ("b", "B"), ("question", "")):
             if isinstance(fields.get(name), str) and not fields[name].strip():
                 raise InputError(f"response {side} is empty" if side else "the question is empty", field=name)
-        encoded(fields)  # text that is not Unicode is refused here, also where no gateway is asked
+        encoded(fields)  # refuse text that is not Unicode here: with --engine no gateway would
         return checked(Pair, **fields)
 
     def _fields(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgmen
     async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:
         try:
             return await gateway.judge_or_raise(pair, options)
-        except GatewayUnreachable:  # to a person at a terminal that is no judgment, but a gateway that does not run
+        except GatewayUnreachable:  # a person at a terminal should read that the gateway does not run
             raise
         except ReasrmError as error:
             return failed_judgment(error)

@@ -22,7 +22,7 @@ The file holds only the hash of the token."""
 
 
 class KeySettings(Frozen):
-    """Who gets a key, and what the key allows."""
+    """The owner of a new key, and what the key allows."""
 
     name: str = Field(
         min_length=1, max_length=100, description="The caller who gets the key.", json_schema_extra={"argument": True}

@@ -1,4 +1,4 @@
-"""Files that commands write, and what is counted about their rows."""
+"""Files that commands write, and counts of their rows in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_free(path: Path, replace: bool) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Generator[TextIO]:
-    """A text file that is put in place when all of it is written."""
+    """A text file that appears at `path` only when all of it is written."""
     from reasrm.scoring.output import whole
 
     with whole(path) as partial, partial.open("w", encoding="utf-8") as file:

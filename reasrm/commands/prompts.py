@@ -29,13 +29,13 @@ def list_packs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
 @app.command()
 def show(
     pack: Annotated[str, typer.Argument(help="A built-in pack's name, or a folder.")],
-    question: Annotated[str, typer.Option(help="A question to show it with.")] = "What is 17 + 25?",
+    question: Annotated[str, typer.Option(help="A question to fill in.")] = "What is 17 + 25?",
     a: Annotated[str, typer.Option(help="Response A.")] = "42",
     b: Annotated[str, typer.Option(help="Response B.")] = "43",
     rubric: Annotated[str | None, typer.Option(help="A rubric of the caller.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The messages that a pack puts to the judge, filled in."""
+    """Print the messages with which a pack asks the judge, filled in."""
     from reasrm.prompts import fence_key, load_pack
     from reasrm.types import Pair
 
@@ -66,7 +66,7 @@ def import_(
     conversation: Annotated[str | None, typer.Option(help="The constant with two conversations.")] = None,
     system: Annotated[str | None, typer.Option(help="The constant that is the system message.")] = None,
 ) -> None:
-    """Make a pack out of somebody's string constants, so that their judge gets the texts it was trained on.
+    """Make a pack out of the string constants of a published judge, so that it gets the texts that it was trained on.
 
     Example: reasrm prompts import eval/prompts.py -o packs/rm-r1 --system SYSTEM_PROMPT
     """

@@ -77,7 +77,7 @@ class RankingSettings(Frozen):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of `RankOptions` that were asked for."""
+        """The fields of `RankOptions` that the flags set."""
         fields: dict[str, Any] = {
             "method": self.method,
             "orders": "both" if self.both_orders else "ab",
@@ -108,7 +108,7 @@ async def _rank(fields: dict[str, Any], options: dict[str, Any], address: JudgeA
     from reasrm.client import Judge, checked, encoded
     from reasrm.judging.ranking import rank as rank_group
 
-    encoded(fields)  # text that is not Unicode is refused here, also where no gateway is asked
+    encoded(fields)  # refuse text that is not Unicode here: with --engine no gateway would
     group, how = checked(Group.model_validate, fields), checked(RankOptions.model_validate, options)
     if address.engine is None:
         async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:

@@ -1,4 +1,4 @@
-"""`reasrm score`: a data set in, a file of judgments out."""
+"""`reasrm score`: judges a data set into a file."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ where a run stopped."""
 
 
 class ScoreSettings(Frozen):
-    """What becomes of the judgments."""
+    """The output of a scoring."""
 
     output: Path = Field(description="The file to write: .jsonl or .parquet.", json_schema_extra={"flags": ["-o", "--output"]})
     method: MethodName = Field(
         default=RankOptions.model_fields["method"].default,
-        description="How groups are ranked whose rows name no comparisons.",
+        description="The ranking method for rows that name no comparisons.",
     )
     fail_fast: bool = Field(default=False, description="Stop at the first bad row.")
     replies: bool = Field(default=True, description="Keep the judge's texts in the output.")
@@ -71,7 +71,7 @@ def score(rows: DataSettings, settings: ScoreSettings, judging: JudgingSettings,
 
 
 def check_report(path: Path | None) -> None:
-    """Raises InputError where the report could not be made: known before any token is spent."""
+    """Raise InputError now if the report could not be made later, before any token is spent."""
     if path is not None:
         from reasrm.report import check_installed
 
@@ -80,14 +80,14 @@ def check_report(path: Path | None) -> None:
 
 
 def check_place(option: str, path: Path | None) -> None:
-    """Raises InputError where the file that `option` names could not be written."""
+    """Raise InputError if the file that `option` names could not be written."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         why = "is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent} to write to"
         raise InputError(f"{option} {path}: {why}", field=option.lstrip("-"))
 
 
 def run(job: Job, address: JudgeAddress, *, concurrency: int | None = None, ray: str | None = None) -> Tally:
-    """Score, here or on a cluster, and tell people how it goes and how to go on."""
+    """Score on this machine or on a cluster, show the progress, and say how to resume after an interruption."""
     from reasrm.scoring import Limiter, score
 
     if job.journal.exists() and not job.restart:

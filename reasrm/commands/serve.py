@@ -39,7 +39,7 @@ def models() -> Mapping[str, Any]:
 
 
 def serve(settings: Settings) -> None:
-    """Run the gateway until it is told to stop. What cannot work is said before anything heavy is loaded."""
+    """Run the gateway until it gets a signal to stop. Mistakes in the settings are reported before heavy packages load."""
     _check_installed(settings)
     check(settings)
     tell(f"reasrm: {'loading the embedded judge' if settings.embedded else 'starting the gateway'} ...")
@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Raise `InputError` for a setting that names something that is not there."""
+    """Raise `InputError` for a setting that names a missing file or folder."""
     from reasrm.prompts import load_pack
 
     if settings.workers and "engine" in settings.model_fields_set:
@@ -66,7 +66,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_installed(settings: Settings) -> None:
-    """Raise `ReasrmError` where packages are missing. They are looked up by name only, as loading them takes seconds."""
+    """Raise `ReasrmError` where packages are missing. It only looks them up by name, because loading them takes seconds."""
     for name in ("fastapi", "uvicorn"):
         if importlib.util.find_spec(name) is None:
             raise ReasrmError(f'the gateway needs {name}: pip install "reasrm[serve]"')

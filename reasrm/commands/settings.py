@@ -49,7 +49,7 @@ class JudgingSettings(Frozen):
 
 
 class GreedySettings(Frozen):
-    """How one pair is judged where every reply is greedy and both orders are read."""
+    """How one pair is judged by commands that always read both orders greedily."""
 
     max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
 
@@ -100,7 +100,7 @@ class JobSettings(Frozen):
     """How a job of many judgments runs."""
 
     concurrency: int | None = Field(
-        default=None, ge=1, le=1024, description="Requests in flight; by default as many as the judge takes."
+        default=None, ge=1, le=1024, description="Requests in flight; by default the limit is found by measuring."
     )
     restart: bool = Field(default=False, description="Start over: drop what an earlier run finished, and replace the output.")
 

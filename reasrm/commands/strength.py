@@ -29,7 +29,7 @@ Strengths are in [-1, 1]: 1 wholly with the label, -1 wholly against it. The jud
 
 
 class StrengthSettings(Frozen):
-    """How strengths are measured, and where they go."""
+    """How strengths are measured, and the file for them."""
 
     output: Path = Field(description="The file to write (.jsonl).", json_schema_extra={"flags": ["-o", "--output"]})
     votes: int = Field(
@@ -82,7 +82,7 @@ def strength(rows: DataSettings, settings: StrengthSettings, judging: GreedySett
 
 
 def _judge(job: Any, address: JudgeAddress, rounds: int, concurrency: int | None) -> None:
-    """Score with every pair read `rounds` times in both orders, unless an earlier run has done so."""
+    """Judge every pair `rounds` times in both orders, unless an earlier run has done so."""
     from reasrm.quality import Repeated, kept_from
     from reasrm.report.benchmark import read_judgments
     from reasrm.results import JudgeIdentity

@@ -43,7 +43,7 @@ RestartOption = Annotated[
 
 
 def check_installed() -> None:
-    """Raises InputError where the trainer is not installed."""
+    """Raise InputError if the trainer is not installed."""
     try:
         import reasrm_training.config.recipes as _  # noqa: F401
     except ImportError as error:

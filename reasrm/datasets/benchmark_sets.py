@@ -19,7 +19,7 @@ def rewardbench(row: Row) -> dict[str, Any]:
 
 
 def rewardbench2(row: Row) -> dict[str, Any]:
-    """RewardBench 2 (arXiv 2506.01937): correct responses first; all are ranked, since its scores are of all at once."""
+    """RewardBench 2 (arXiv 2506.01937): correct responses first. All are ranked, because its scores need all rewards."""
     fields = _every_chosen_against_every_rejected(row) | {"comparisons": ()}
     return fields | {"id": name(row, "id"), "question": question(row, "prompt"), "subset": text(row, "subset")}
 
@@ -27,7 +27,7 @@ def rewardbench2(row: Row) -> dict[str, Any]:
 def rm_bench(row: Row) -> dict[str, Any]:
     """RM-Bench (arXiv 2410.16184): three styles of a right and of a wrong response, all nine comparisons.
 
-    The domain is the column `domain`, or, in the files as published, the file's name.
+    The domain is the column `domain`; in the published files it is the file's name.
     """
     about = {"id": name(row, "id"), "question": question(row, "prompt"), "subset": name(row, "domain")}
     fields = _every_chosen_against_every_rejected(row)
@@ -94,7 +94,7 @@ def ppe_correctness(row: Row) -> dict[str, Any]:
 def _indices(pair: Any, where: str) -> tuple[int, ...]:
     values = [number_of(index, where) for index in items_of(pair, where)]
     if not all(value.is_integer() for value in values):
-        raise InputError(f"{where} holds {values}, which are no places of responses", field=where)
+        raise InputError(f"{where} holds {values}, which are not indices of responses", field=where)
     return tuple(int(value) for value in values)
 
 

@@ -1,4 +1,4 @@
-"""The schemas by name: general ones, which many tables look like, and those of published data sets."""
+"""The schemas by name: general ones that many tables have, and those of published data sets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from reasrm.datasets import preference_sets as sets
 from reasrm.datasets.schema import NOT_USED, Schema
 from reasrm.errors import SchemaError
 
-#: What may complete a question.
+#: Columns that may complete a question.
 _PARTS = "question: input history system tools"
-#: What a preference row may have besides its responses.
+#: Columns that a preference row may have besides its responses.
 _PREFERENCE = f"question: prompt; {_PARTS}; id: id prompt_id; strength: margin; subset: subset source"
 _PAIR = f"{_PARTS}; label: winner; strength: strength; subset: subset; rubric: rubric; id: id"
 _RESPONSES = "responses: chosen rejected"
@@ -116,7 +116,7 @@ BENCHMARK_SETS: dict[str, Schema] = {
         ),
     )
 }
-#: A published schema that fits goes before a general one that fits as well.
+#: A published schema wins over a general one if both fit.
 PUBLISHED: dict[str, Schema] = PREFERENCE_SETS | BENCHMARK_SETS
 SCHEMAS: dict[str, Schema] = PUBLISHED | GENERAL
 

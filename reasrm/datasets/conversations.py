@@ -35,7 +35,7 @@ def question(row: Row, column: str) -> str | list[Turn]:
 def responses(values: Sequence[Any], names: Sequence[str]) -> list[str | list[Turn]]:
     """The responses of a row, each a text or messages. `names` name them in errors.
 
-    Texts are read as written messages only where all of them are such: a response may well be a piece of JSON.
+    Texts are parsed as messages only if all of them can be: a single response may be a piece of JSON itself.
     """
     if values and all(isinstance(value, str) for value in values):
         written = [written_messages(value, name) for value, name in zip(values, names, strict=True)]
@@ -54,7 +54,7 @@ def _response(value: Any, where: str) -> str | list[Turn]:
 
 
 def turns(row: Row, column: str) -> list[Turn]:
-    """The cell as messages; keys that messages do not have are left out."""
+    """The cell as messages, without keys that messages do not have."""
     value = cell(row, column)
     written = written_messages(value, column) if isinstance(value, str) else None
     return turns_of(value if written is None else written, column)
@@ -69,7 +69,7 @@ def turns_of(value: Any, where: str) -> list[Turn]:
 
 
 def written_messages(value: str, where: str) -> list[Any] | None:
-    """The messages that a text spells as JSON or as Python's repr; None where it is any other text.
+    """The messages that a text holds as JSON or as Python's repr; None for any other text.
 
     Raises InputError where it begins like Python's repr of messages and cannot be read.
     """
@@ -115,7 +115,7 @@ def _turn(value: Any, where: str) -> Turn:
 
 
 def _content(value: Any, where: str) -> str:
-    """A message's content as one text: null is none, and parts of text are lines."""
+    """A message's content as one text: null becomes empty, and text parts become lines."""
     if value is None or isinstance(value, str):
         return value or ""
     parts = items_of(value, f"{where}.content")
@@ -176,7 +176,7 @@ def human_assistant_turns(value: str) -> list[Turn]:
 
 
 def human_assistant_dialogue(value: str) -> list[Turn]:
-    """A dialogue in hh-rlhf's form as turns. A last turn of the assistant stays, also without a text: it is the response."""
+    """A dialogue in hh-rlhf's form as turns. It keeps a last assistant turn even if that is empty, since that is the response."""
     marked = value if value.startswith("\n\n") else "\n\n" + value
     return dialogue(marked, HUMAN_ASSISTANT, {"Human": "user", "Assistant": "assistant"})
 
@@ -184,7 +184,7 @@ def human_assistant_dialogue(value: str) -> list[Turn]:
 def dialogue(value: str, mark: re.Pattern[str], roles: Mapping[str, str]) -> list[Turn]:
     """A dialogue written as one text: `mark` has one group, the speaker, whom `roles` maps to a role.
 
-    Text before the first mark is a user's. Empty turns are left out, a last turn of the assistant excepted.
+    Text before the first mark belongs to the user. Empty turns are left out, except for a last turn of the assistant.
     """
     first, *rest = mark.split(value)
     turns: list[Turn] = [{"role": "user", "content": first.strip()}]

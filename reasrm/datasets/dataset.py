@@ -1,4 +1,4 @@
-"""A data set from end to end: its rows, the schema that they show, each row as an `Example` or as the reason why not."""
+"""A data set: reads its rows, recognises their schema, and turns each row into an `Example` or the reason why it is not one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from reasrm.datasets.values import Row
 from reasrm.datasets.winners import WinnerValues
 from reasrm.errors import InputError, SchemaError
 
-SAMPLE = 64  # readable rows of a file that decide its schema
-MOST_UNREADABLE = 10_000  # rows without a readable one after which the search for a schema ends
+SAMPLE = 64  # the first readable rows of a file decide its schema
+MOST_UNREADABLE = 10_000  # the search for a schema ends after this many unreadable rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class DataSet:
     `winners` says what the values of a winner's column mean, as `winner_values_of` gives it.
 
     All files are of one schema, unless `together` names several that belong together, as a benchmark's parts do. A benchmark's row
-    that an earlier file held already is left out: some publish their parts and the sum of them.
-    `tables` holds each file's table once the sample of its rows was read.
+    that an earlier file holds already is left out: some benchmarks publish their parts and a file of all parts.
+    `tables` holds each file's table once its first rows are read.
     """
 
     source: str | Path
@@ -71,12 +71,12 @@ class DataSet:
 
     @property
     def recognised(self) -> Schema | None:
-        """The schema, once a file's sample was read (of parts that belong together, the last one's)."""
+        """The schema, once the first rows of a file are read (with parts that belong together, the last part's)."""
         return next((table.schema for table in reversed(self.tables.values())), None)
 
     @property
     def name(self) -> str:
-        """The schemas' names, as far as files were read."""
+        """The names of the schemas of the files read so far."""
         return " + ".join(sorted({table.schema.name for table in self.tables.values()}))
 
     def __iter__(self) -> Iterator[DataRow]:
@@ -112,7 +112,7 @@ class DataSet:
             if other.schema is not schema and not self.together:
                 raise SchemaError(
                     f"mixed schemas: {file} is {other.schema.name}, {table.file} is {schema.name}; "
-                    "give them apart, or --schema for all"
+                    "read them one by one, or name one schema for all with --schema"
                 )
         self.tables[table.file] = table
         self._columns[table.file] = set()
@@ -132,7 +132,7 @@ class DataSet:
             return DataRow(index, record.file, record.number, row, None, str(error))
 
     def _repeats(self, example: Example, file: str, earlier: dict[bytes, str]) -> bool:
-        """Whether an earlier file of a benchmark holds this row, whatever id it has there."""
+        """Whether an earlier file of a benchmark holds this row, perhaps under another id."""
         if self.tables[file].schema.name not in BENCHMARK_SETS:
             return False
         subset = example.subset.partition("-")[0]  # RM-Bench's two safety files are one domain in its sum
@@ -146,7 +146,7 @@ class DataSet:
 
     @property
     def notes(self) -> list[str]:
-        """What people should know of how it was read, once it was: which columns as what, which not at all, what was left out."""
+        """Notes for people after reading: which column was read as what, which columns were ignored, which rows were left out."""
         read: dict[str, dict[str, None]] = {}
         unread: set[str] = set()
         for file, table in self.tables.items():
@@ -164,7 +164,7 @@ class DataSet:
 
 
 def _sample(records: Iterable[Record]) -> list[Record]:
-    """The first records of a file, up to as many readable ones as decide its schema."""
+    """The first records of a file, with enough readable ones to decide its schema."""
     sample: list[Record] = []
     readable = 0
     for record in records:

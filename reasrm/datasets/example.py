@@ -1,4 +1,4 @@
-"""The noun of a data set: one question, its responses, and which of them are better as far as that is known."""
+"""`Example`, one row of a data set: a question, its responses, and the known labels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Example(Frozen):
 
     @property
     def text(self) -> str:
-        """Everything that is written in it, without a space between."""
+        """All of its texts, joined without separators."""
         messages = [message for part in (self.question, *self.responses) for message in part]
         arguments = [call.arguments for message in messages for call in message.tool_calls]
         return "".join([self.id, self.subset, self.rubric or "", *(message.content for message in messages), *arguments])
@@ -79,5 +79,5 @@ class Example(Frozen):
         return "A" if self.labels[i] > self.labels[j] else "B"
 
     def pair(self, i: int = 0, j: int = 1) -> Pair:
-        """Responses `i` and `j` as a pair, whose parts were checked when this was made."""
+        """Responses `i` and `j` as a pair. It skips validation, since the example validated its parts."""
         return Pair.model_construct(question=self.question, a=self.responses[i], b=self.responses[j], rubric=self.rubric)

@@ -1,6 +1,6 @@
 """Rows out of files, streamed: JSON lines, JSON, CSV, Parquet and Arrow, plain or compressed; folders; Hugging Face data sets.
 
-Everything but JSON and CSV needs `reasrm[data]`, which is imported when it is called for.
+All formats but JSON and CSV need `reasrm[data]`, which is imported at its first use.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from reasrm.datasets.values import Row
 from reasrm.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what a byte that is no UTF-8 is decoded to
-MOST_PYTHON_JSON = 2**28  # bytes of an array that is read whole where it is no strict JSON
-_BATCH = 256  # rows of a columnar file that are in memory at once
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8 is decoded to this
+MOST_PYTHON_JSON = 2**28  # bytes; an array up to this size is read whole if it is not strict JSON
+_BATCH = 256  # rows of a columnar file in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +109,20 @@ def _json_lines(path: Path) -> Iterator[Row | str]:
             except ValueError as error:
                 if line.lstrip().startswith(b"{") and not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError):
                     raise InputError("the file ends inside this row: it is cut short") from error
-                yield f"this line is no JSON: {error}"
+                yield f"this line is not JSON: {error}"
                 continue
             except RecursionError:
                 yield "this line is nested too deeply to be read"
                 continue
-            yield cast(Row, row) if isinstance(row, dict) else "this line is no JSON object"
+            yield cast(Row, row) if isinstance(row, dict) else "this line is not a JSON object"
 
 
 def _parsed(line: bytes) -> Any:
-    """The JSON in `line`. pydantic's parser takes a fifth of the time; what it refuses, Python's takes or says why not."""
+    """The JSON in `line`. pydantic's parser takes a fifth of the time; if it refuses, Python's reads it or explains the error."""
     try:
         return from_json(line, cache_strings="keys")
     except ValueError:
-        return json.loads(line.decode())  # bytes it would take for UTF-16 where they look like it
+        return json.loads(line.decode())  # a text, because Python's parser would guess UTF-16 for some bytes
 
 
 def _json(path: Path) -> Iterator[Row | str]:
@@ -146,8 +146,8 @@ def _json(path: Path) -> Iterator[Row | str]:
 
 
 def _python_json(path: Path, error: Exception) -> list[Any]:
-    """An array as Python writes it, where NaN and Infinity are numbers. Raises InputError for `error` where it is none either."""
-    why = InputError(f"the file is cut short or no JSON: {str(error).splitlines()[0]}")
+    """An array in Python's JSON, in which NaN and Infinity are numbers. Raises InputError with `error` if it is not that either."""
+    why = InputError(f"the file is cut short or not JSON: {str(error).splitlines()[0]}")
     if path.stat().st_size > MOST_PYTHON_JSON:
         raise why from error
     with _open(path) as file:
@@ -178,7 +178,7 @@ def _separated(path: Path, **form: Any) -> Iterator[Row | str]:
                     raise InputError(
                         "the file ends inside a quoted cell: it is cut short, or a quotation mark is missing"
                     ) from error
-                yield f"this line is no CSV: {error}"
+                yield f"this line is not CSV: {error}"
                 continue
             if row is None:
                 return
@@ -186,7 +186,7 @@ def _separated(path: Path, **form: Any) -> Iterator[Row | str]:
                 yield "this line has more cells than the header"
             elif any(cell and _NOT_UTF8.search(cell) for cell in row.values()):
                 yield "this line is not UTF-8"
-            else:  # An empty cell is how CSV, and whatever exports a table to it, writes that there is nothing.
+            else:  # CSV has no null: tools that export a table write an empty cell for a missing value.
                 yield {column: cell or None for column, cell in row.items()}
 
 
@@ -196,7 +196,7 @@ def _cells(path: Path) -> IO[str]:
 
 
 def _misfits(path: Path, quoting: Literal[0, 3]) -> int:
-    """How many rows of a tab-separated file do not have as many cells as its header, read with this rule of quoting."""
+    """The number of rows of a tab-separated file whose cells do not match its header under this rule of quoting."""
     with _cells(path) as file:
         rows = csv.reader(file, delimiter="\t", quoting=quoting, strict=True)
         width, misfits = -1, 0
@@ -249,7 +249,7 @@ def _saved(path: Path, split: str | None) -> Iterable[Row]:
     if listed.exists():
         path /= _one_split(json.loads(listed.read_bytes())["splits"], split, str(path))
     files = json.loads((path / "state.json").read_bytes())["_data_files"]
-    return datasets.load_from_disk(str(path)) if files else ()  # one without rows it saves, but cannot load
+    return datasets.load_from_disk(str(path)) if files else ()  # `datasets` saves a data set without rows, but cannot load it
 
 
 def hub_rows(name: str, split: str | None, config: str | None, data_dir: str | None) -> Generator[Row]:
@@ -282,7 +282,7 @@ def needed(module: str, package: str = "") -> Any:
 
 
 def _decoding_errors() -> tuple[type[Exception], ...]:
-    """What broken input raises in the decoders that are loaded by then."""
+    """The errors that the loaded decoders raise for broken input."""
     errors: list[type[Exception]] = [UnicodeDecodeError, gzip.zlib.error]  # type: ignore[attr-defined]
     if "zstandard" in sys.modules:
         errors.append(sys.modules["zstandard"].ZstdError)

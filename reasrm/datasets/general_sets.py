@@ -1,4 +1,4 @@
-"""The project's own rows, and preference rows as TRL has them: what `--map` brings other tables to.
+"""The project's own rows, and preference rows in TRL's format. `--map` turns other tables into these.
 
 Sources: the columns are ours; "prompt, chosen, rejected" with explicit or implicit prompt is TRL's preference format.
 """
@@ -48,7 +48,7 @@ def group(row: Row) -> dict[str, Any]:
 
 
 def reference(row: Row) -> dict[str, Any]:
-    """question, response, reference: how a single response does against a reference answer. Nothing says which is better."""
+    """question, response, reference: a single response and a reference answer, without a label."""
     return {
         "id": name(row, "id"),
         "question": question(row, "question"),
@@ -76,7 +76,7 @@ def _split(row: Row) -> tuple[Any, Any, Any]:
     if all(isinstance(value, str) for value in values):
         if "prompt" not in row:
             raise InputError(
-                "there is no prompt beside the texts chosen and rejected; --map prompt=COLUMN names it", field="prompt"
+                "there is no prompt beside the texts chosen and rejected; name its column with --map prompt=COLUMN", field="prompt"
             )
         return question(row, "prompt"), values[0], values[1]
     chosen, rejected = ([{"role": "assistant", "content": value}] if isinstance(value, str) else value for value in values)

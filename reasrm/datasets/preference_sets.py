@@ -52,14 +52,14 @@ def code_preference(row: Row) -> dict[str, Any]:
 
 
 def math_step_dpo(row: Row) -> dict[str, Any]:
-    """xinlai/Math-Step-DPO-10K: both responses go on from the same first steps, which belong to either."""
+    """xinlai/Math-Step-DPO-10K: both responses continue the same first steps, which become part of each response."""
     begun = text(row, "initial_reason_steps") if row.get("initial_reason_steps") is not None else ""
     responses = [begun + text(row, "full_chosen"), begun + text(row, "full_rejected")]
     return {"question": question(row, "prompt"), "responses": responses, "labels": (1.0, 0.0), "subset": name(row, "dataset")}
 
 
 def pandalm(row: Row) -> dict[str, Any]:
-    """PandaLM's test set (arXiv 2306.05087): three annotators say 1, 2 or 0 for a tie; where no two agree, nobody won."""
+    """PandaLM's test set (arXiv 2306.05087): three annotators say 1, 2 or 0 for a tie; if no two agree, it is a tie."""
     votes = [winner_labels(row, f"annotator{i}", _ANNOTATED) for i in (1, 2, 3)]
     majority = next((vote for vote in votes if votes.count(vote) > 1), (0.0, 0.0))
     return {
@@ -72,7 +72,7 @@ def pandalm(row: Row) -> dict[str, Any]:
 
 
 def _published_text(row: Row, column: str) -> str:
-    """The cell as a text; PandaLM's file holds some answers "True" and "False" as truth values."""
+    """The cell as a text: PandaLM's file holds some answers "True" and "False" as booleans."""
     value = row.get(column)
     return str(value) if isinstance(value, bool) else text(row, column)
 

@@ -1,6 +1,6 @@
 """The parts of a question that stand in columns of their own: the system prompt, the input, earlier turns, the tools.
 
-What a model saw belongs to the question. A judge that does not see it judges another question.
+All that the model saw belongs to the question. A judge that does not see it judges another question.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def whole_question(row: Row, question: str | list[Turn], columns: frozenset[str]
 
 
 def filled_response(response: str | list[Turn]) -> str | list[Turn]:
-    """`response` with `EMPTY` in the place of an empty text: a model that wrote nothing has answered."""
+    """`response` with `EMPTY` in place of an empty text, since an empty response is an answer too."""
     if isinstance(response, str):
         return response if response.strip() else EMPTY
     kept = [turn for turn in response if turn["role"] == "assistant" or not _is_empty(turn)]
@@ -59,13 +59,13 @@ def _is_empty(turn: Turn) -> bool:
 
 
 def _with_input(row: Row, turns: list[Turn]) -> list[Turn]:
-    """An instruction and the input that it speaks of, as Alpaca's rows have them."""
+    """An instruction with its input, in the form of Alpaca's rows."""
     *before, last = turns
     return [*before, last | {"content": f"{last['content']}\n\n{text(row, 'input')}"}]
 
 
 def _with_history(row: Row, turns: list[Turn]) -> list[Turn]:
-    """Earlier turns as LLaMA-Factory has them: pairs of an instruction and its answer."""
+    """Earlier turns in LLaMA-Factory's form: pairs of an instruction and its answer."""
     before: list[Turn] = []
     for i, pair in enumerate(items(row, "history")):
         texts = [text_of(part, f"history[{i}]") for part in items_of(pair, f"history[{i}]")]
@@ -101,7 +101,7 @@ def tools_of(row: Row) -> list[Any]:
     try:
         json.dumps(tools)
     except (TypeError, ValueError, RecursionError):
-        raise InputError("tools holds something that JSON cannot", field="tools") from None
+        raise InputError("tools holds a value that JSON cannot represent", field="tools") from None
     return tools
 
 

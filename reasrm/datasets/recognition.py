@@ -1,4 +1,4 @@
-"""Which schema a table has, by several of its rows, and what its columns are called there."""
+"""Recognises the schema of a table from several of its rows, and maps its columns to the schema's names."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from reasrm.datasets.schema import Schema
 from reasrm.datasets.values import Row
 from reasrm.errors import InputError, SchemaError
 
-#: Other names of a preference row's prompt, taken where no schema fits without.
+#: Other names of a preference row's prompt, tried if no schema fits otherwise.
 PROMPT_NAMES = ("instruction", "question", "conversations", "query")
 
 
 def recognise(rows: Sequence[Row]) -> Schema:
-    """The schema that `rows`, some of a table's, have. A row that fits none is outvoted by those that do.
+    """The schema of `rows`, a sample of a table. Rows that fit a schema outvote rows that fit none.
 
-    Of several that fit, the one that names the others' columns and more; a published one before a general one.
+    Of several schemas that fit, the one whose columns include the others' wins, and a published one wins over a general one.
     Raises SchemaError, which lists the choice.
     """
     columns = _columns_of(rows)
     within = [schema for schema in SCHEMAS.values() if schema.columns <= columns]
     fitting = {schema.name: sum(schema.suits(row) for row in rows) for schema in within}
     most = max(fitting.values(), default=0)
-    # Half of the most: a column that a few rows have does not decide, nor one that a few rows lack.
+    # Half of the maximum: a column that only a few rows have, or only a few rows lack, does not decide.
     candidates = [schema for schema in within if most and 2 * fitting[schema.name] >= most]
     if not candidates and not any(schema.holds(row) for schema in within for row in rows):
         candidates = _knowing_most(within, columns)
@@ -48,7 +48,7 @@ def _columns_of(rows: Sequence[Row]) -> frozenset[str]:
 
 
 def _knowing_most(schemas: Sequence[Schema], columns: frozenset[str]) -> list[Schema]:
-    """For rows that all lack something: the schemas that know most of the columns, so that each row says what it lacks."""
+    """If every row lacks something: the schemas that know most of the columns, so that each row's error says what it lacks."""
     counts = [len(columns & schema.reads.keys()) for schema in schemas]
     return [schema for schema, count in zip(schemas, counts, strict=True) if count == max(counts)]
 
@@ -58,7 +58,7 @@ def _most_specific(schemas: Sequence[Schema]) -> list[Schema]:
 
 
 def prompt_mapping(rows: Sequence[Row]) -> dict[str, str]:
-    """The mapping that calls the prompt of preference rows by its name here; empty where none of its other names is there."""
+    """The mapping from another name of the prompt to `prompt`; empty if the table has none of those names."""
     columns = _columns_of(rows)
     if "prompt" in columns or not {"chosen", "rejected"} <= columns:
         return {}
@@ -67,7 +67,7 @@ def prompt_mapping(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def mapping_of(text: str) -> dict[str, str]:
-    """`chosen=good,rejected=bad` as {"good": "chosen", "bad": "rejected"}: the column's name to the one that schemas know."""
+    """`chosen=good,rejected=bad` as {"good": "chosen", "bad": "rejected"}: from the column's name to the schema's name."""
     mapping: dict[str, str] = {}
     for part in text.split(","):
         name, equals, column = (side.strip() for side in part.partition("="))
@@ -78,7 +78,7 @@ def mapping_of(text: str) -> dict[str, str]:
 
 
 def renamed(row: Row, mapping: Mapping[str, str]) -> Row:
-    """`row` with its columns called as `mapping` says; one that the mapping's new names hide is dropped."""
+    """`row` with its columns renamed by `mapping`. A column that already has a new name is dropped."""
     if not mapping:
         return row
     hidden = set(mapping.values())

@@ -15,16 +15,17 @@ from reasrm.datasets.question_parts import PARTS, filled_response, whole_questio
 from reasrm.datasets.values import Row
 from reasrm.errors import InputError
 
-#: What a column is read as that only tells schemas apart.
+#: The role of columns that only distinguish schemas.
 NOT_USED = "not used"
 
 
 @dataclass(frozen=True)
 class Schema:
-    """One kind of table. `needs` and `takes` map its columns to what they are read as: the first by which it is known,
-    the second those that it may have besides.
+    """One kind of table. `needs` and `takes` map its columns to their roles: it is recognised by the columns of
+    `needs`, and may also have those of `takes`.
 
-    `fields` makes the fields of an `Example` out of a row. `fits` looks at a row where columns alone do not tell schemas apart.
+    `fields` makes the fields of an `Example` out of a row. `fits` looks at a row where the columns alone do not distinguish
+    schemas.
     """
 
     name: str
@@ -47,17 +48,17 @@ class Schema:
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """The columns by which it is known."""
+        """The columns by which it is recognised."""
         return frozenset(self.needs)
 
     @cached_property
     def optional(self) -> frozenset[str]:
-        """The columns that it may have besides."""
+        """The columns that it may also have."""
         return frozenset(self.takes)
 
     @cached_property
     def reads(self) -> Mapping[str, str]:
-        """Every column that it reads, and what it is read as."""
+        """Every column that it reads, with its role."""
         return {**self.needs, **self.takes}
 
     @cached_property
@@ -74,7 +75,7 @@ class Schema:
         return self.holds(row) and (self.fits is None or self.fits(row))
 
     def read(self, row: Row, file: str = "") -> Example:
-        """`row` as an example; where the row does not say its subset, its file's name does. Raises InputError."""
+        """`row` as an example. A row without a subset takes its file's name. Raises InputError."""
         fields = self.fields(row)
         fields["question"] = whole_question(row, fields["question"], self.question_parts)
         fields["responses"] = [filled_response(response) for response in fields["responses"]]
@@ -94,7 +95,7 @@ class Schema:
 
 
 def _columns(written: str) -> dict[str, str]:
-    """`question: prompt; responses: chosen rejected` as the column's name to what it is read as."""
+    """`question: prompt; responses: chosen rejected` as a mapping from columns to roles."""
     parts = (part.partition(":") for part in written.split(";") if part.strip())
     return {column: read_as.strip() for read_as, _, columns in parts for column in columns.split()}
 

@@ -1,4 +1,4 @@
-"""How one file's rows are read: its schema, the names of its columns, what the numbers of its winners mean."""
+"""How one file's rows are read: its schema, the names of its columns, the meaning of the numbers in its winner column."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WINNER = "winner"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How one file is read. `mapping`: {column: known name}; `winners`: what values of the winner's column mean.
+    """How one file is read. `mapping`: {column: known name}; `winners`: the meaning of the values in the winner column.
 
-    `notes` tell people what was concluded from the rows and could be wrong.
+    `notes` tell people the guesses that were made from the rows.
     """
 
     file: str
@@ -39,7 +39,7 @@ class Table:
         mapping: Mapping[str, str] | None = None,
         winners: WinnerValues | None = None,
     ) -> Table:
-        """The table that `sample`, some rows of `file`, shows; what callers say goes before it. Raises SchemaError."""
+        """The table of `file`, recognised from some rows (`sample`); the caller's arguments take precedence. Raises SchemaError."""
         mapping = dict(mapping or {})
         notes: list[str] = []
         _check_columns(file, sample, mapping)
@@ -62,7 +62,7 @@ class Table:
         return cls(file, chosen, mapping, winners, tuple(notes))
 
     def row(self, row: Row) -> Row:
-        """`row` with its columns and its winner called as the schema calls them. NaN, pandas' word for nothing, is null."""
+        """`row` with the schema's names for its columns and its winner. NaN (pandas' missing value) becomes null."""
         row = renamed(row, self.mapping)
         if any(isinstance(value, float) and math.isnan(value) for value in row.values()):
             row = {column: None if isinstance(value, float) and math.isnan(value) else value for column, value in row.items()}
@@ -71,11 +71,11 @@ class Table:
         return {**row, WINNER: self.winners.get(folded(row[WINNER]), row[WINNER])}
 
     def read(self, row: Row) -> Example:
-        """What `row` returned, as an example. Raises InputError."""
+        """A row that `row` returned, as an example. Raises InputError."""
         return self.schema.read(row, self.file)
 
     def column(self, name: str) -> str:
-        """The file's own name of a column that the schema calls `name`."""
+        """The file's own name for the schema's column `name`."""
         return next((column for column, mapped in self.mapping.items() if mapped == name), name)
 
 

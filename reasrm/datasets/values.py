@@ -1,4 +1,4 @@
-"""What the readers share: a cell of a table into a text, a number or a list, or an `InputError` that names the column."""
+"""What the readers share: reading a cell as a text, a number or a list. An `InputError` names the column."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def numbers(row: Row, column: str) -> list[float]:
 
 
 def name(row: Row, *columns: str) -> str:
-    """The first of `columns` that holds something, as a name; empty where none does."""
+    """The name of the first of `columns` that holds something; empty if none does."""
     return next((str(row[column]) for column in columns if row.get(column) not in (None, "")), "")
 
 
 def items(row: Row, column: str) -> list[Any]:
-    """The cell as a list; a text is read as JSON, as tables without lists keep them."""
+    """The cell as a list. A text is parsed as JSON, which is how tables without lists store them."""
     return items_of(cell(row, column), column)
 
 
@@ -81,7 +81,7 @@ def texts(row: Row, column: str) -> list[str]:
 
 
 def kind_of(value: Any) -> str:
-    """What `value` is, in the words of a message."""
+    """The type of `value` in words, for messages."""
     kind = type(value).__name__
     return _KINDS.get(kind, kind)
 

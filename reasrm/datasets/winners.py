@@ -1,4 +1,4 @@
-"""What the values of a winner's column mean: names that are known, numbers that say it themselves, and those that callers name."""
+"""The meaning of the values in a winner column: known names, numbers that are unambiguous, and values that callers name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from reasrm.datasets.values import Row, cell, kind_of, shortened
 from reasrm.errors import InputError
 
 Winner = Literal["A", "B", "tie"]
-#: A value of the column, folded, and what it means.
+#: A value of the column, folded, and its meaning.
 WinnerValues = Mapping[str, Winner]
 
 NAMES: WinnerValues = {
     **dict.fromkeys(("a", "model_a", "response_a", "response_1"), "A"),
     **dict.fromkeys(("b", "model_b", "response_b", "response_2"), "B"),
 }
-#: The one pair of numbers that says which response it means. 0 and 1 may also say whether the first response won.
+#: The only unambiguous pair of numbers. 0 and 1 may be an index, or say whether the first response won.
 NUMBERED: WinnerValues = {"1": "A", "2": "B"}
 HOW = "say what the values mean with --winner-values a=1,b=2,tie=0"
 _MEANINGS: Mapping[str, Winner] = {"a": "A", "b": "B", "tie": "tie"}
@@ -24,14 +24,14 @@ _LABELS: Mapping[Winner, tuple[float, float]] = {"A": (1.0, 0.0), "B": (0.0, 1.0
 
 
 def folded(value: Any) -> str:
-    """A value of the column as its names are written: 1, 1.0 and "1" are one value."""
+    """A value of the column in one form, so that 1, 1.0 and "1" are equal."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().lower()
 
 
 def winner_labels(row: Row, column: str, values: WinnerValues | None = None) -> tuple[float, float]:
-    """Labels out of a winner's value: as `values` name it, or A/B, model_a/model_b, response_1/response_2, or a tie.
+    """Labels for a value of the winner column: as `values` map it, or A/B, model_a/model_b, response_1/response_2, or a tie.
 
     Raises InputError.
     """
@@ -51,7 +51,7 @@ def _meaning(value: str, values: WinnerValues | None) -> Winner | None:
 
 
 def values_in(rows: Iterable[Row], column: str) -> WinnerValues | None:
-    """What the numbers in `column` mean where they say it themselves: both 1 and 2 occur, and nothing else."""
+    """The meaning of the numbers in `column` if it is unambiguous: both 1 and 2 occur, and nothing else."""
     present = {folded(row[column]) for row in rows if row.get(column) is not None}
     return NUMBERED if present == set(NUMBERED) else None
 
@@ -72,5 +72,5 @@ def winner_values_of(written: str) -> WinnerValues:
 
 
 def in_words(values: WinnerValues) -> str:
-    """The meaning of the values, as a sentence's part."""
+    """The meaning of the values in words, for use within a sentence."""
     return ", ".join(f"{value} is {'a tie' if winner == 'tie' else winner.lower()}" for value, winner in values.items())

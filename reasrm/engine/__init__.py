@@ -1,9 +1,9 @@
 """The engine seam over HTTP: SGLang, or any server that speaks OpenAI's chat completions.
 
 http_engine.py   `HttpEngine`, a `Completer` over one server
-request.py       an `Ask` as the JSON of a request, and which arguments a server turned out to refuse
+request.py       an `Ask` as the JSON of a request, without the arguments that a server has refused
 reply.py         the JSON of a reply, plain or streamed, as a `Completion`
-refusal.py       what a server's refusals and broken connections mean
+refusal.py       a server's refusals and broken connections as errors
 """
 
 from reasrm.engine.http_engine import IDLE_S, HttpEngine

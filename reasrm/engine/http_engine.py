@@ -1,7 +1,6 @@
-"""`HttpEngine`: one server, asked with `Ask`s.
+"""`HttpEngine`: sends `Ask`s to one server.
 
-What only SGLang knows (weight versions, aborting by id, the tokens of a text) is used where the server turns out to be SGLang and
-left out elsewhere.
+Features that only SGLang has (weight versions, aborting by id, the tokens of a text) are used if the server is SGLang.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from reasrm.parsing import read
 from reasrm.transport import tls
 from reasrm.types import Ask, Completion, Token
 
-#: An idle connection is not used after so many seconds: every uvicorn, SGLang too, closes it after 5 s, perhaps in that moment.
+#: A connection that was idle for so many seconds is not used: uvicorn (SGLang too) closes it after 5 s, perhaps just then.
 IDLE_S = 3.0
 CONNECT_S = 5.0
 INFO_S = 10.0
-QUICK_S = 60.0  # an engine says which models it serves by then, however long its replies take
+QUICK_S = 60.0  # an engine lists its models within this time, however long its replies take
 RETRIES = 3
 #: Addresses that name the version of the API, as Gemini's: no /v1 follows them.
 _VERSIONED = re.compile(r"/v\d\w*(/openai)?$")
@@ -52,9 +51,9 @@ class HttpEngine:
 
     `timeout_s` bounds one request in seconds (None: nothing does); `retries` are made with jitter on refused connections, 429 and
     503 within that time. `logprobs` off serves engines that cannot give any: probabilities then come from votes. `body` is laid
-    over every request (see `overlaid`). `info`, where it is known, spares the question of what is served: not every server can
-    answer it. `ca_file` holds the certificates to trust (default: SSL_CERT_FILE, SSL_CERT_DIR, the machine's). `show_words` puts
-    what the engine itself says into error messages; the log (`reasrm.engine`) has it always.
+    over every request (see `overlaid`). A given `info` replaces the request for the served models, which not every server
+    answers. `ca_file` holds the certificates to trust (default: SSL_CERT_FILE, SSL_CERT_DIR, the machine's). `show_words` puts the
+    engine's own words into error messages; the log (`reasrm.engine`) always has them.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class HttpEngine:
         await self._http.aclose()
 
     async def info(self, *, refresh: bool = False) -> EngineInfo:
-        """What the server serves; asked once unless `refresh`. Raises `EngineError`, or `ConfigurationError` for a wrong model."""
+        """The server's model; cached unless `refresh`. Raises `EngineError`, or `ConfigurationError` for a wrong model."""
         if self._info is None or refresh:
             self._info = await self._ask_info()
         return self._info
@@ -127,14 +126,14 @@ class HttpEngine:
         )
 
     async def _about(self) -> dict[str, Any]:
-        """What SGLang says of itself; nothing where the server is not SGLang."""
-        for path in ("/model_info", "/get_model_info"):  # sglang-router passes on the old name only, to one of its workers
+        """SGLang's server info; empty if the server is not SGLang."""
+        for path in ("/model_info", "/get_model_info"):  # sglang-router only forwards the old name, to one of its workers
             try:
                 answer = await self._http.get(self.url + path, timeout=INFO_S)
             except httpx.HTTPError as failure:
                 raise self._refusals.of_connection(failure, INFO_S) from failure
             if answer.status_code == 200:
-                with contextlib.suppress(EngineNonsense):  # another server's page for whatever it does not know
+                with contextlib.suppress(EngineNonsense):  # some servers answer an HTML page with status 200 for an unknown path
                     return object_of(answer.content, self._refusals.url)
         return {}
 
@@ -154,7 +153,7 @@ class HttpEngine:
     async def stream(self, ask: Ask) -> AsyncIterator[str | Completion]:
         """Yield the reply's text in pieces as it is written, then the whole `Completion`. Closing the iterator stops the engine."""
         info = await self.info()
-        # SGLang's stream repeats one token's alternatives for every token of a chunk, so the letter's are asked for afterwards.
+        # SGLang's stream repeats one token's alternatives for every token of a chunk, so a second request gets the letter's.
         payload = overlaid(payload_of(ask, info, uuid.uuid4().hex, logprobs=False), self._body)
         payload |= {"stream": True, "stream_options": {"include_usage": True}}
         started = time.perf_counter()
@@ -179,8 +178,8 @@ class HttpEngine:
             while True:
                 async with self._http.stream("POST", self.url + self._chat, json=fitted) as response:
                     if response.status_code == 200:
-                        kind = response.headers.setdefault("content-type", "text/event-stream")  # not every server says it
-                        if "json" in kind:  # it does not stream
+                        kind = response.headers.setdefault("content-type", "text/event-stream")  # some send none
+                        if "json" in kind:  # this server does not stream
                             yield (await response.aread()).decode(errors="replace")
                             return
                         async for event in EventSource(response).aiter_sse():
@@ -201,8 +200,8 @@ class HttpEngine:
         """`completion` with the alternatives of its verdict's letter, and with what they cost.
 
         They come from one more request for one token after the reply up to its letter (all of it in the prefix cache). A stream
-        names no weights, so `completion` may name those of a moment ago: where the request says that others are served by now, the
-        judgment names both, and belongs to neither.
+        names no weights, so `completion` may name earlier ones. If the request shows that the weights have changed, the judgment
+        names both versions, and belongs to neither.
         """
         reply = ask.prefill + completion.text
         _, letter = read(reply, truncated=completion.finish_reason == "length")
@@ -211,7 +210,7 @@ class HttpEngine:
         probe = ask.model_copy(update={"prefill": reply[:letter], "max_tokens": 1, "temperature": 0.0, "stop": (), "seed": None})
         try:
             probed = await self.complete(probe)
-        except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote is all there is
+        except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote has to do
             return completion
         changes: dict[str, Any] = {"usage": completion.usage + probed.usage}
         if probed.weight_version != completion.weight_version:
@@ -237,7 +236,7 @@ class HttpEngine:
         return completion_of(body, info, ask, seconds)
 
     async def _request(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
-        """The object that a request is answered with, after retries while the engine is away or busy; raises what went wrong."""
+        """The object in the answer to a request, with retries while the engine is away or busy. Raises `EngineError`."""
         if not self._retries:
             return await self._once(method, path, payload)
         async for attempt in stamina.retry_context(
@@ -259,11 +258,11 @@ class HttpEngine:
                 raise error
 
     def _learns_from(self, error: ReasrmError, payload: dict[str, Any] | None) -> bool:
-        """Whether the same without an argument is worth another request."""
+        """Whether to send the request again without a refused argument."""
         return payload is not None and isinstance(error, EngineRefused) and self._dialect.learn(error.words, payload)
 
     async def _exchange(self, method: str, path: str, payload: dict[str, Any] | None) -> HttpReply:
-        """One HTTP request; raises what a broken connection means. A subclass may have connections of its own."""
+        """One HTTP request; a broken connection raises its error. A subclass may have connections of its own."""
         within = self.timeout_s if method == "POST" else min(self.timeout_s or QUICK_S, QUICK_S)
         timeout = httpx.Timeout(within, connect=CONNECT_S)
         try:
@@ -284,7 +283,7 @@ class HttpEngine:
 
 
 def _pause(error: Exception) -> bool | float:
-    """Whether to ask again, and after how many seconds where the engine says so."""
+    """The retry hook of `stamina`: whether to retry, or after how many seconds if the engine says so."""
     if isinstance(error, EngineBusy):
         return True if error.retry_after_s is None else error.retry_after_s
     return isinstance(error, EngineUnreachable)

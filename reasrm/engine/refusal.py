@@ -1,5 +1,5 @@
-"""What an engine's refusals and broken connections mean, as errors. Its own words go to the log, and into the error's message
-where `show` allows that: a gateway's callers may not be meant to see them."""
+"""An engine's refusals and broken connections as errors. Its own words go to the log, and into the error's message only with
+`show`: a gateway's callers may not be allowed to see them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from reasrm.errors import (
 from reasrm.transport import misconfigured, retry_after_s, words_of
 
 log = logging.getLogger("reasrm.engine")
-AGAIN_S = 60.0  # the same words are logged once in so many seconds
+AGAIN_S = 60.0  # seconds between two log lines with the same words
 _TOO_LONG = ("context length", "maximum allowed length", "context window", "context size")
 _WRONG_KEY = re.compile(r"(?i)api[ _-]?key\b.*\b(invalid|not valid|incorrect)|\b(invalid|incorrect)\b.*\bapi[ _-]?key")
 _NO_MODEL = re.compile(r"(?i)\bmodel\b.{0,120}\b(does not exist|not found|not exist)")
 
 
 class Refusals:
-    """What the engine at `url` says when it gives no completion. `secrets` (its key) are never repeated."""
+    """Turns answers without a completion from the engine at `url` into errors. `secrets` (its key) are never repeated."""
 
     def __init__(self, url: str, *, secrets: tuple[str, ...] = (), show: bool = True) -> None:
         self.url = shown_address(url)
@@ -42,7 +42,7 @@ class Refusals:
         self._logged: dict[str, float] = {}
 
     def of_reply(self, reply: HttpReply) -> ReasrmError:
-        """What a reply means whose status is not 200."""
+        """The error that a reply with a status other than 200 means."""
         if reply.status in (301, 302, 303, 307, 308):
             to = shown_address(reply.headers.get("location", "somewhere else"))
             return ConfigurationError(f"the engine at {self.url} sends its callers to {to}: give that address", field="engine")
@@ -50,14 +50,14 @@ class Refusals:
         return self.of_status(reply.status, words, reply.headers, reply.url)
 
     def of_body(self, body: Mapping[str, Any]) -> ReasrmError:
-        """What an `error` object means that came under a 200, plain or inside a stream."""
+        """The error that an `error` object under status 200 means, plain or inside a stream."""
         error = body.get("error")
         code = cast("Mapping[str, Any]", error).get("code") if isinstance(error, Mapping) else None
         status = int(str(code)) if re.fullmatch("[45][0-9][0-9]", str(code)) else 500
         return self.of_status(status, words_of(body, self._secrets), {}, self.url)
 
     def of_status(self, status: int, words: str, headers: Mapping[str, str], where: str) -> ReasrmError:
-        """What `status` with `words` means; the words are logged."""
+        """The error that `status` with `words` means; the words are logged."""
         self._log(status, words)
         error = self._meaning(status, words, headers, shown_address(where))
         if isinstance(error, EngineError):
@@ -82,7 +82,7 @@ class Refusals:
         return EngineError(f"the engine at {self.url} failed the request ({status}){message}")
 
     def of_connection(self, error: httpx.HTTPError, timeout_s: float | None) -> ReasrmError:
-        """What a connection that failed means."""
+        """The error that a failed connection means."""
         if (mistake := misconfigured(error, self.url)) is not None:
             return mistake
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
@@ -102,7 +102,7 @@ class Refusals:
 
 
 def _too_long(words: str) -> TooLong | None:
-    """The refusal of a prompt for its length.
+    """The error for a prompt that was refused for its length; None for any other refusal.
 
     "The input (N tokens) is longer than the ... context length (N tokens)", or "... of N tokens. You requested N tokens".
     """

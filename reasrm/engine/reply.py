@@ -22,7 +22,7 @@ _LETTER = re.compile(r"(?<![A-Za-z])[ABab](?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine serves: model name, version of its weights, longest context in tokens (0 = unknown), whether it is SGLang."""
+    """An engine's model name, the version of its weights, its context window in tokens (0 = unknown), whether it is SGLang."""
 
     model: str
     weight_version: str
@@ -31,7 +31,7 @@ class EngineInfo:
 
 
 class HttpReply(NamedTuple):
-    """A server's reply to one HTTP request; `url` is what was asked."""
+    """A server's reply to one HTTP request; `url` is the address of the request."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,9 +45,9 @@ def object_of(body: bytes, url: str) -> dict[str, Any]:
         try:
             value = from_json(body)  # in less than half of the time of Python's own
         except ValueError:
-            value = json.loads(body)  # which takes halves of surrogate pairs; `mended` repairs them
-    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
-        raise EngineNonsense(f"{url} answered no JSON") from error
+            value = json.loads(body)  # it accepts halves of surrogate pairs; `mended` repairs them
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
+        raise EngineNonsense(f"{url} did not answer JSON") from error
     if not isinstance(value, dict):
         raise EngineNonsense(f"{url} answered {type(value).__name__} where an object was expected")
     return cast(dict[str, Any], value)
@@ -55,7 +55,7 @@ def object_of(body: bytes, url: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class StreamedReply:
-    """The chunks of a stream so far. `error` is what the engine says went wrong inside the stream."""
+    """The chunks of a stream so far. `error` is an error that the engine reported inside the stream."""
 
     error: dict[str, Any] | None = None
     _thought: list[str] = field(default_factory=list[str])
@@ -102,12 +102,12 @@ class StreamedReply:
 
     @property
     def unsaid(self) -> str:
-        """What the whole reply holds and no piece did: the end of a thought that nothing followed."""
+        """The text that is only in the whole reply: the closing mark of a thought without an answer."""
         return THOUGHT_END if self._thought and not self._text else ""
 
 
 def completion_of(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float = 0.0) -> Completion:
-    """What a chat-completion body says that `info` wrote to `ask`. Raises `EngineError`, mostly `EngineNonsense`."""
+    """The completion of `ask` by `info` in a chat-completion body. Raises `EngineError`, mostly `EngineNonsense`."""
     try:
         choice = body["choices"][0]
         _check_finish(choice.get("finish_reason"))
@@ -153,26 +153,26 @@ def _count(usage: dict[str, Any], what: str) -> int:
 
 
 def _served_version(body: dict[str, Any], info: EngineInfo) -> str:
-    """SGLang says in each answer which weights wrote it."""
+    """The weight version that SGLang states in each answer."""
     metadata: dict[str, Any] = body.get("metadata") or {}
     return str(metadata.get("weight_version", info.weight_version))
 
 
 def _tokens(logprobs: dict[str, Any] | None, temperature: float) -> tuple[Token, ...] | None:
-    """The last tokens, with their alternatives those that may hold a verdict's letter; the others have none.
+    """The last tokens. Those that may hold a verdict's letter have their alternatives; the others have none.
 
-    SGLang's log-probabilities are those after the temperature: scaled back here.
+    SGLang computes log-probabilities after the temperature; this undoes the scaling.
     """
     content = (logprobs or {}).get("content")
     if not content:
         return None
     scale = temperature or 1.0
-    alone = len(content) == 1  # asked for by itself, for its alternatives
+    alone = len(content) == 1  # a single token was requested for its alternatives
     return tuple(_token(entry, scale, alone=alone) for entry in content[-TAIL_TOKENS:])
 
 
 def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
-    """A token; without its alternatives, which saves most of the work, where it cannot hold a verdict's letter."""
+    """A token. Reading alternatives is most of the work, so only tokens that may hold a verdict's letter have them."""
     text = mended(entry["token"])
     if not alone and not _LETTER.search(text):
         return Token(text=text, top={})

@@ -12,8 +12,8 @@ from reasrm.errors import CannotContinue
 from reasrm.types import Ask
 
 log = logging.getLogger("reasrm.engine")
-TOP_LOGPROBS = 3  # the verdict's letter and its twin; an 8k-token reply carries them for every token
-#: Arguments that not every server takes; those of a group make sense together only.
+TOP_LOGPROBS = 3  # the verdict's letter and its twin; not more, because an 8k-token reply carries them for every token
+#: Arguments that not every server takes. Those of one group only make sense together.
 _GROUPS = (
     ("continue_final_message", "add_generation_prompt"),
     ("logprobs", "top_logprobs"),
@@ -25,7 +25,7 @@ _CONTINUING = _GROUPS[0]
 
 
 def payload_of(ask: Ask, info: EngineInfo, rid: str, *, logprobs: bool = True) -> dict[str, Any]:
-    """The body that asks `info` for a completion of `ask`; `rid` names the request to SGLang."""
+    """The body of a request to `info` for a completion of `ask`; `rid` names the request to SGLang."""
     messages = [{"role": message.role, "content": message.content} for message in ask.messages]
     payload: dict[str, Any] = {
         "model": info.model,
@@ -54,7 +54,7 @@ def overlaid(payload: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 class Dialect:
-    """Which arguments one server takes, learnt from what it refuses."""
+    """The arguments that one server refuses, learnt from its answers."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -63,8 +63,8 @@ class Dialect:
     def fitted(self, payload: dict[str, Any]) -> dict[str, Any]:
         """`payload` without the arguments that the server refuses.
 
-        Raises `CannotContinue` where the reply is to be continued and the server cannot do that: it would begin anew, and what
-        came before it would be taken for the judge's own.
+        Raises `CannotContinue` if the server cannot continue a reply. It would start a new reply, and the given beginning
+        would be taken for the judge's own.
         """
         if not self._refused:
             return payload
@@ -76,10 +76,10 @@ class Dialect:
         return {name: value for name, value in payload.items() if name not in self._refused}
 
     def learn(self, words: str, payload: Mapping[str, Any]) -> bool:
-        """Whether `words`, with which the server refused `payload`, name an argument that it can do without; noted from then on."""
+        """Whether `words`, the server's refusal of `payload`, name an optional argument. It is left out from then on."""
         for group in _GROUPS:
             if any(name in payload and re.search(rf"\b{name}\b", words) for name in group):
                 self._refused.update(group)
-                log.warning("%s refuses %s: asked without from now on", self._url, " and ".join(group))
+                log.warning("%s refuses %s: requests leave it out from now on", self._url, " and ".join(group))
                 return True
         return False

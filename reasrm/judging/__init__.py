@@ -1,4 +1,4 @@
-"""Judging protocols: generators without I/O. They yield what they want to know, are sent the answers, return the outcome.
+"""Judging protocols: generators without I/O. They yield requests, receive the answers, and return the outcome.
 
 A protocol of pairs (`pairwise`, `voting`) yields lists of `Ask` and is sent lists of `Answer`;
 `flow.run` drives one over a `Completer`.

@@ -8,5 +8,5 @@ from reasrm.judging.group import Contest, Rounds
 
 
 def all_pairs(contest: Contest) -> Rounds:
-    """One round of all pairs. The dearest method and the yardstick of the others."""
+    """One round of all pairs: the most expensive method, with which the others are compared."""
     yield [contest.fair(i, j) for i, j in combinations(range(contest.n), 2)]

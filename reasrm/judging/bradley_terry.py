@@ -2,7 +2,7 @@
 
 The model (Bradley and Terry, Biometrika 1952; with an advantage of the first place, Davidson and Beaver, Biometrics 1977):
 logit P(the response shown first is better) = strength(first) - strength(second) + bias. Probabilities are fitted as soft labels,
-votes as 0 and 1. numpy and scipy are imported when a fit is asked for.
+votes as 0 and 1. numpy and scipy are imported at the first fit.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Strengths:
 def duels_of(first: int, second: int, judgment: Judgment) -> list[Duel]:
     """The readings behind a judgment of (`first` as A, `second` as B): one per opinion with a verdict.
 
-    A judgment whose orders or votes cancel ("split") still holds its readings: what cancels is mostly the position bias, and the
-    fit can only tell it from strength where it sees both readings. A judgment without a verdict for any other reason gives none.
+    A judgment whose orders or votes cancel ("split") still has its readings: they mostly show a position bias, and the fit can
+    separate that from strength only if it sees both readings. A judgment without a verdict for any other reason gives none.
     """
     outcome = judgment.outcome
     if isinstance(outcome, NoVerdict) and outcome.reason != "split":

@@ -1,4 +1,4 @@
-"""A circle: each response stands once first and once second (NeMo Gym's genrm_compare does so). n comparisons."""
+"""A circle: each response stands once first and once second (NeMo Gym's genrm_compare does so). It makes n comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Driving a protocol: ask the engine for what it yields, send it what came, until it returns."""
+"""Drives a protocol: sends its requests to the engine and the answers back to it, until it returns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def judge_flow(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
 
 
 async def run(flow: Flow, completer: Completer) -> Judgment:
-    """Drive `flow` over `completer`, asking each wave at once. The failure policy (`reasrm.failures`) applies here.
+    """Drive `flow` over `completer`; the requests of each wave run concurrently. The failure policy (`reasrm.failures`) applies
+    here.
 
-    A judgment of which one reply failed is that failure as a whole, so nothing more is asked after it. Raises the caller's
-    mistakes. Cancelling this cancels what is being asked.
+    If one reply fails, the whole judgment has failed, so no further request is sent. Raises the caller's mistakes.
+    Cancelling this cancels the open requests.
     """
     failure: Failure | None = None
     try:
@@ -37,7 +38,7 @@ async def run(flow: Flow, completer: Completer) -> Judgment:
                 try:
                     async with asyncio.TaskGroup() as group:
                         tasks = [group.create_task(_answer(ask, completer)) for ask in asks]
-                except ExceptionGroup as several:  # a mistake is the same in every order: one error says it
+                except ExceptionGroup as several:  # a mistake fails every order in the same way: one error is enough
                     raise several.exceptions[0] from None
                 answers = [task.result() for task in tasks]
             failure = next((answer for answer in answers if isinstance(answer, Failure)), None)

@@ -1,4 +1,4 @@
-"""A group of responses to one question, how to rank it, and what a ranking method sees of it."""
+"""A group of responses to one question, the options of its ranking, and the view of it that a ranking method has."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Budget(Frozen):
     """What a ranking may cost at most: readings of two responses in one order (both orders are two), or tokens.
 
     Tokens are those of prompts and replies together. A comparison starts only where the budget has room for one as expensive as the
-    most expensive so far, so that it is exceeded by no more than what a single wave costs above that. A comparison that comes from
-    a cache counts as what it cost once: the same request gives the same ranking, whatever a cache holds.
+    most expensive so far, so the budget is exceeded by at most the extra cost of a single wave. A comparison from a cache
+    counts with its original cost, so that the same request gives the same ranking whatever a cache holds.
     """
 
     comparisons: int | None = Field(default=None, ge=1, description="The most readings of two responses; both orders count as two.")
@@ -85,7 +85,7 @@ class RankOptions(Options):
 
 
 class Totals(Frozen):
-    """What ranking a group of `responses` took: comparisons, how many of these came out how, and tokens and seconds spent now.
+    """The cost of ranking a group of `responses`: comparisons by their results, and the tokens and seconds spent now.
 
     `cached`: comparisons that came from a cache and spent nothing. `both_orders`: comparisons with a verdict in each order,
     `consistent`: those of them whose orders agree.
@@ -96,7 +96,7 @@ class Totals(Frozen):
     without_verdict: int = Field(default=0, description="Comparisons without a verdict.")
     cached: int = Field(default=0, description="Comparisons from the cache.")
     both_orders: int = Field(default=0, description="Comparisons with a verdict in each order.")
-    consistent: int = Field(default=0, description="Those of them whose orders agree.")
+    consistent: int = Field(default=0, description="Comparisons whose two orders agree.")
     prompt_tokens: int = Field(default=0, description="Tokens of prompts.")
     completion_tokens: int = Field(default=0, description="Tokens of replies.")
     seconds: float = Field(default=0.0, description="How long the ranking took.")
@@ -136,7 +136,7 @@ class Rewarded(Frozen):
 class Contest:
     """What a method knows: how many take part, whether comparisons read both orders, which is the reference, the most readings.
 
-    `keys` are numbers drawn from the contestants' texts. `budgeted`: a budget may end the ranking in the middle of a round.
+    `keys` are hashes of the contestants' texts. `budgeted`: a budget may end the ranking in the middle of a round.
     """
 
     n: int
@@ -147,7 +147,7 @@ class Contest:
     budgeted: bool = False
 
     def fair(self, i: int, j: int) -> tuple[int, int]:
-        """`i` and `j` with the one to be shown first in front: drawn by their texts alone, whatever else is in the group.
+        """`i` and `j` in the order in which they are shown. The order depends on a hash of their texts only, not on the group.
 
         So the same two responses are read the same way in every group, and a group's rewards do not depend on its order.
         """
@@ -162,14 +162,14 @@ Rounds = Generator[list[tuple[int, int]], list[Judgment], None]
 
 
 def circle_of(n: int, both: bool) -> list[tuple[int, int]]:
-    """Each contestant once first and once second; two of them need only one match where `both` orders are read anyway."""
+    """Each contestant once first and once second. Two contestants need one match only if `both` orders are read anyway."""
     if n < 2:
         return []
     return [(0, 1)] if n == 2 and both else [(i, (i + 1) % n) for i in range(n)]
 
 
 def key_of(text: Response) -> int:
-    """A 64-bit number drawn from a text."""
+    """A 64-bit hash of a text."""
     whole = "\0".join(message.model_dump_json() for message in text)
     return int.from_bytes(hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest())
 
@@ -209,9 +209,9 @@ def duplicates(texts: tuple[Response, ...], near: float | None) -> list[int]:
 
 
 def _trimmed(text: str) -> str:
-    """`text` without white space at the ends of its lines and empty lines at its ends. Of several lines the indentation counts."""
+    """`text` without white space at the ends of its lines and empty lines at its ends. With several lines the indentation stays."""
     trimmed = "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
-    return trimmed if "\n" in trimmed else trimmed.lstrip()  # a single line has nothing to be indented against
+    return trimmed if "\n" in trimmed else trimmed.lstrip()  # the indentation of a single line means nothing
 
 
 def _shingles(text: Response) -> frozenset[tuple[str, ...]]:

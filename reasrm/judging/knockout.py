@@ -1,4 +1,4 @@
-"""A knockout: who loses is out. About n - 1 comparisons find the best of n; the places behind it are rough."""
+"""A knockout tournament: the loser of a match is out. About n - 1 comparisons find the best of n; the other places are rough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reasrm.judging.group import Contest, Rounds
 
 
 def knockout(contest: Contest) -> Rounds:
-    """Rounds among the unbeaten; the loser of a match is out. Without a verdict both go on, for at most one extra round."""
+    """Rounds among the unbeaten; the loser of a match is out. Without a verdict both stay, for at most one extra round."""
     unbeaten = list(range(contest.n))
     met: set[frozenset[int]] = set()
     firsts = [0] * contest.n
@@ -25,7 +25,7 @@ def knockout(contest: Contest) -> Rounds:
 
 
 def _pair_up(unbeaten: list[int], met: set[frozenset[int]], firsts: list[int]) -> list[tuple[int, int]]:
-    """Neighbours who have not met, each in at most one match; who stood first less often stands first."""
+    """Matches of neighbours that have not met, at most one per contestant. The one that stood first less often stands first."""
     waiting = list(unbeaten)
     matches: list[tuple[int, int]] = []
     while waiting:

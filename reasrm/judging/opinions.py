@@ -67,7 +67,7 @@ def _outcome(reading: Reading, letter: int | None, reply: str, answer: Completio
     if reading.answer is None or letter is None:
         return reading.no_verdict or NoVerdict(reason="no_answer")
     probability = verdict_probability(answer.tokens, reply, letter) if answer.tokens else None
-    if probability is None:  # one vote: all that is known without log-probabilities
+    if probability is None:  # one vote: without log-probabilities nothing else is known
         return Verdict(winner=reading.answer, probability_a=float(reading.answer == "A"), source="votes")
     return Verdict(winner=reading.answer, probability_a=probability, source="logprobs")
 
@@ -78,7 +78,7 @@ def verdict_of(probability_a: float, source: Literal["logprobs", "votes"]) -> Ve
 
 
 def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence[Answer], pack: Pack, seconds: float) -> Judgment:
-    """A judgment with what the answers say of the model and the cost. Where several weights wrote them, it names them all."""
+    """A judgment with the model and the cost that the answers state. If several weight versions wrote them, it names them all."""
     known = [answer for answer in answers if isinstance(answer, Completion)]
     versions = {completion.weight_version for completion in known}
     return Judgment(
@@ -93,7 +93,7 @@ def judgment_of(outcome: Outcome, opinions: Sequence[Opinion], answers: Sequence
 
 
 def why_none(opinions: Sequence[Opinion]) -> NoVerdict:
-    """The reason that most opinions without a verdict give; of equally many, the one that came first."""
+    """The most frequent reason of the opinions without a verdict; the earliest one if several are equally frequent."""
     outcomes = [opinion.outcome for opinion in opinions if isinstance(opinion.outcome, NoVerdict)]
     counts = Counter(outcome.reason for outcome in outcomes)
     return max(outcomes, key=lambda outcome: counts[outcome.reason])

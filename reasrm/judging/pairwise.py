@@ -13,10 +13,10 @@ from reasrm.types import Answer, NoVerdict, Opinion, Options, Order, Outcome, Pa
 def pairwise(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
     """Judge `pair` in one order or in both.
 
-    Both are asked at once, unless the second continues the first one's deliberation (`options.reuse`, by default where the pack
-    was trained for it). Where one order gives no verdict the other's stands alone (`order_consistent` is then None). The averaged
-    probability decides, and names the winner also where a sampled reply named the less probable side; exactly even is
-    `NoVerdict("split")`.
+    Both requests run concurrently, unless the second continues the first one's deliberation (`options.reuse`, by default where the
+    pack was trained for it). If one order gives no verdict, the other's stands alone (`order_consistent` is then None). The
+    averaged probability decides, and names the winner also where a sampled reply named the less probable side; an exactly even
+    result is `NoVerdict("split")`.
     """
     orders: tuple[Order, ...] = ("ab", "ba") if options.orders == "both" else ("ab",)
     reuse = pack.reuse if options.reuse is None else options.reuse

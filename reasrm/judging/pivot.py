@@ -1,4 +1,4 @@
-"""Everybody against one: the reference answer, or the response that a first cheap round finds in the middle."""
+"""Every response against one pivot: the reference answer, or the median response of a first cheap round."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from reasrm.prompts import unescape
 from reasrm.types import Message, Pair, Quote
 
-#: More quotations than this are not looked up: each costs a search through the response.
+#: At most so many quotations are looked up, because each costs a search through the response.
 MOST = 64
 _ALIKE = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "…": "...", "*": None, "`": None})
 _GAP = re.compile(r"\[?\.\.\.\]?")
 
 
 def checked(quotes: Sequence[Quote], pair: Pair) -> tuple[Quote, ...]:
-    """`quotes` (sides in the frame of `pair`), each quotation with whether it stands in its side's response."""
+    """`quotes` (sides in the frame of `pair`) with `in_response` set for each quotation."""
     texts = {"A": _folded(_text(pair.a)), "B": _folded(_text(pair.b))} if quotes else {}
     looked_up = [quote for quote in quotes if quote.kind == "quote"][:MOST]
     return tuple(

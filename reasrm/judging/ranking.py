@@ -1,4 +1,4 @@
-"""A group into a ranking: a method's rounds among the different texts, played within the budget, then rewards from a fit."""
+"""Ranks a group: plays a method's rounds among the different texts within the budget, then fits rewards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RankFlow = Generator[list[Match], list[Judgment], Ranking]
 
 @dataclass(slots=True)
 class _Ledger:
-    """What has been compared, and what the budget leaves. `readings` is how many a comparison takes."""
+    """The comparisons so far and the rest of the budget. `readings` is the number of readings per comparison."""
 
     budget: Budget
     readings: int
@@ -50,7 +50,7 @@ class _Ledger:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     cached: int = 0
-    #: Tokens as if nothing had come from a cache, so that a ranking does not depend on what a cache holds.
+    #: Tokens as if no comparison had come from a cache, so that a ranking does not depend on the cache.
     tokens: int = 0
     most_tokens: int = 0
 
@@ -133,7 +133,7 @@ def _deliberation(judgment: Judgment) -> str | None:
 
 
 def _next_round(rounds: Rounds, judgments: list[Judgment] | None) -> list[tuple[int, int]]:
-    """What the method wants after the last round's `judgments` (None at the start); nothing where it is done."""
+    """The method's next round after the last round's `judgments` (None at the start); empty at the end."""
     try:
         return next(rounds) if judgments is None else rounds.send(judgments)
     except StopIteration:
@@ -141,9 +141,9 @@ def _next_round(rounds: Rounds, judgments: list[Judgment] | None) -> list[tuple[
 
 
 def surely_meet(options: RankOptions, a: int, b: int, n: int) -> bool:
-    """Whether the contestants with the keys `a` and `b` (`key_of`) are compared whoever else is among at most `n`.
+    """Whether the contestants with the keys `a` and `b` (`key_of`) are compared in any group of at most `n`.
 
-    Then the comparison may be made before the others are there: the ranking will ask for the same.
+    If so, the comparison may be made before the other responses arrive: the ranking will need it.
     """
     if options.budget or options.near_duplicates or a == b:
         return False
@@ -153,10 +153,11 @@ def surely_meet(options: RankOptions, a: int, b: int, n: int) -> bool:
 async def rank(
     group: Group, options: RankOptions, judge: PairJudge, *, reuse: bool = False, deadline: float | None = None
 ) -> Ranking:
-    """Rank `group` by `judge`, each wave's comparisons at once. What fails has no verdict, and the rest goes on.
+    """Rank `group` by `judge`; the comparisons of a wave run concurrently. A failed comparison has no verdict, and the ranking goes
+    on.
 
-    `deadline` is a time of the running loop's clock: what is not judged by then has no verdict, and what was is the ranking.
-    Raises the caller's mistakes (`InputError`).
+    `deadline` is a time of the running loop's clock: comparisons that are unfinished by then have no verdict, and the others make
+    the ranking. Raises the caller's mistakes (`InputError`).
     """
     flow = ranking(group, options, reuse=reuse)
     try:
@@ -173,7 +174,7 @@ async def rank(
 
 
 async def _judged(match: Match, judge: PairJudge, deadline: float | None) -> Judgment:
-    """The judgment of a match, which fails where there is none by the ranking's own deadline."""
+    """The judgment of a match; at the ranking's deadline it becomes a failure."""
     if deadline is not None and deadline <= asyncio.get_running_loop().time():
         return failed_judgment(TimeoutError())
     try:

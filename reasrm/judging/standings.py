@@ -36,7 +36,7 @@ def standings_of(group: Group, options: RankOptions, entrants: Entrants, compari
 
 
 def order_of(standings: Sequence[Standing]) -> tuple[int, ...]:
-    """The indices of those with a place, from best to worst; responses that tie stand in their own order."""
+    """The indices of the responses with a place, from best to worst; responses that tie stand in their own order."""
     placed = [(standing.place, standing.index) for standing in standings if standing.place is not None]
     return tuple(index for _, index in sorted(placed))
 
@@ -65,7 +65,7 @@ def _scaled(strength: float, stderr: float, scale: str) -> tuple[float, float]:
 
 
 def _places(strengths: dict[int, float]) -> dict[int, int]:
-    """The place of each index, from 1; those within `TIE` of the best one in a place share it."""
+    """The place of each index, from 1. Responses within `TIE` of the best one in a place share it."""
     places: dict[int, int] = {}
     best, place = math.inf, 1
     for at, index in enumerate(sorted(strengths, key=lambda index: -strengths[index]), start=1):

@@ -1,7 +1,7 @@
-"""Adaptive rounds in which near-equals meet: each round asks the comparisons from which the fit has most to learn.
+"""Adaptive rounds between near-equals: each round asks for the comparisons that tell the fit most.
 
-The first round is a random graph, drawn by the texts of each pair alone, so that it can begin before the whole group is there; in a
-small group, and where a budget may cut it short, it is a circle. Then each round holds about n readings, each response in two of
+The first round is a random graph, drawn from a hash of each pair's texts, so that it can begin before the whole group is there; in
+a small group, and where a budget may cut it short, it is a circle. Then each round holds about n readings, each response in two of
 them, chosen greedily by expected information: the variance of the difference of two strengths times the Fisher information p(1 - p)
 of one more comparison (Glickman and Jensen, "Adaptive paired comparison designs", Journal of Statistical Planning and Inference
 2005, in its large-sample form). Few and wide rounds, because an RL step waits for each of them.
@@ -18,9 +18,9 @@ from reasrm.judging.bradley_terry import Duel, Strengths, duels_of, fit
 from reasrm.judging.group import Contest, Rounds, circle_of
 
 Match = tuple[int, int]
-#: The first round's share of the readings: a half of them leaves too few for near-equals (bench/ranking.py).
+#: The first round's share of the readings: half would leave too few for near-equals (bench/ranking.py).
 OPENING = 0.4
-#: Up to this many a circle comes first: its balance of first places counts for more among few.
+#: Groups up to this size begin with a circle: with few responses, balanced first places matter more.
 FEW = 8
 
 
@@ -32,7 +32,7 @@ def readings_needed(n: int) -> int:
 def opens(a: int, b: int, n: int, *, both: bool) -> bool:
     """Whether the contestants with the keys `a` and `b` meet in the first round of `n`.
 
-    A chance that falls with `n`: two who meet in a group meet in every part of it too, down to `FEW`.
+    The probability falls with `n`: two contestants that meet in a group also meet in every part of it, down to `FEW`.
     """
     if n <= FEW:
         return False
@@ -75,7 +75,7 @@ def _next_round(n: int, strengths: Strengths, shown: set[Match], size: int) -> l
     for i, j in _by_information(n, strengths):
         if len(matches) == size:
             break
-        # Who stood first less often stands first now, unless that has been asked.
+        # The one that stood first less often stands first now, unless that order was read already.
         ways = ((i, j), (j, i)) if lead[i] <= lead[j] else ((j, i), (i, j))
         match = next((way for way in ways if way not in shown), None)
         if match is None or played[i] == 2 or played[j] == 2:

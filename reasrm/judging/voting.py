@@ -1,8 +1,8 @@
 """voting@k: sample k replies and count them.
 
-All k are asked at once. Stopping as soon as the majority is decided would save replies, but the share of votes at that moment is
-biased away from one half: a side with a true share of 0.7 and k = 5 gets 0.728 on average, and 37 % of the shares are 0 or 1
-instead of 17 % (Girshick, Mosteller and Savage 1946 describe the bias of such stopping rules).
+All k requests run concurrently. Stopping as soon as the majority is decided would save replies, but the share of votes at that
+moment is biased away from one half: a side with a true share of 0.7 and k = 5 gets 0.728 on average, and 37 % of the shares are 0
+or 1 instead of 17 % (Girshick, Mosteller and Savage 1946 describe the bias of such stopping rules).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def voting(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
 
 
 def _seeded(ask: Ask, vote: int) -> Ask:
-    """`ask` with its seed moved on, so that votes differ and repeat."""
+    """`ask` with another seed, so that votes differ, and repeat in a second run."""
     return ask if vote == 0 or ask.seed is None else ask.model_copy(update={"seed": ask.seed + vote})
 
 

@@ -1,4 +1,4 @@
-"""Prompt packs: versioned text files that put a pair to a judge, and the guards around the texts in them."""
+"""Prompt packs: versioned text files that ask a judge about a pair, and the guards around the texts in them."""
 
 from reasrm.prompts.guard import escape, escape_deliberation, fence, unescape
 from reasrm.prompts.pack import BUILTIN, Pack, load_pack

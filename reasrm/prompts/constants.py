@@ -1,7 +1,7 @@
 """The texts that a Python file or a notebook holds as constants. The file is parsed and never run.
 
-A constant may be put together: from literals and other constants by `+`, `*`, `+=`, f-strings, `join`, `replace`, `strip` and
-`dedent`. What depends on anything else is remembered as unfinished, with its literal parts.
+A constant may be composed of literals and other constants by `+`, `*`, `+=`, f-strings, `join`, `replace`, `strip` and
+`dedent`. A constant that depends on anything else is kept as unfinished, with its literal parts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from reasrm.errors import PromptPackError
 
-MOST_CHARS = 1_000_000  # of one text, whatever an expression would make of it
+MOST_CHARS = 1_000_000  # characters of one text, because an expression such as "a" * 10**9 could make any length
 #: Methods of texts, called with texts and numbers.
 _METHODS = ("strip", "lstrip", "rstrip", "replace", "removeprefix", "removesuffix", "lower", "upper", "join")
 _FUNCTIONS: dict[str, Callable[[str], str]] = {"dedent": textwrap.dedent, "cleandoc": inspect.cleandoc, "str": str}
@@ -29,7 +29,7 @@ class _NotConstantError(Exception):
 
 @dataclass(slots=True)
 class Constants:
-    """Texts by name; `unfinished` are the literal parts of those that are put together when the program runs.
+    """Texts by name; `unfinished` are the literal parts of those that the program composes when it runs.
 
     The texts of a dict are called `NAME.key`, those of a list `NAME[0]`, those of messages `NAME.user` and `NAME.system`.
     A name that is assigned again is numbered: `NAME#2`.
@@ -61,7 +61,7 @@ def _notebook_source(text: str) -> str:
 
 
 class _Reader(ast.NodeVisitor):
-    """Reads assignments in the order in which they stand, in whatever class or function."""
+    """Reads assignments in their order, in any class or function."""
 
     def __init__(self) -> None:
         self.constants = Constants()
@@ -184,12 +184,12 @@ class _Reader(ast.NodeVisitor):
         raise _NotConstantError
 
     def _called(self, function: ast.expr, arguments: list[Any]) -> str:
-        """A call of one of the few known functions and methods. Nothing of the file's own is called."""
+        """A call of one of the few known functions and methods. It never calls the file's own code."""
         name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
         try:
             if isinstance(function, ast.Attribute) and name in _METHODS:
                 text = self._text(function.value)
-                if _size(text) * _size(arguments) > 10 * MOST_CHARS:  # what `replace` or `join` could make of them
+                if _size(text) * _size(arguments) > 10 * MOST_CHARS:  # the longest text that `replace` or `join` could make of them
                     raise _NotConstantError
                 return _bounded(getattr(text, name)(*arguments))
             if name in _FUNCTIONS and [type(argument) for argument in arguments] == [str]:
@@ -214,7 +214,7 @@ def _message(node: ast.expr) -> tuple[str | None, ast.expr]:
 
 
 def _literals(node: ast.expr) -> list[str]:
-    """The literal texts in an expression, with the names between them as placeholders."""
+    """The literal texts in an expression, with the names between them turned into placeholders."""
     literals: list[str] = []
     for child in ast.walk(node):
         if isinstance(child, ast.Constant) and isinstance(child.value, str):

@@ -1,4 +1,4 @@
-"""What keeps the texts that are judged from acting as anything but text.
+"""Guards that keep the judged texts from acting as anything but text.
 
 Two means:
 - a fence that cannot be forged: the HMAC of the fenced text under a secret. A text cannot hold its own fence, since any attempt to
@@ -19,8 +19,8 @@ from reasrm.grammar import REPLY_TAGS
 
 FENCE_CHARS = 8  # 32 bits: nobody without the secret can try offline, and a guess costs a judgment
 
-#: The control texts of chat templates: how each begins (one literal character, perhaps with a look behind it) and how it goes on.
-#: What may overlap with the next one (by a bracket) ends in a look-ahead.
+#: The control texts of chat templates: how each begins (one literal character, perhaps with a look-behind) and how it continues.
+#: A pattern that may overlap with the next text (by a bracket) ends in a look-ahead.
 _CONTROL: tuple[tuple[str, str], ...] = (
     ("<", r"[|｜][^<>\n]{1,48}[|｜]>"),  # ChatML, Llama 3, Phi, gpt-oss, GLM, Granite; DeepSeek with full-width bars
     ("<", r"(?:\|[\w/]{1,48}|[\w/]{1,48}\|)>"),  # Gemma 4
@@ -64,7 +64,7 @@ def fence(text: str, key: bytes) -> str:
 
 @lru_cache(maxsize=4)
 def _keyed(key: bytes) -> hmac.HMAC:
-    """The hash with its key taken in, which is half of the work on a short text; to be copied, not fed."""
+    """The hash after its key, which is half of the work on a short text. Copy it before adding a text."""
     return hmac.new(key, digestmod="sha256")
 
 
@@ -110,7 +110,7 @@ def _with_backslash(pattern: re.Pattern[str], text: str) -> str:
 
 @lru_cache(maxsize=32)
 def _lookalikes(tags: tuple[str, ...], fixed: tuple[str, ...], speakers: bool) -> re.Pattern[str]:
-    """Any look-alike, with any number of backslashes after its first character: so escaping adds one and can be undone.
+    """Any look-alike, with any number of backslashes after its first character: so that escaping adds one and can be undone.
 
     Look-alikes that begin alike share an alternative that begins with a literal: the engine skips all other characters fast.
     """
@@ -122,10 +122,10 @@ def _lookalikes(tags: tuple[str, ...], fixed: tuple[str, ...], speakers: bool) -
 
 
 def _delimiter(text: str) -> tuple[str, str]:
-    """A pack's own delimiter, which also stands for itself with other spacing."""
+    """A pattern for a pack's own delimiter, with any spacing."""
     first, *words = text.split()
     rest = r"\s+".join(re.escape(word) for word in (first[1:], *words))
-    if text.rstrip()[-1:] in "[]/" and rest:  # with which another look-alike may begin
+    if text.rstrip()[-1:] in "[]/" and rest:  # another look-alike may begin with these
         rest = re.sub(r"(\\?.)\Z", r"(?=\1)", rest)
     # A run of backslashes is tried from its first one only: else it would take quadratic time.
     return re.escape(first[0]) + (r"(?<!\\\\)" if first[0] == "\\" else ""), rest

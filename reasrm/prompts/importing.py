@@ -1,7 +1,8 @@
 """A prompt pack out of the text constants of a Python file or a notebook, so that a published judge gets its own exact texts.
 
 A constant whose placeholders name a question and two answers is the user message; one that names two conversations is the
-multi-turn message; a long one without placeholders whose name says so is the system message. Where several fit, callers choose.
+multi-turn message; a long one without placeholders and with "system" in its name is the system message. If several fit, callers
+choose.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NAMES = {
 }
 _OURS = {theirs: ours for ours, all_theirs in _NAMES.items() for theirs in all_theirs}
 _SYSTEM_CHARS = 200  # shorter constants without placeholders are labels and names, not system messages
-NONE = "none"  # in the place of a constant's name: there is no such message
+NONE = "none"  # given in place of a constant's name, it means that there is no such message
 _VERDICT = re.compile(r"\[\[\s*[AB]\b", re.IGNORECASE)
 
 
@@ -116,7 +117,7 @@ def _beside(held: Constants, user: str | None) -> str | None:
 
 
 def _check_answerable(names: Mapping[str, str], texts: Mapping[str, str]) -> None:
-    """Raises `PromptPackError` where nothing asks for the answer that replies are read for."""
+    """Raise `PromptPackError` if no message asks for an answer in the form that replies are parsed for."""
     system = texts.get("system.txt", "")
     for file in ("user.txt", "conversation.txt"):
         whole = system + texts.get(file, "")
@@ -130,7 +131,7 @@ def _check_answerable(names: Mapping[str, str], texts: Mapping[str, str]) -> Non
 
 
 def _converted(name: str, text: str) -> str:
-    """`str.format` placeholders as ours; doubled braces, which stand for single ones there, as single ones.
+    """`str.format` placeholders as ours, and its doubled braces as single ones.
 
     Raises `PromptPackError` for a placeholder that no pack can fill.
     """
@@ -153,7 +154,7 @@ def _manifest(name: str, kind: str, source: Path, texts: Mapping[str, str]) -> s
 
 
 def _delimiters(text: str) -> list[str]:
-    """The lines right before and after each placeholder: what a text would have to imitate to leave its place."""
+    """The lines right before and after each placeholder: a text that imitates them could pose as a part of the prompt."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     delimiters: list[str] = []
     for number, line in enumerate(lines):

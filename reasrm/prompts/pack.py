@@ -1,13 +1,13 @@
-"""A prompt pack: a folder of text files that says how a pair is put to the judge.
+"""A prompt pack: a folder of text files with which the judge is asked about a pair.
 
     pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed;
                        strip = false keeps the blank lines at a file's ends
     user.txt           the user message; placeholders {{question}} {{response_a}} {{response_b}} and their fences
     conversation.txt   optional: used instead where there is more than one turn; may use {{conversation_a}} {{conversation_b}}
     system.txt         optional: the system message
-    rubric.txt         optional: how a caller's rubric is put at {{given_rubric}}; kind "rubric" begins the reply with it
+    rubric.txt         optional: the text around a caller's rubric at {{given_rubric}}; kind "rubric" begins the reply with it
 
-A template is rendered in a single pass: what is filled in is never looked at again.
+A template is rendered in a single pass: placeholders in filled-in texts are not expanded.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pack:
     given_rubric: str | None = None
 
     def render(self, pair: Pair, key: bytes) -> tuple[Message, ...]:
-        """The messages that put `pair` to the judge. `key` is the secret behind the fences; packs with fixed ones ignore it.
+        """The messages that ask the judge about `pair`. `key` is the secret behind the fences; packs with fixed ones ignore it.
 
         Raises `InputError` where the pair brings a rubric that this pack has no place for.
         """
@@ -105,7 +105,7 @@ class Pack:
         return "\n".join(lines)
 
     def _safe(self, text: str, fences: tuple[str, ...]) -> str:
-        """`text` escaped: without fences also lines that name a speaker, with fences also one of these that the text may know."""
+        """`text` escaped. Without fences this includes lines that name a speaker; with fences, copies of a fence."""
         return without_fences(escape(text, self.fixed, speakers=not self.fenced), fences)
 
     def _given(self, pair: Pair, fences: tuple[str, ...]) -> str:
@@ -132,7 +132,7 @@ def _label(what: str, mark: str) -> str:
 
 
 def _plain(messages: tuple[Message, ...]) -> str:
-    """Everything that decides a fence: all of the texts, told apart."""
+    """Everything that decides a fence: all texts, with separators between them."""
     return "\x1e".join(
         "\x1f".join((message.role, message.content, *(f"{call.name}\x1f{call.arguments}" for call in message.tool_calls)))
         for message in messages

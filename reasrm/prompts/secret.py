@@ -12,7 +12,7 @@ import secrets
 from functools import lru_cache
 from pathlib import Path
 
-#: The name of the file in the state folder that keeps a secret which nobody gave.
+#: The file in the state folder that keeps the generated secret.
 SECRET_FILE = "fence-secret"
 log = logging.getLogger("reasrm.prompts")
 
@@ -61,7 +61,7 @@ def _own_secret() -> str:
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Write `text` to `path` whole, unless another process was first: the link never replaces a file."""
+    """Write `text` to `path` in one step, unless another process was first: a hard link never replaces a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     draft.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The quality of preference data: how strongly each pair is preferred, and what is done about weak, wrong and repeated ones."""
+"""The quality of preference data: how strongly each pair is preferred, and the cleaning of weak, wrong and repeated pairs."""
 
 from reasrm.quality.clean import Action, Rules, clean
 from reasrm.quality.strength import Repeated, Strength, kept_from, strengths

@@ -1,4 +1,4 @@
-"""Preference data cleaned: labels flipped or dropped by their measured strength, and duplicates taken out.
+"""Cleans preference data: flips or drops labels by their measured strength, and removes duplicates.
 
 After arXiv 2401.06080: labels that judges are clearly against are flipped or dropped, and the strength of the others becomes a
 margin. Every row's action is written down with its reason.
@@ -27,11 +27,11 @@ MOST_MARGIN = math.log(0.99 / 0.01)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is done. Strengths are in [-1, 1], as `Strength` has them; None switches a rule off.
+    """The rules of a cleaning. Strengths are in [-1, 1], as in `Strength`; None switches a rule off.
 
-    `flip_below`: chosen and rejected are exchanged where the strength is less; `drop_below`: what then still has less is dropped.
-    `margin`: rows get the margin that TRL's RewardTrainer subtracts, in logits (`margin_of`); rows without a strength are dropped,
-    as that trainer takes a margin for every row or for none. `near` in (0, 1]: rows this similar are one row.
+    `flip_below`: chosen and rejected are exchanged where the strength is less; `drop_below`: rows that then still have less are
+    dropped. `margin`: rows get the margin that TRL's RewardTrainer subtracts, in logits (`margin_of`); rows without a strength are
+    dropped, as that trainer takes a margin for every row or for none. `near` in (0, 1]: rows this similar are one row.
     """
 
     flip_below: float | None = None
@@ -41,7 +41,7 @@ class Rules:
 
 
 class Action(Frozen):
-    """What was done to one row, and why."""
+    """The change to one row, and its reason."""
 
     index: int
     file: str
@@ -58,9 +58,9 @@ def clean(
     strengths: Mapping[int, Strength] | None = None,
     benchmarks: Sequence[Example] = (),
 ) -> Iterator[tuple[Action, dict[str, Any] | None]]:
-    """What becomes of each row: its action, and the cleaned row, None where it is dropped.
+    """Yields for each row its action and the cleaned row (None if it is dropped).
 
-    `benchmarks` are examples whose questions no row may ask, or nearly.
+    `benchmarks` are examples: rows with the same or nearly the same question are dropped.
     """
     earlier = _EarlierRows(rules.near, benchmarks)
     for row in rows:
@@ -124,8 +124,8 @@ def _cleaned(row: DataRow, example: Example, flip: bool, margin: float | None) -
 def as_openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as chat templates take them: a tool call is nested in `function`, and its arguments are an object.
 
-    OpenAI's API has the arguments as a text. Templates of open models write them as JSON themselves, which makes such a text a
-    quotation; a text that holds no JSON object stays one.
+    OpenAI's API has the arguments as a text. Templates of open models serialise them as JSON, which would quote such a text a
+    second time. A text that is not a JSON object stays a text.
     """
     return [_openai_message(message) for message in messages]
 
@@ -165,7 +165,7 @@ class _EarlierRows:
                 self._near_questions.add(name, question)
 
     def reason(self, row: DataRow) -> str:
-        """Why this row is one too many; empty where it is not, and then it is remembered."""
+        """Why this row is a duplicate or contamination; empty if it is neither, and then it is remembered."""
         example = row.example
         if example is None:
             return ""
@@ -212,7 +212,7 @@ _INNER_SPACE = re.compile(r"(?<=\S)\s+")
 
 
 def _canonical(arguments: str) -> str:
-    """The arguments of a call in one way of writing them."""
+    """The arguments of a call in a canonical form."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True, ensure_ascii=False)
     except (ValueError, RecursionError):

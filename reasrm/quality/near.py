@@ -1,4 +1,4 @@
-"""Near duplicates by MinHash (Broder 1997) and locality-sensitive hashing, as datasketch has them. Memory grows with the texts."""
+"""Near duplicates by MinHash (Broder 1997) and locality-sensitive hashing, by datasketch. Memory grows with the texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Near:
         self._sketches: dict[str, Any] = {}
 
     def add(self, name: str, text: str) -> None:
-        """Remember `text`, whatever it is like."""
+        """Remember `text`, even if it resembles another."""
         self._remember(name, self._sketch(text))
 
     def seen(self, name: str, text: str) -> str | None:
-        """The name of an earlier text that `text` nearly is, the most similar one; else remember it and return None."""
+        """The name of the most similar earlier text, if `text` nearly equals one; else remember `text` and return None."""
         sketch = self._sketch(text)
         like = self._like(sketch)
         if like is None:
@@ -39,7 +39,7 @@ class Near:
         return like
 
     def like(self, text: str) -> str | None:
-        """The name of the text that `text` nearly is, without remembering it."""
+        """The name of the text that `text` nearly equals; `text` is not remembered."""
         return self._like(self._sketch(text))
 
     def _remember(self, name: str, sketch: Any) -> None:

@@ -38,15 +38,13 @@ class Repeated:
     """A judge that judges each pair `rounds` times, each time with another seed.
 
     The probability is the mean over the rounds that gave a verdict.
-
-    All rounds are made, unlike votes, which stop as soon as the majority is decided.
     """
 
     inner: PairJudge
     rounds: int
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
-        """The rounds' judgments as one."""
+        """The judgments of the rounds, merged into one."""
         seeds = [options.seed + turn for turn in range(self.rounds)]
         judgments = [await self.inner.judge(pair, options.model_copy(update={"seed": seed})) for seed in seeds]
         verdicts = [judgment.outcome for judgment in judgments if isinstance(judgment.outcome, Verdict)]
@@ -89,7 +87,7 @@ def strengths(judges: Sequence[Iterable[Scored]]) -> Iterator[Strength]:
 
 
 def kept_from(rows: Iterable[Scored], entries: Iterable[DataRow], judge: JudgeIdentity, votes: int) -> bool:
-    """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies per pair. Then they need not be made again."""
+    """Whether `rows` are the judgments of `entries` by `judge`, with `votes` replies per pair. If so, they are reused."""
     return all(
         row is not None
         and entry is not None
@@ -102,7 +100,7 @@ def kept_from(rows: Iterable[Scored], entries: Iterable[DataRow], judge: JudgeId
 
 
 def _labelled(row: Scored) -> tuple[Compared, int] | None:
-    """A pair's comparison, and the sign that turns a lean to A into one to the label."""
+    """A pair's comparison, and the sign that turns a lean towards A into a lean towards the label."""
     compared = row.only
     preferred = row.preferred(compared) if compared else None
     return (compared, 1 if preferred == "A" else -1) if compared and preferred else None

@@ -36,7 +36,7 @@ def read_judgments(path: Path) -> Iterator[Scored]:
 
 
 def published(name: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The published scores of the benchmark called `name`, in percent, and notes: where they come from, what to know of them."""
+    """The published scores of the benchmark called `name`, in percent, and notes on their sources and limits."""
     text = resources.files("reasrm.benchmarks").joinpath("published.json").read_text(encoding="utf-8")
     table = json.loads(text)
     scores = sorted(table[name], key=lambda entry: -entry["overall"])
@@ -54,7 +54,7 @@ def comparison(benchmark: Benchmark, protocol: Protocol, score: Score, model: st
     if benchmark.notes:
         notes.append(f"{benchmark.notes[0].upper()}{benchmark.notes[1:]}.")
     if score.missing:
-        notes.append(f"No overall score: nothing was judged of {', '.join(score.missing)}.")
+        notes.append(f"No overall score, because no row was judged of {', '.join(score.missing)}.")
     return BenchmarkTable(benchmark.title, protocol.says, ["overall", *columns], [ours, *theirs], [*notes, *sources])
 
 
@@ -86,7 +86,7 @@ def for_terminal(shown: BenchmarkTable, score: Score) -> RenderableType:
 
 
 def as_data(benchmark: Benchmark, protocol: Protocol, score: Score, tally: Tally) -> dict[str, Any]:
-    """The score as JSON has it, in [0, 1], with what was judged and what had no verdict; what is no number is null."""
+    """The score as data for JSON, in [0, 1], with the counts of judged rows and of missing verdicts. NaN becomes null."""
     return {
         "benchmark": benchmark.name,
         "protocol": protocol.name,

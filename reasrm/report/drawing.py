@@ -12,13 +12,13 @@ from typing import Any
 from reasrm.datasets.files import needed
 from reasrm.types import Message
 
-INK = "#010203"  # stands for the page's own text colour
+INK = "#010203"  # replaced by the page's own text colour
 BLUE, RED, GREEN, AMBER = "#3b7dd8", "#d8583b", "#3a9d6e", "#c98a1b"
 WIDE = 5.4  # inches: the text comes out at the page's size
 
 
 def check_installed() -> None:
-    """Raises InputError where what draws a page is missing."""
+    """Raise InputError if a package for drawing pages is missing."""
     for module, package in (("jinja2", "jinja2"), ("matplotlib.figure", "matplotlib")):
         needed(module, package)
 
@@ -32,7 +32,7 @@ def render(package: str, template: str, **values: Any) -> str:
 
 
 def as_text(messages: Sequence[Message]) -> str:
-    """Messages as a person reads them: one as it is, several with their roles."""
+    """Messages as text for people: one as it is, several with their roles."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
@@ -52,7 +52,7 @@ def axes_of(width: float, height: float, grid: str = "x") -> tuple[Any, Any]:
 
 
 def svg(figure: Any) -> Any:
-    """The figure as markup for a page, the same for the same figure."""
+    """The figure as markup for a page. Equal figures give equal markup."""
     for axes in figure.axes:
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)

@@ -1,4 +1,4 @@
-"""The page: the counts of a tally as numbers and plots, and the rows where the judge was most surely wrong."""
+"""The page: the counts of a tally as numbers and plots, and the rows with the most confident wrong verdicts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_report(
 
 
 def _headline(tally: Tally) -> list[tuple[str, str, str]]:
-    """The three numbers that stand on top: (number, what it is, its interval)."""
+    """The three numbers at the top: (number, label, interval)."""
     named = (
         ("right", tally.overall),
         ("both orders agree", tally.consistent),
@@ -63,7 +63,7 @@ def _headline(tally: Tally) -> list[tuple[str, str, str]]:
 
 
 def _plots(tally: Tally) -> list[tuple[str, str, Any]]:
-    """(title, how to read it, SVG) of every plot there is something to draw for."""
+    """(title, how to read it, SVG) of every plot that has data."""
     drawn: list[tuple[str, str, Any]] = []
     if tally.accuracy:
         drawn.append(("Accuracy", "By subset, with 95 % intervals; in brackets how many verdicts.", plots.accuracy(tally)))

@@ -1,4 +1,4 @@
-"""The plots of a scoring: what a tally counts."""
+"""The plots of a scoring, drawn from a tally."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def accuracy(tally: Tally) -> Any:
 
 
 def calibration(tally: Tally) -> Any:
-    """The reliability diagram: how often verdicts of a confidence are right; a dot's area is how many there are."""
+    """The reliability diagram: the share of right verdicts by confidence; a dot's area shows the number of verdicts."""
     figure, axes = axes_of(WIDE, 3.4)
     axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.8, linestyle=":", alpha=0.6)
     diagram = tally.calibration.diagram
@@ -45,7 +45,7 @@ def calibration(tally: Tally) -> Any:
 
 
 def probabilities(tally: Tally) -> Any:
-    """How sure the verdicts are: a histogram of the probability that A is better."""
+    """A histogram of the probability that A is better."""
     figure, axes = axes_of(WIDE, 3.4)
     bins = tally.confidences
     edges = [place / len(bins) for place in range(len(bins))]
@@ -57,7 +57,7 @@ def probabilities(tally: Tally) -> Any:
 
 
 def biases(tally: Tally) -> Any:
-    """What should be even, or as the labels have it: position, length and the agreement of the two orders."""
+    """Position bias, length bias and the agreement of the two orders, with the unbiased values."""
     named: list[tuple[str, Share, float | None]] = [
         ("both orders agree", tally.consistent, 1.0),
         ("for the longer response", tally.longer, tally.longer_labelled.value),
@@ -78,7 +78,7 @@ def biases(tally: Tally) -> Any:
 
 
 def reasons(tally: Tally) -> Any:
-    """Why there was no verdict."""
+    """The reasons for no verdict."""
     counted = tally.reasons.most_common()[::-1]
     figure, axes = axes_of(WIDE, 0.8 + 0.34 * len(counted))
     axes.barh([name for name, _ in counted], [count for _, count in counted], color=RED, alpha=0.75, height=0.55)

@@ -1,1 +1,1 @@
-"""What an RL framework imports: the judge of a gateway as a reward. `trl`, `verl`, `slime`; `compose` shapes any rewards."""
+"""Reward functions for RL frameworks, which ask a gateway: `trl`, `verl`, `slime`. `compose` shapes any rewards."""

@@ -1,9 +1,10 @@
 """Prompts that a chat template has rendered to one text, taken apart into messages again.
 
-OpenRLHF and slime send prompts as the policy's tokenizer wrote them. Their control tokens must not reach the judge: its own server
-would read them as turns of its own conversation. `FORMS` lists how each family of models writes a turn; a new family is a new row.
+OpenRLHF and slime send prompts as the policy's tokenizer wrote them. Their control tokens must not reach the judge, because its
+server would read them as turns of the judge's own conversation. `FORMS` lists how each family of models writes a turn; a new family
+is a new row.
 
-Every pattern is bounded, so that a text of any length is read in time that grows with its length and no faster.
+Every pattern is bounded, so that reading takes time linear in the text's length.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ MAX_TURNS = 4096
 class Form:
     """How a family of `models` writes a turn: `header`, the text, one of `ends`.
 
-    `header` has the group `role`, and may have the group `opening`: what belongs to the turn's text already. `roles` translates the
-    family's names of roles; one that becomes "" is a mark between turns, without a text. Other names are the `unknown_role`. A form
-    that `leads` has the system prompt before its first header. Only prompts that hold `marker` can be of this form.
+    `header` has the group `role`, and may have the group `opening`, which is already a part of the turn's text. `roles` translates
+    the family's names of roles; a role that becomes "" is a mark between turns, without a text. Other names become the
+    `unknown_role`. A form that `leads` has the system prompt before its first header. Only prompts that hold `marker` can be of
+    this form.
     """
 
     models: str
@@ -147,7 +149,7 @@ FORMS = (
 )
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "model": "assistant", "tool": "tool"}
-#: What stands before the first turn of a whole prompt.
+#: The text before the first turn of a whole prompt.
 _BEGINNING = re.compile(
     r"(?:\s|<s>|<bos>|<BOS_TOKEN>|<\|begin_of_text\|>|<\|startoftext\|>|<\|endoftext\|>|<｜begin▁of▁sentence｜>|\[gMASK\]|<sop>"
     r"|\]~!b\[|<\|begin_of_sentence\|>)*"
@@ -160,7 +162,7 @@ _SPECIAL = re.compile(
 
 
 class RenderedPrompt(NamedTuple):
-    """A prompt as messages (or as one text, where no template made it), and what it writes of the response already.
+    """A prompt as messages (or as one text, if no template made it), and the beginning of the response that it contains.
 
     `begun` is an opened thought or a prefix that the policy continues; it belongs to the response. `unknown` is the first control
     token of a prompt that holds some, but is of no known form.
@@ -172,7 +174,7 @@ class RenderedPrompt(NamedTuple):
 
 
 def read_rendered(prompt: str) -> RenderedPrompt:
-    """A prompt that may have been rendered by a chat template. One of no known form becomes a text without control tokens."""
+    """Read a prompt that a chat template may have rendered. One of an unknown form becomes a text without control tokens."""
     for form in FORMS:
         if form.marker in prompt and (rendered := _read_as(form, prompt)) is not None:
             return rendered
@@ -221,7 +223,7 @@ def _role_of(form: Form, name: str) -> str | None:
 
 
 def _begun(text: str) -> str:
-    """What stands in the response's own turn already: an opened thought, or the first words; not a thought that is closed."""
+    """The beginning of the response in its own turn: an opened thought, or the first words, but not a closed thought."""
     if is_closed_thought(text):
         return ""
     return text.lstrip() if opens_thought(text) else without_special_tokens(text)
@@ -235,7 +237,7 @@ def _without_ends(text: str, ends: tuple[str, ...]) -> str:
 
 
 def _messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """The turns that say something. Several system prompts in front become one; a later one counts as a user's turn."""
+    """The turns with a text. Several system prompts at the beginning become one; a later one counts as a user's turn."""
     messages: list[dict[str, str]] = []
     for role, text in turns:
         if not text and role != "tool":

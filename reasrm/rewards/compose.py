@@ -1,4 +1,4 @@
-"""Rewards out of rewards: small pure functions, each with its source. None (no verdict) stays None and enters no statistic."""
+"""Compositions of rewards: small pure functions, each with its source. None (no verdict) stays None and enters no statistic."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def hierarchy(
 ) -> list[float | None]:
     """The holistic reward h, and where it exceeds `threshold` also the aspects' bonus: h + sum of weight * sigmoid(aspect).
 
-    This is ALaRM's form (arXiv 2403.06754). Aspects (length, factuality, ...) only tell good responses apart: a bonus is never
+    This is ALaRM's form (arXiv 2403.06754). Aspects (length, factuality, ...) only distinguish good responses: a bonus is never
     negative, so a response above the threshold stays above all that are below it. Scale an aspect so that an ordinary difference is
     about 1. An aspect without a value counts as an average one (sigmoid 1/2). Raises `ValueError` where names or lengths do not
-    fit, or a weight is negative (turn the aspect round instead).
+    fit, or a weight is negative (negate the aspect instead).
     """
     if set(aspects) != set(weights):
         raise ValueError(f"aspects {sorted(aspects)} and weights {sorted(weights)} must have the same names")

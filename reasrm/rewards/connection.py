@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from reasrm.client import Judge
 
 T = TypeVar("T")
-#: For how many seconds a gateway that is away, as while it is restarted, is asked again.
+#: Seconds for which requests to a gateway that is away are retried, for example while it restarts.
 AWAY_S = 30.0
 
 
 class GatewayConnections:
-    """An event loop in a thread, and a client for each gateway that was asked."""
+    """An event loop in a thread, and a client for each gateway."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -29,7 +29,7 @@ class GatewayConnections:
         threading.Thread(target=self.loop.run_forever, name="reasrm-rewards", daemon=True).start()
 
     def judge(self, url: str, token: str | None, timeout_s: float) -> Judge:
-        """The client of the gateway at `url`. Call it on the loop. Raises `InputError` for an address that is none."""
+        """The client of the gateway at `url`. Call it on the loop. Raises `InputError` for an invalid address."""
         place = (url, token, timeout_s)
         if place not in self._judges:
             self._judges[place] = Judge(url, token=token, timeout_s=timeout_s, away_s=min(timeout_s, AWAY_S))
@@ -49,7 +49,7 @@ def _start(work: Callable[[GatewayConnections], Coroutine[Any, Any, T]]) -> Futu
 
 
 def _forget() -> None:
-    """A child process has the parent's memory but none of its threads."""
+    """Forget the loop after a fork: a child process has the parent's memory but none of its threads."""
     global _lock, _connections
     _lock, _connections = threading.Lock(), None
 
@@ -58,7 +58,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def ask(work: Callable[[GatewayConnections], Coroutine[Any, Any, T]]) -> Awaitable[T]:
-    """Do `work` with this process's connections; cancelled, it is given up."""
+    """Do `work` with this process's connections. Cancelling this cancels the work."""
     return asyncio.wrap_future(_start(work))
 
 

@@ -1,7 +1,7 @@
-"""What every reward function asks of a gateway: the rewards of a whole group, or of one rollout of a group that lies elsewhere too.
+"""The requests of every reward function: the rewards of a whole group, or of one rollout of a group that is spread over processes.
 
-One policy for failures: an outage, or a row that cannot be judged, is no reward; its reason is logged and counted. A mistake of the
-caller (an option that does not exist, a wrong key, a wrong address) raises, because every further step would be lost to it.
+One policy for failures: an outage, or a row that cannot be judged, gives no reward; its reason is logged and counted. A mistake of
+the caller (an option that does not exist, a wrong key, a wrong address) raises, because every further step would be lost to it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _RESPONSE = TypeAdapter[tuple[Message, ...]](Response)
 
 @dataclass(frozen=True, slots=True)
 class GroupOptions:
-    """How groups are ranked, the same for a group that is whole here and for one that is gathered by the gateway."""
+    """How groups are ranked, whether a group is whole in this process or gathered by the gateway."""
 
     fields: Mapping[str, Any]
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> GroupOptions:
         """The options of a reward function: fields of `POST /v1/rank`. Raises `InputError` that names a wrong one."""
-        given = {name: value for name, value in (options or {}).items() if name != "replies"}  # nothing here reads them
+        given = {name: value for name, value in (options or {}).items() if name != "replies"}  # not needed here
         check_rank_fields(given)
         for name in ("reference", "run", "subset"):
             if name in given:
@@ -52,8 +52,8 @@ async def rank_group(
 ) -> list[Rewarded]:
     """A reward for each of a group's `responses`, or the reason why there is none. Raises for the caller's mistakes.
 
-    Each text is ranked once, in an order that the texts decide, as the gateway does with the rollouts of a cohort. So a group gets
-    the same rewards whether it is whole here or not.
+    Each text is ranked once, in an order that depends on the texts only, as in the gateway's cohorts. So a group gets the same
+    rewards whether it is whole here or not.
     """
     fields: dict[str, Any] = {"replies": False, **options.fields} | ({} if reference is None else {"reference": reference})
     try:
@@ -65,7 +65,7 @@ async def rank_group(
     except (GatewayError, InputError) as error:
         return [_failed(error, "a group")] * len(responses)
     totals, failure = Totals.of(ranking), _transient(ranking)
-    if failure is not None:  # the rewards of the rest would be others
+    if failure is not None:  # the rewards of the remaining responses would differ
         return [Rewarded(reward=None, no_verdict=failure, totals=totals)] * len(responses)
     standings = dict(zip(by_key, ranking.standings, strict=True))
     rewards = [standings[key].reward for key in keys]
@@ -86,7 +86,7 @@ async def rank_group(
 async def reward_rollout(judge: Judge, question: Any, response: Any, options: GroupOptions, **cohort: Any) -> Rewarded:
     """The reward of one rollout within its `cohort` (the fields of `POST /v1/reward`). Raises for the caller's mistakes."""
     try:
-        fields: dict[str, Any] = {**options.fields, **cohort, "thinking": "keep"}  # thoughts were left out here, if they are to be
+        fields: dict[str, Any] = {**options.fields, **cohort, "thinking": "keep"}  # already removed here, if at all
         return await judge.reward(question, response, **fields)
     except ConfigurationError:
         raise
@@ -101,7 +101,7 @@ def _failed(error: GatewayError | InputError, what: str) -> Rewarded:
 
 
 def reason_of(rewarded: Rewarded) -> str:
-    """The reason in one word, as it is counted: one of `reasrm.types.Reason`, or "refused" for a rollout that is no input."""
+    """The reason as one word for counting: one of `reasrm.types.Reason`, or "refused" for an invalid rollout."""
     return (rewarded.no_verdict or "unknown").partition(":")[0]
 
 

@@ -28,13 +28,13 @@ async def batched_custom_rm(args: Any, samples: Any, **_: Any) -> Any:
 
     A list is judged as whole groups: samples of the same prompt (`group_index`, else the prompt itself). Without `--group-rm` a
     list of one `rollout_id` (else `index`) is one rollout that a custom generate function has split. Samples of one rollout share
-    its reward: what is judged is the last one's response to the first one's prompt. One rollout alone is sent with
+    its reward: the judge sees the first sample's prompt and the last sample's response. A single rollout is sent with
     `args.n_samples_per_prompt` as the size of its cohort, and waits for the others.
 
     Optional settings on `args`: `reasrm_token`, `reasrm_timeout_s`, `reasrm_wait_s`, `reasrm_run`, `reasrm_thinking` ("strip" or
     "keep"), `reasrm_options` (fields of POST /v1/rank). With `--reward-key` a reward is an object that holds the number by that
     key. slime takes numbers only: a sample without verdict gets the mean of its group, 0 (the scale's middle) where nobody in it
-    was judged, and is taken out of the loss by `remove_sample`; `metadata["no_verdict"]` says why. An outage never raises; a wrong
+    was judged, and `remove_sample` takes it out of the loss; `metadata["no_verdict"]` says why. An outage never raises; a wrong
     option, key or address does.
     """
     return await _rewards(args, samples, getattr(args, "n_samples_per_prompt", None))
@@ -43,7 +43,7 @@ async def batched_custom_rm(args: Any, samples: Any, **_: Any) -> Any:
 async def eval_custom_rm(args: Any, samples: Any, **_: Any) -> Any:
     """The same for samples of an evaluation: a cohort has `args.n_samples_per_eval_prompt` samples.
 
-    Where that is 1, a sample is measured from its label, if that is a text; without one it is not judged, and waits for nobody.
+    Where that is 1, a sample is compared with its label, if that is a text; without one it is not judged, and does not wait.
     """
     return await _rewards(args, samples, getattr(args, "n_samples_per_eval_prompt", None) or 1, evaluation=True)
 
@@ -73,7 +73,7 @@ def _is_one_rollout(samples: Sequence[Any]) -> bool:
 
 
 async def _lone(args: Any, rollout: Sequence[Any], options: GroupOptions, cohort: int | None, evaluation: bool) -> Rewarded:
-    """The reward of a rollout whose siblings come in other calls."""
+    """The reward of a rollout whose group arrives in several calls."""
     if cohort is None:
         why = "a sample alone needs args.n_samples_per_prompt: set it, or use --group-rm"
         raise ConfigurationError(why, field="n_samples_per_prompt")
@@ -90,7 +90,7 @@ async def _lone(args: Any, rollout: Sequence[Any], options: GroupOptions, cohort
 
 
 async def _whole_groups(args: Any, rollouts: Sequence[Sequence[Any]], options: GroupOptions) -> list[Rewarded]:
-    """A reward for each rollout of groups that are here as a whole."""
+    """A reward for each rollout of groups that are complete in this call."""
     groups: dict[Any, list[int]] = {}
     for index, rollout in enumerate(rollouts):
         place = getattr(rollout[0], "group_index", None)
@@ -120,7 +120,7 @@ def _texts(args: Any, rollouts: Sequence[Sequence[Any]]) -> tuple[Any, list[Any]
 
 
 def _written(args: Any, rollout: Sequence[Any], rewarded: Rewarded) -> Any:
-    """The reward in the form that slime reads; on the samples, why it is none."""
+    """The reward in the form that slime reads. Marks samples without a verdict with the reason."""
     value = rewarded.reward if rewarded.reward is not None else rewarded.mean or 0.0
     if rewarded.reward is None:
         for sample in rollout:

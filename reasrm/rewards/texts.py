@@ -1,4 +1,4 @@
-"""A framework's prompts and completions, read into what the gateway judges: one reading for all reward functions and routes."""
+"""Turns a framework's prompts and completions into questions and responses, for all reward functions and routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
 def prompt_of(prompt: Any) -> RenderedPrompt:
-    """A prompt as a question and what it has begun of the response.
+    """A prompt as a question and the beginning of the response that the prompt contains.
 
     `prompt` is a text (as a chat template rendered it, or plain) or messages with any keys. A system message without text is left
     out. Logs a warning, once for each control token, where a text holds control tokens but is of no known form.
@@ -37,7 +37,7 @@ def prompt_of(prompt: Any) -> RenderedPrompt:
 def response_of(completion: Any, begun: str = "", *, thinking: Thinking = "strip", special_tokens: bool = False) -> Any:
     """A completion (text or messages) as a response; one without text, or with nothing but an unfinished thought, as `EMPTY`.
 
-    `begun` is what the prompt has begun of it. `special_tokens` says that the text was decoded with its special tokens. A
+    `begun` is the beginning that the prompt contains. `special_tokens` says that the text was decoded with its special tokens. A
     trajectory that was cut off after a tool's turn gets an empty last turn.
     """
     if isinstance(completion, str):
@@ -58,13 +58,13 @@ def _messages(turns: Any, thinking: Thinking) -> list[dict[str, Any]]:
 
 
 def _message(turn: Mapping[str, Any], thinking: Thinking) -> dict[str, Any]:
-    """One turn with the keys that are ours, and of its content the text."""
+    """One turn with only the keys of `Message`, and only the text of its content."""
     text = text_in(turn.get("content"))
     if turn.get("role") == "assistant":
         thought = next((text_in(turn[name]) for name in _THOUGHTS if turn.get(name)), "")
         if thinking == "keep":
             text = with_thought(text, thought)
-        elif text.strip():  # a turn that was nothing but a thought stays a turn
+        elif text.strip():  # a turn with nothing but a thought stays a turn, to keep the roles in order
             text = without_thought(text) or ("" if turn.get("tool_calls") else EMPTY)
     message: dict[str, Any] = {"role": turn.get("role"), "content": text}
     if calls := turn.get("tool_calls"):
@@ -74,7 +74,7 @@ def _message(turn: Mapping[str, Any], thinking: Thinking) -> dict[str, Any]:
 
 
 def with_thought(text: str, thought: str) -> str:
-    """`text` after a thought that came beside it, in the form in which most models write one."""
+    """`text` after a thought from a separate field, in the form of most models."""
     return f"<think>\n{thought}\n</think>\n\n{text}" if thought.strip() else text
 
 

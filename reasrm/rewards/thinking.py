@@ -1,6 +1,6 @@
 """The policy's thinking: what a reasoning model writes before its answer.
 
-A judge compares answers. A thought in front of one makes it long, may argue with the judge, and is no part of what a user reads. So
+A judge compares answers. A thought in front of an answer makes it long, may argue with the judge, and is hidden from users. So
 thoughts are left out unless `thinking="keep"` says otherwise, by this one function, on every route and in every reward function.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-#: What becomes of thoughts: "strip" leaves them out, "keep" judges them as part of the response.
+#: The treatment of thoughts: "strip" leaves them out, "keep" judges them as part of the response.
 Thinking = Literal["strip", "keep"]
 
-#: How families of models mark a thought: where it opens, where it closes.
+#: The opening and closing marks of a thought, by family of models.
 MARKS = {
     "<think>": "</think>",  # Qwen, DeepSeek, GLM, MiniMax, Nemotron, Granite, SmolLM, OLMo
     "<seed:think>": "</seed:think>",  # Seed
@@ -32,10 +32,10 @@ _FINAL = "assistantfinal"
 
 
 def without_thought(text: str) -> str:
-    """`text` without thoughts; "" where it is nothing but an unfinished one. Text without marks stays as it is.
+    """`text` without thoughts; "" if it is nothing but an unfinished thought. Text without marks stays as it is.
 
     A thought that the prompt opened has no opening mark: everything before the first closing mark is one. A thought that is never
-    closed ends with the text, if it opens at the beginning of a line. A mark behind a quotation mark is a quotation.
+    closed ends with the text, if it opens at the beginning of a line. A mark after a quotation mark counts as quoted text.
     """
     if _HARMONY.match(text) and _FINAL in text:
         return text.partition(_FINAL)[2].lstrip()
@@ -61,7 +61,7 @@ def without_thought(text: str) -> str:
 
 
 def is_closed_thought(text: str) -> bool:
-    """Whether `text` is a closed thought and nothing else, as a template writes it that switches thinking off."""
+    """Whether `text` is a closed thought and nothing else, which templates write to switch thinking off."""
     return text.strip().endswith(tuple(_OPENS)) and not without_thought(text)
 
 

@@ -50,7 +50,7 @@ async def judge_reward(
     """A reward in (-1, 1) for each completion, relative to the others of its prompt; None, which TRL leaves out, without verdict.
 
     Bind `url` and `num_generations` with `functools.partial`; the result can be pickled. Prompts and completions are TRL's: texts
-    or messages. TRL hands over the local slice of a batch: whole groups in it are ranked at once. The gateway gathers one that
+    or messages. TRL passes the local slice of a batch: whole groups in it are ranked at once. The gateway gathers a group that
     straddles ranks from all of them, within `wait_s` seconds (without `num_generations` a group is what the slice holds).
     `run` keeps training jobs apart; without it the ranks of this one draw a name that no other has.
     `reference_column` names a data set column with an answer to measure from; `options` are fields of `POST /v1/rank`; `thinking`
@@ -76,8 +76,8 @@ def judge_reward_sync(
 ) -> list[float | None]:
     """`judge_reward` for trainers that do not await reward functions (OnlineDPO, A2PO, SDPO), with the same arguments.
 
-    Blocks the calling thread; a running event loop is no hindrance. `no_verdict` stands for a missing reward where a trainer takes
-    numbers only, as A2PO does.
+    Blocks the calling thread; it also works inside a running event loop. `no_verdict` stands for a missing reward where a trainer
+    takes numbers only, as A2PO does.
     """
 
     async def rewards(_: GatewayConnections) -> list[float | None]:
@@ -87,7 +87,7 @@ def judge_reward_sync(
 
 
 def _check_columns(columns: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` for an argument that does not exist: what TRL adds are columns, and those are lists."""
+    """Raise `ConfigurationError` for an argument that does not exist: TRL only adds columns, which are lists."""
     for name, value in columns.items():
         if isinstance(value, str | int | float | bool | Mapping):
             raise ConfigurationError(f"judge_reward has no argument {name!r}", field=name)
@@ -102,8 +102,8 @@ def _column(columns: Mapping[str, Any], name: str) -> list[Any]:
 def _this_job() -> str:
     """A name that all ranks of this training job share and no other job has.
 
-    One rank draws it, and all read it in the store through which they found each other, whatever launched them. (Names and ports
-    that launchers set are not different for each job, and a collective in the middle of a step could meet another.)
+    One rank draws it, and all ranks read it from torch's rendezvous store, which exists under every launcher. (Launchers may set
+    equal names and ports for different jobs, and a collective in the middle of a step could mix with another one.)
     """
     mine = f"{_PROCESS}-{os.getpid()}"
     distributed: Any = sys.modules.get("torch.distributed")
@@ -136,7 +136,7 @@ class _Batch:
         references: Sequence[Any],
         step: str,
     ) -> list[tuple[Rewarded, float]]:
-        """For each completion, in their order, its reward and its share of its group."""
+        """The reward of each completion and its share of its group, in the order of the completions."""
         judge = connections.judge(self.url, self.token, self.timeout_s)
         rewarded: list[tuple[Rewarded, float] | None] = [None] * len(prompts)
 
@@ -193,7 +193,7 @@ def _repeats(prompts: Sequence[Any], size: int) -> bool:
 
 @dataclass
 class StepMetrics:
-    """What a call learnt besides the rewards.
+    """The other results of a call besides the rewards, for the trainer's log.
 
     Each rollout brings its share of its group's totals, so that each group is counted once over all ranks.
     """
@@ -220,7 +220,7 @@ class StepMetrics:
             self.sums[name] += share * getattr(totals, name)
 
     def values(self, rewards: int) -> dict[str, float]:
-        """The metrics by name, of so many rewards."""
+        """The metrics by name; `rewards` is the number of rewards."""
         values = {"no_verdict": sum(self.reasons.values()) / max(1, rewards)}
         values |= {f"no_verdict/{reason}": count / rewards for reason, count in self.reasons.items()}
         sums = self.sums

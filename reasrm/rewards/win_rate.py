@@ -33,7 +33,7 @@ def win_rate_callback(
     timeout_s: float = 300.0,
     thinking: Thinking = "strip",
 ) -> Any:
-    """A `TrainerCallback` that measures how often the policy beats `references`, every so many steps and at the end.
+    """A `TrainerCallback` that measures how often the policy beats `references`, every few steps and at the end.
 
     Without `references` the opponent is the policy as it was when training began. Each measurement logs `win_rate` (over the pairs
     with a verdict), its standard error and the share without verdict, and writes its examples to
@@ -65,7 +65,7 @@ def win_rate_callback(
             if state.is_world_process_zero:
                 figures = [self.measure(args, state, completions_of(kwargs["model"], kwargs["processing_class"]))]
             if dist.is_available() and dist.is_initialized():
-                dist.broadcast_object_list(figures)  # logging is a collective in TRL: every rank has to log
+                dist.broadcast_object_list(figures)  # logging is a collective in TRL, so every rank has to log
             trainer.log(figures[0])
 
         def measure(self, args: Any, state: Any, completions: list[str]) -> dict[str, float]:
@@ -96,7 +96,7 @@ def _pair(prompt: Any, a: Any, b: Any, thinking: Thinking) -> Pair:
 async def _winners(
     connections: GatewayConnections, url: str, token: str | None, timeout_s: float, pairs: Sequence[Pair]
 ) -> list[Side | None]:
-    """Each pair's winner, None where there is no verdict; an outage of the gateway stops no training."""
+    """Each pair's winner, None where there is no verdict; an outage of the gateway does not stop the training."""
     winners: list[Side | None] = [None] * len(pairs)
     try:
         async for index, judgment in connections.judge(url, token, timeout_s).pairs(pairs, orders="both"):

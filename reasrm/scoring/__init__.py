@@ -1,4 +1,4 @@
-"""Offline scoring: a data set goes in, judgments come out, at the engine's full speed, whatever happens on the way.
+"""Offline scoring: judges a data set at the engine's full speed, and survives interruptions.
 
 job = Job(DataSet("pairs.jsonl"), Path("judged.parquet"), How(Options()))
 tally = await score(job, JudgeAddress(engine="http://127.0.0.1:30000"))
@@ -39,7 +39,7 @@ async def score(
 async def score_with(
     job: Job, connected: Connected, *, limiter: Limiter, say: Callable[[str], None] | None = None, quiet: bool = False
 ) -> Tally:
-    """`score` with a judge that is connected already; its requests keep within `limiter`."""
+    """`score` with a connected judge, whose requests keep within `limiter`."""
     survey = prepare(job, say or to_stderr)
     with collecting_rarely(), open_journal(job, survey, connected.identity) as journal:
         with Progress(survey.rows, journal.done.count, say=say, quiet=quiet) as progress:

@@ -1,18 +1,18 @@
-"""Additive increase, multiplicative decrease: how many requests to have in flight, from what the last round of them got done."""
+"""Additive increase, multiplicative decrease: bounds the requests in flight by the throughput of the last round."""
 
 from __future__ import annotations
 
 LOWEST, HIGHEST = 1.0, 1024.0
-GAIN = 1.02  # less than this more throughput is noise
+GAIN = 1.02  # a smaller gain of throughput is noise
 BACKOFF = 0.7
-FLAT_ROUNDS = 2  # without a gain, until doubling ends
+FLAT_ROUNDS = 2  # rounds without a gain that end the doubling
 
 
 class Aimd:
-    """A bound that finds the engine's knee and stays near it.
+    """A bound on requests in flight that finds the knee of the engine's throughput and stays near it.
 
-    It doubles a round while that gets more done, then creeps up by one a round. It falls to `BACKOFF` of itself where the engine
-    refuses, and back to the best round's bound where answers take twice as long as then without more getting done.
+    It doubles per round while throughput grows, then rises by one per round. It falls to `BACKOFF` of itself when the engine
+    refuses, and back to the best round's bound when answers take twice as long as then without more throughput.
     """
 
     def __init__(self, start: float) -> None:
@@ -28,7 +28,7 @@ class Aimd:
         self.limit = max(LOWEST, self.limit * BACKOFF)
 
     def answered(self, throughput: float, latency: float) -> None:
-        """A round went well: answers a second, and mean seconds an answer."""
+        """A round succeeded, with its answers per second and mean seconds per answer."""
         if throughput > self._best_throughput * GAIN:
             self._best_throughput, self._best_limit, self._best_latency = throughput, self.limit, latency
             self._flat = 0

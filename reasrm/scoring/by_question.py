@@ -10,9 +10,10 @@ ROWS, BYTES = 1024, 32 * 2**20
 
 
 def together(entries: Iterable[DataRow], rows: int = ROWS, limit: int = BYTES) -> Iterator[DataRow]:
-    """`entries`, with those that share a question one after another as far as `rows` rows and `limit` characters see ahead.
+    """`entries`, reordered so that rows with the same question follow each other, within a look-ahead of `rows` rows and `limit`
+    characters.
 
-    Groups keep the order of their first rows; the first of all is never put back. Rows without an example go on their own.
+    Groups keep the order of their first rows; the first row is never delayed. Rows without an example form groups of one.
     """
     groups: dict[Hashable, list[tuple[DataRow, int]]] = {}
     held = total = 0
@@ -31,7 +32,7 @@ def together(entries: Iterable[DataRow], rows: int = ROWS, limit: int = BYTES) -
 
 
 def _question(entry: DataRow) -> Hashable:
-    """What rows that share a question have in common; it refers to the texts and holds no copy of them."""
+    """The key that rows with the same question share. It refers to the texts and holds no copy of them."""
     if entry.example is None:
         return entry.index
     return tuple((message.role, message.content) for message in entry.example.question)

@@ -69,7 +69,7 @@ def score_on_ray(
     concurrency: int | None = None,
     say: Callable[[str], None] = to_stderr,
 ) -> Tally:
-    """Score `job` on the Ray cluster at `cluster` ("auto": the one this host belongs to), one actor a node unless told otherwise.
+    """Score `job` on the Ray cluster at `cluster` ("auto": the one this host belongs to), with one actor per node by default.
 
     Raises InputError where Ray is missing or no cluster answers, and what `score` raises.
     """
@@ -106,9 +106,9 @@ def _judged(
         for row in judged.iter_rows():
             yield Scored.model_validate_json(row["row"])
     except ray.exceptions.RayError as error:
-        *_, last = str(error).strip().splitlines()  # before it stands the remote traceback
+        *_, last = str(error).strip().splitlines()  # the lines before it are the remote traceback
         raise Refused(
-            f"the judges on the cluster failed: {last.strip()}. What is finished is safe; the same command goes on"
+            f"the judges on the cluster failed: {last.strip()}. Finished rows are safe; run the same command again to go on"
         ) from error
 
 

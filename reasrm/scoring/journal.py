@@ -1,10 +1,11 @@
-"""The append-only file of what is done: durable as it comes, read back after any interruption, gone when the output is whole.
+"""The append-only file of finished rows: each is durable at once, a resumed run reads them, and the complete output replaces the
+file.
 
-    header line     what the run is: its input, judge and settings
+    header line     the identity of the run: its input, judge and settings
     row lines       checksum, index, and the row as the output will have it
 
-Rows stand in the order in which they finished. None is further ahead of the lowest unfinished one than the window, so that
-putting them in order takes bounded memory. A torn last line is cut off; so is all that follows a line whose checksum is wrong.
+Rows stand in the order in which they finished. No row is further ahead of the lowest unfinished row than the window, so that
+putting them in order takes bounded memory. A torn last line is cut off, and so is everything from a line with a wrong checksum on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WINDOW = 4096  # rows
 
 
 class Done:
-    """Which indices are finished: all below `low`, and some of the window above."""
+    """The finished indices: all below `low`, and some in the window above it."""
 
     def __init__(self) -> None:
         self.low = 0
@@ -73,13 +74,13 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; it stays."""
+        """Close the file; it stays on the disk."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def remove(self) -> None:
-        """The output is whole: take the journal away."""
+        """Remove the journal, because the output is complete."""
         self.path.unlink(missing_ok=True)
         self.close()
 
@@ -108,18 +109,18 @@ class Journal:
         try:
             stored = json.loads(header)
         except ValueError:
-            raise Refused(f"{self.path} is no journal; remove it, or start over with --restart") from None
+            raise Refused(f"{self.path} is not a journal; remove it, or start over with --restart") from None
         if not isinstance(stored, dict):
-            raise Refused(f"{self.path} is no journal; remove it, or start over with --restart")
+            raise Refused(f"{self.path} is not a journal; remove it, or start over with --restart")
         before, now = cast(dict[str, Any], stored), json.loads(json.dumps(identity))
         changed = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in now if before.get(name) != now.get(name)]
         if changed:
             raise Refused(
-                f"{self.path} was begun by another run: {'; '.join(changed)}. Go on as it was, or start over with --restart"
+                f"{self.path} was begun by another run: {'; '.join(changed)}. Use the same settings, or start over with --restart"
             )
 
     def append(self, index: int, row: bytes) -> None:
-        """Keep `row` (one line of JSON, without its end). It has left this process when this returns."""
+        """Keep `row` (one line of JSON, without its end). The operating system has it when this returns."""
         checked = b"%d %s" % (index, row)
         self._write(b"%08x %s\n" % (zlib.crc32(checked), checked))
         self.done.add(index)
@@ -135,7 +136,7 @@ class Journal:
             ) from error
 
     def sync(self) -> None:
-        """Have it on the disk."""
+        """Flush the journal to the disk."""
         os.fsync(self._file)
 
     def rows(self) -> Iterator[bytes]:
@@ -153,7 +154,7 @@ class Journal:
 
 
 def _index_of(line: bytes) -> int | None:
-    """The index of a whole line; None of a torn or damaged one."""
+    """The index of a whole line; None for a torn or damaged line."""
     checksum, _, checked = line.partition(b" ")
     if not line.endswith(b"\n") or len(checksum) != 8:
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A judge that is there. `identity` names its model, weights and prompts (see `JudgeIdentity`); a journal must not mix them."""
+    """A connected judge. `identity` names its model, weights and prompts (see `JudgeIdentity`); a journal must not mix them."""
 
     judge: PairJudge
     identity: dict[str, Any]
@@ -72,7 +72,7 @@ async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGener
         address.engine or "",
         model=address.model,
         api_key=address.token,
-        timeout_s=None,  # the limiter knows which part of the time is a queue of our own
+        timeout_s=None,  # the limiter subtracts the time that a request spends in our own queue
         retries=0,
         connections=1024,
         ca_file=address.ca_file,

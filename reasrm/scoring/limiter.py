@@ -16,16 +16,16 @@ from reasrm.failures import is_transient
 from reasrm.scoring.aimd import Aimd
 
 T = TypeVar("T")
-TRIES = 3  # of a request that fails while others are answered
-START = 4  # requests in flight before anything is known: a slow engine has two slots, and a fast one shows it within seconds
+TRIES = 3  # attempts of a request that fails while others succeed
+START = 4  # requests in flight at the start: even a slow engine has two slots, and a fast one raises the bound within seconds
 LONGEST_PAUSE_S = 10.0
 
 
 class Limiter:
     """At most `limit` requests at once: `fixed` of them, or as many as `Aimd` finds after every round of `limit` answers.
 
-    `start`: where it begins to look. `patience_s`: how long nothing may succeed before the run stops. `probe`, where there is one,
-    says whether the engine is there: then a request that still fails is itself at fault, and the run goes on without it.
+    `start`: the first bound. `patience_s`: the run stops if nothing succeeds for so long. An optional `probe` says whether the
+    engine answers: if so, a request that still fails is itself at fault, and the run goes on without it.
     """
 
     def __init__(self, fixed: int | None = None, *, start: int = START, patience_s: float = 300.0) -> None:
@@ -48,10 +48,9 @@ class Limiter:
     async def run(self, call: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T:
         """Await `call()` within the limit, again after every transient failure (`reasrm.failures`).
 
-        The one that came first goes first, also after a failure: so the parts of a row end together, and the row is safe, soon
-        after an engine is back. A request that fails `TRIES` times while others are answered raises its error. `timeout_s` bounds
-        the time that the request itself takes (`_in_time`). Raises `Refused` when nothing was answered for the patience, and raises
-        at once whatever is no transient failure.
+        The oldest request goes first, also after a failure, so that all parts of a row finish soon after an engine is back. A
+        request that fails `TRIES` times while others are answered raises its error. `timeout_s` bounds the time that the request
+        itself takes (`_in_time`). Raises `Refused` when nothing was answered for `patience_s`, and every other failure at once.
         """
         turn, tries, pauses = next(self._turns), 0, 0
         while True:
@@ -72,19 +71,19 @@ class Limiter:
                 self._leave()
             self.refused()
             await self._check_patience(error)
-            # By hand, and not by stamina: it is not this request that waits, but its turn among all others.
+            # Not stamina: a retry waits for its turn among all other requests.
             await asyncio.sleep(_pause_s(pauses, error))
             pauses += 1
 
     def refused(self) -> None:
-        """The engine had no room: fall back, once a round."""
+        """The engine had no room: reduce the bound, once per round."""
         self.refusals += 1
         if not self._refused and not self._fixed:
             self._refused = True
             self._aimd.refused()
 
     async def _check_patience(self, error: Exception) -> None:
-        """Raise `Refused` where nothing was answered for too long; `error` where the engine is there and only this fails."""
+        """Raise `Refused` if nothing was answered for too long, or `error` if the engine answers and only this request fails."""
         silent = time.monotonic() - self._succeeded_at
         if silent <= self._patience_s:
             return
@@ -95,10 +94,10 @@ class Limiter:
 
     @asynccontextmanager
     async def _in_time(self, timeout_s: float | None) -> AsyncGenerator[None]:
-        """Raise `EngineTimeout` after `timeout_s` of the request's own.
+        """Raise `EngineTimeout` after `timeout_s` seconds of the request's own time.
 
-        Time in a queue that we filled ourselves does not count: as long as others are answered, the request's turn is still to
-        come. At most it waits `timeout_s` for each of those ahead of it.
+        Time in a queue that this run filled does not count: while others are answered, the request is still queued. It waits
+        at most `timeout_s` for each request ahead of it.
         """
         if timeout_s is None:
             yield
@@ -126,14 +125,14 @@ class Limiter:
             timer.cancel()
 
     async def _enter(self, turn: int) -> float:
-        """Wait for a place; return the time at which there was one."""
+        """Wait for a slot; return the time at which it was free."""
         if self.in_flight >= self.limit:
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (turn, place))
             try:
                 await place
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():  # the place was given to a caller that has gone
+                if place.done() and not place.cancelled():  # this slot was given to a caller that was cancelled
                     self._leave()
                 raise
         else:
@@ -166,13 +165,13 @@ class Limiter:
 
 
 def _away(error: Exception) -> bool:
-    """Whether the engine or gateway has no room or is not there: that is never the fault of one request."""
+    """Whether the engine or gateway has no room or is away, which is never the fault of one request."""
     return isinstance(error, EngineBusy | EngineUnreachable | GatewayUnreachable) or (
         isinstance(error, GatewayError) and error.status == 429
     )
 
 
 def _pause_s(attempt: int, error: Exception) -> float:
-    """The seconds until the next try: as the server says (already capped where it was read), else doubling, with jitter."""
+    """The seconds until the next try: as stated by the server (capped when it was parsed), else doubling, with jitter."""
     after: float | None = getattr(error, "retry_after_s", None)
     return after if after is not None else min(LONGEST_PAUSE_S, 0.2 * 2**attempt) * random.uniform(0.5, 1.5)

@@ -1,4 +1,4 @@
-"""The output, whole or not at all: the journal's rows in order, as JSON lines or Parquet, written aside and put in place."""
+"""The output: the journal's rows in order, as JSON lines or Parquet. It is written elsewhere and renamed, so never partial."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reasrm.datasets.files import needed
 from reasrm.errors import InputError, Refused
 
 SUFFIXES = (".jsonl", ".parquet")
-_GROUP = 1000  # rows of a Parquet row group; fixed, so that equal rows are equal files
+_GROUP = 1000  # rows per Parquet row group; fixed, so that equal rows give equal files
 
 
 def check_output(path: Path, *, restart: bool, journal: Path) -> None:
-    """Raises InputError or Refused where `path` cannot become the output: known before any token is spent."""
+    """Raise InputError or Refused now if `path` cannot become the output, before any token is spent."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: the output ends in {' or '.join(SUFFIXES)}", field="output")
     if path.is_dir():
@@ -43,7 +43,7 @@ def write_output(path: Path, rows: Iterator[bytes]) -> None:
 
 @contextmanager
 def whole(path: Path, advice: str = "Make room, and run the same command again") -> Generator[Path]:
-    """A file beside `path` to write to; it takes the place of `path`, on the disk for good, if nothing goes wrong.
+    """A temporary file beside `path`. Without an error it is flushed to the disk and replaces `path`.
 
     Raises Refused, with `advice`, where the disk does not take it.
     """

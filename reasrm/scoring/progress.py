@@ -1,4 +1,4 @@
-"""How a run is going: a bar with rate and time left on a terminal, elsewhere a plain line a minute."""
+"""The progress of a run: a bar with rate and remaining time on a terminal, elsewhere one plain line per minute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY_S = 60.0
 
 
 class Progress:
-    """Told of every finished row. `say` takes the plain lines; a bar is drawn on standard error where that is a terminal."""
+    """Counts finished rows. `say` gets the plain lines; if standard error is a terminal, a bar is drawn there."""
 
     def __init__(
         self, rows: int, done: int = 0, *, say: Callable[[str], None] | None = None, every_s: float = EVERY_S, quiet: bool = False
@@ -57,7 +57,7 @@ class Progress:
             self._say(self.line(in_flight))
 
     def line(self, in_flight: int = 0) -> str:
-        """One line: how far, how fast, how long still."""
+        """One line: the finished share, the rate and the remaining time."""
         rate = self._rate
         left = (self._rows - self._done) / rate if rate else 0.0
         share = 100 * self._done / self._rows if self._rows else 100.0

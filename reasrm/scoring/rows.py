@@ -1,4 +1,4 @@
-"""One row judged: its comparisons, or a ranking of its responses, into a `Scored`. What is wrong with the row stays in it."""
+"""Judges one row: its comparisons, or a ranking of its responses, into a `Scored`. A fault of the row becomes its `error`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class How:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of this decides the output."""
+        """The settings that decide the output."""
         return {"options": self.options.model_dump(), "method": self.method, "replies": self.replies}
 
 
 async def judge_row(entry: DataRow, judge: PairJudge, how: How) -> Scored:
-    """Judge `entry`. A row that cannot be judged has an `error`; raises Refused or ConfigurationError where no row can be."""
+    """Judge `entry`. A row that cannot be judged gets an `error`. Raises Refused or ConfigurationError if no row can be judged."""
     example = entry.example
     about: dict[str, Any] = {"index": entry.index, "file": entry.file, "row": entry.number, "id": entry.id}
     if example is None:
@@ -56,10 +56,10 @@ async def judge_row(entry: DataRow, judge: PairJudge, how: How) -> Scored:
 
 
 async def _compared(example: Example, index: int, judge: PairJudge, how: How) -> dict[str, Any]:
-    """Every comparison the row asks about, all at once. A pair read only once is shown in an order drawn for it."""
+    """All comparisons of the row, concurrently. A pair read only once is shown in an order drawn for it."""
     flips = [
         how.options.orders == "ab" and drawn_order(f"{index}:{i}:{j}") == "ba" for i, j in example.comparisons_to_judge
-    ]  # the same draw as the benchmarks' protocol of one order
+    ]  # the same draw as in the benchmarks' protocols of one order
     pairs = [example.pair(*((j, i) if flip else (i, j))) for (i, j), flip in zip(example.comparisons_to_judge, flips, strict=True)]
     if len(pairs) == 1:
         judgments = [await judge.judge(pairs[0], how.options)]
@@ -89,7 +89,7 @@ async def _ranked(example: Example, judge: PairJudge, how: How) -> dict[str, Any
 
 
 def _judge_and_cost(judgments: list[Judgment]) -> dict[str, Any]:
-    """Who judged, as the first judgment that knows it says, and the tokens of all."""
+    """The judge, from the first judgment that names it, and the tokens of all judgments."""
     known = next((judgment for judgment in judgments if judgment.model), None)
     who = JudgeIdentity("") if known is None else JudgeIdentity(known.model, known.weight_version, known.prompt_digest)
     return who._asdict() | {

@@ -1,4 +1,4 @@
-"""A data set scored: surveyed, judged row by row into a journal, put into the output at the end.
+"""Scores a data set: surveys it, judges it row by row into a journal, and writes the output at the end.
 
 At any moment the process may be killed; started again the same way it goes on, and the output has the same bytes.
 """
@@ -30,16 +30,16 @@ from reasrm.scoring.tally import Tally
 from reasrm.types import TRANSIENT
 
 SYNC_S = 1.0
-FAILURES = 20  # rows in a row that fail for reasons of the engine before the run stops
+FAILURES = 20  # the run stops after so many consecutive rows that failed because of the engine
 ROW_BYTES = 2000  # a row of the journal and again of the output, at least
 
-#: Judge a row. Rows come as they finish; how many are judged at once is the judge's to say.
+#: Judges one row. The judge limits how many rows are judged concurrently.
 JudgeRow = Callable[[DataRow], Awaitable[Scored]]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to score, into what, and how."""
+    """A scoring job: its data, its output and its settings."""
 
     data: DataSet
     output: Path
@@ -54,7 +54,7 @@ class Job:
 
 
 def prepare(job: Job, say: Callable[[str], None] = lambda _: None) -> Survey:
-    """Find out what can be known before any token is spent. Raises InputError or Refused."""
+    """Check everything that can be checked before any token is spent. Raises InputError or Refused."""
     check_output(job.output, restart=job.restart, journal=job.journal)
     if job.output.exists() and job.journal.exists() and not job.restart:
         say(f"{job.output} is being replaced by the run of {job.journal}")
@@ -71,14 +71,14 @@ def prepare(job: Job, say: Callable[[str], None] = lambda _: None) -> Survey:
 
 
 def open_journal(job: Job, survey: Survey, judge: dict[str, Any]) -> Journal:
-    """The journal of this run. Raises Refused where it belongs to a run over other rows, by another judge, or done otherwise."""
+    """The journal of this run. Raises Refused if it belongs to a run with other rows, another judge or other settings."""
     identity = {"reasrm_journal": 1, "input": survey.digest, "rows": survey.rows, "schema": survey.schema}
     mapping = {"mapping": dict(job.data.mapping or {})}
     return Journal(job.journal, identity | mapping | {"judge": judge} | job.how.identity, restart=job.restart)
 
 
 class Keeper:
-    """Puts finished rows into the journal and tells `finished` of them; where it may not go on, raises Refused."""
+    """Puts finished rows into the journal and passes them to `finished`. Raises Refused if the run must stop."""
 
     def __init__(self, job: Job, journal: Journal, finished: Callable[[Scored], None]) -> None:
         self._job = job
@@ -87,7 +87,7 @@ class Keeper:
         self._failed: list[Scored] = []
 
     def keep(self, row: Scored) -> None:
-        """Put a finished row into the journal. Rows that the engine failed wait until it is seen to work for others."""
+        """Put a finished row into the journal. Rows that failed because of the engine are held until another row succeeds."""
         if self._job.fail_fast and row.error:
             raise Refused(f"{row.file}, row {row.row}: {row.error}")
         if any(compared.reason in TRANSIENT for compared in row.comparisons):
@@ -101,7 +101,7 @@ class Keeper:
             self.keep_failed()
 
     def keep_failed(self) -> None:
-        """Keep the rows that the engine failed, now that it is known to work (or that the run is over)."""
+        """Write the held rows, because the engine works again (or the run is over)."""
         for row in self._failed:
             self._keep(row)
         self._failed.clear()
@@ -112,7 +112,7 @@ class Keeper:
 
 
 class Scoring:
-    """A run in progress. `ahead` says how many rows to hold in flight now; `finished` is told of every row."""
+    """A run in progress. `ahead` returns how many rows to hold in flight now; `finished` gets every row."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Scoring:
         self._stop: BaseException | None = None
 
     async def run(self, judge_row: JudgeRow) -> None:
-        """Judge what is not done. Raises what stops the run; what was finished is in the journal."""
+        """Judge the unfinished rows. Raises the error that stops the run; finished rows are in the journal."""
         syncing = asyncio.create_task(self._sync())
         try:
             async for entry in self._admitted():
@@ -144,11 +144,11 @@ class Scoring:
             self._journal.sync()
 
     async def _admitted(self) -> AsyncIterator[DataRow]:
-        """The rows to judge, each when there is room for it and it is not too far ahead of the lowest unfinished one."""
+        """The rows to judge, each as soon as there is room and it is within the window after the lowest unfinished row."""
         done = self._journal.done
         for entry in together(entry for entry in self._job.data if entry.index not in done):
             while len(self._active) >= self._ahead() or entry.index >= done.low + WINDOW:
-                if not self._active:  # only rows that the engine failed hold the window back
+                if not self._active:  # only held rows can block the window
                     self._keeper.keep_failed()
                     continue
                 self._moved.clear()
@@ -160,7 +160,7 @@ class Scoring:
     async def _one(self, entry: DataRow, judge_row: JudgeRow) -> None:
         try:
             self._keeper.keep(await judge_row(entry))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it stops the run, and the run raises it
+        except Exception as error:  # noqa: BLE001 - any error stops the run, which raises it
             self._stop = self._stop or error
         finally:
             task = asyncio.current_task()
@@ -181,7 +181,7 @@ class Scoring:
 
 
 def line_of(row: Scored) -> bytes:
-    """A row as a line of JSON, without its end. Half of a surrogate pair, which only a reply may hold, becomes a question mark."""
+    """A row as a line of JSON, without its end. Half of a surrogate pair, which only replies can hold, becomes a question mark."""
     flat = row.flat()
     try:
         return to_json(flat)
@@ -198,10 +198,10 @@ async def _cancelled(*tasks: asyncio.Task[None]) -> None:
 
 @contextlib.contextmanager
 def collecting_rarely() -> Generator[None]:
-    """Look for cyclic garbage less often for a while, since rows leave none.
+    """Run the cyclic garbage collector less often during the run, because rows leave no cycles.
 
-    By default every 700 new objects are looked at, which are a dozen rows in flight: up to a seventh of the time of a run, growing
-    with their number. A wave of a thousand rows has some 50,000, and those go by themselves.
+    By default it runs after every 700 new objects, which are a dozen rows in flight. That took up to a seventh of a run's time,
+    and more with more rows in flight. A wave of a thousand rows has about 50,000 objects, which reference counting frees.
     """
     before = gc.get_threshold()
     gc.set_threshold(before[0] and max(before[0], 100_000), *before[1:])
@@ -212,7 +212,7 @@ def collecting_rarely() -> Generator[None]:
 
 
 def finish(job: Job, journal: Journal, rows: int) -> Tally:
-    """Put the journal's rows into the output and take the journal away; what they say is the tally. Raises Refused."""
+    """Write the journal's rows to the output and remove the journal. Returns the tally of the rows. Raises Refused."""
     if journal.done.low != rows:
         raise Refused(f"{journal.path} lacks {rows - journal.done.count:,} of {rows:,} rows")
     tally = Tally()
@@ -222,7 +222,7 @@ def finish(job: Job, journal: Journal, rows: int) -> Tally:
 
 
 class _Line(Scored):
-    """A row out of its line; what `flat` put before its fields is passed over."""
+    """A row from its line. The derived facts that `flat` added are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 

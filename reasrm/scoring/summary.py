@@ -15,7 +15,7 @@ from reasrm.wording import percent, percentage
 
 
 def summary(tally: Tally) -> RenderableType:
-    """Accuracy by subset with its interval, then what else is to be known of the judge."""
+    """Accuracy by subset with its interval, then other facts about the judge."""
     parts: list[RenderableType] = []
     if tally.accuracy:
         parts += [_accuracy(tally), Text()]
@@ -40,12 +40,12 @@ def _accuracy(tally: Tally) -> Table:
 
 
 def percent_of(share: Share) -> str:
-    """A share as a percentage; a dash where nothing was counted."""
+    """A share as a percentage; a dash if nothing was counted."""
     return "-" if share.value is None else percent(share.value)
 
 
 def facts_of(tally: Tally) -> list[tuple[str, str]]:
-    """Everything beside accuracy, as (name, sentence)."""
+    """All facts besides accuracy, as (name, sentence)."""
     facts = [
         *(("judge", _judge(who, rows, tally)) for who, rows in tally.judges.most_common()),
         ("rows", f"{tally.rows:,}" + (f", {tally.errors:,} of them bad; the first: {tally.first_error}" if tally.errors else "")),
@@ -73,7 +73,7 @@ def facts_of(tally: Tally) -> list[tuple[str, str]]:
 
 
 def as_data(tally: Tally) -> dict[str, Any]:
-    """The summary as JSON has it; what was not measured is null."""
+    """The summary as data for JSON; an unmeasured value is null."""
     return {
         "rows": tally.rows,
         "bad_rows": tally.errors,

@@ -1,4 +1,4 @@
-"""What can be known of an input before any token is spent: a pass over all of it."""
+"""Reads a whole input once before any token is spent, and collects its facts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from reasrm.errors import InputError
 
 @dataclass(slots=True)
 class Survey:
-    """What an input holds. `digest` names its rows, `notes` say how they were read.
+    """The facts of an input. `digest` names its rows, `notes` say how they were read.
 
-    `duplicates` counts ids that came before in the same file.
+    `duplicates` counts repeated ids within a file.
     """
 
     schema: str
@@ -32,7 +32,7 @@ class Survey:
 
     @property
     def lines(self) -> list[str]:
-        """What to tell people about it."""
+        """The facts in lines for people."""
         lines = [f"{self.rows:,} rows of schema {self.schema}", *self.notes]
         if self.bad:
             lines.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
@@ -66,11 +66,11 @@ def survey(data: DataSet, *, fail_fast: bool = False, progress: Callable[[int], 
 
 
 def _written(entry: DataRow) -> bytes:
-    """What of a row counts as its contents."""
+    """The contents of a row, for the digest."""
     contents = [entry.row, entry.error]
     try:
         return to_json(contents, fallback=str)
-    except PydanticSerializationError:  # texts or bytes that are no UTF-8
+    except PydanticSerializationError:  # texts or bytes that are not UTF-8
         return json.dumps(contents, default=str).encode()
 
 
@@ -84,6 +84,6 @@ class _Seen:
         self._table.execute("CREATE TABLE seen (text BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def before(self, text: str) -> bool:
-        """Whether `text` was here before; it is from now on."""
+        """Add `text`; return whether it was in the set already."""
         hashed = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
         return self._table.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hashed,)).rowcount == 0

@@ -1,4 +1,4 @@
-"""What a run's rows say about the judge, counted as they pass: bounded by the number of subsets, not of rows."""
+"""Statistics of the judge over the rows of a run. The memory is bounded by the number of subsets, not of rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SURELY_WRONG = 12  # rows that the report shows
 
 @dataclass(slots=True)
 class Running:
-    """A mean that is counted as it goes."""
+    """A running mean."""
 
     total: float = 0.0
     squares: float = 0.0
@@ -42,8 +42,8 @@ class Tally:
     """Counts over comparisons unless said otherwise.
 
     `accuracy` by subset, over comparisons with a verdict and a label; `shown_first`: replies that name the response shown first;
-    `longer`: verdicts for the longer response, `longer_labelled`: labels for it; `judges`: rows by who judged them;
-    `wrong`: the surest wrong rows, surest first.
+    `longer`: verdicts for the longer response, `longer_labelled`: labels for it; `judges`: rows by judge;
+    `wrong`: the most confident wrong rows, the most confident first.
     """
 
     rows: int = 0
@@ -132,5 +132,5 @@ class Tally:
 
     @property
     def wrong(self) -> list[tuple[Scored, Compared]]:
-        """The surest wrong comparisons, surest first."""
+        """The most confident wrong comparisons, the most confident first."""
         return [(row, compared) for _, _, row, compared in sorted(self._wrong, key=lambda entry: entry[:2], reverse=True)]

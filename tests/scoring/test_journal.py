@@ -88,7 +88,7 @@ def test_another_runs_journal_is_refused_with_what_changed_unless_restarted(tmp_
 
 def test_a_file_that_is_not_a_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "j").write_text("my notes\n")
-    with pytest.raises(Refused, match="is no journal"):
+    with pytest.raises(Refused, match="is not a journal"):
         Journal(tmp_path / "j", WHO)
     assert (tmp_path / "j").read_text() == "my notes\n"
 

@@ -100,7 +100,7 @@ def test_the_output_has_a_row_for_every_input_row_in_order(tmp_path: Path, suffi
     assert [row["index"] for row in rows] == list(range(122))
     assert [row["id"] for row in rows[:3]] == ["id0", "id1", "id2"]
     assert rows[120]["error"] == "a is null"
-    assert "no JSON" in rows[121]["error"]
+    assert "not JSON" in rows[121]["error"]
     assert sum(row["winner"] is None for row in rows) == 2 + sum(row["reason"] == "no_answer" for row in rows)
     scored = [Scored.read(row) for row in rows]
     assert all(row.only is None or row.only.games[0].reply.startswith("because") for row in scored)

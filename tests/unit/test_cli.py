@@ -22,7 +22,7 @@ def reasrm(*args, stdin=None, **environment):
         (("judge", "q", "a", "b", "--url", "http://"), 2, "write http://HOST:PORT"),
         (("judge", "q", "a", "b", "--engine", "http://[::1"), 2, "write http://HOST:PORT"),
         (("serve", "--engine", "http://localhost:89x0"), 2, "--engine: an engine's address"),
-        (("judge", "q", os.fsdecode(b"\xff"), "b"), 2, "no Unicode"),
+        (("judge", "q", os.fsdecode(b"\xff"), "b"), 2, "not Unicode"),
         (("judge", "q", "a", "b", "--url", "http://127.0.0.1:9"), 1, "no gateway answers at http://127.0.0.1:9"),
         (
             ("judge", "q", "a", "b", "--engine", "http://127.0.0.1:9", "--timeout", "1"),

@@ -129,7 +129,7 @@ async def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
     async with Judge("http://127.0.0.1:9") as judge:
         assert [type(error) for error in await every_call(judge)] == [GatewayUnreachable] * 3
         for call in (judge.pair("q", "a\ud800", "b"), judge.rank("q", ["a\ud800"]), judge.reward("q\ud800", "a", cohort=2)):
-            with pytest.raises(InputError, match="no Unicode"):
+            with pytest.raises(InputError, match="not Unicode"):
                 await call
 
 

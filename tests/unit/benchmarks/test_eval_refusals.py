@@ -29,7 +29,7 @@ def judgebench(model: str) -> str:
 def test_judgebench_files_of_two_models_are_not_pooled(files: tuple[str, ...], tmp_path: Path) -> None:
     for name in files:
         (tmp_path / f"{name}.jsonl").write_text("".join(judgebench(model) for model in name.split("+")))
-    with pytest.raises(InputError, match=r"scored for each response model apart, .* \(claude, gpt\): give one file"):
+    with pytest.raises(InputError, match=r"scored separately for each response model, .* \(claude, gpt\): give one file"):
         run(path=str(tmp_path), output=tmp_path / "out.jsonl")
     assert not list(tmp_path.glob("out*"))
 

@@ -212,7 +212,7 @@ def test_judgments_of_one_order_are_not_scored_by_a_protocol_of_both(name: str) 
 
 def test_judgebench_does_not_pool_two_response_models_and_other_benchmarks_do() -> None:
     rows = [pair(0, "mmlu-pro-law", "A", "A"), pair(1, "mmlu-pro-law", "A", "A").model_copy(update={"file": "g"})]
-    with pytest.raises(InputError, match=r"scored for each response model apart, .* \(f, g\): give one file"):
+    with pytest.raises(InputError, match=r"scored separately for each response model, .* \(f, g\): give one file"):
         list(BENCHMARKS["judgebench"].checked(rows, RM_R1))
     assert list(BENCHMARKS["rmb"].checked(rows, RM_R1)) == rows
 

@@ -121,7 +121,7 @@ def test_a_line_of_a_csv_that_cannot_be_read_costs_itself_only(tmp_path: Path) -
     path.write_bytes(b'prompt,chosen,rejected\nq,x,y\n"q" or so,x,y\nq,\xff,y\nq,x,y\n')
     rows = list(DataSet(path))
     assert [bool(row.example) for row in rows] == [True, False, False, True]
-    assert ["no CSV" in rows[1].error, rows[2].error] == [True, "this line is not UTF-8"]
+    assert ["not CSV" in rows[1].error, rows[2].error] == [True, "this line is not UTF-8"]
 
 
 def test_nan_means_a_missing_value_also_in_an_array(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_line_that_is_not_json_is_one_bad_row_among_good_ones(tmp_path: Path) 
 def test_a_file_without_lines_or_an_array_has_no_row_and_is_not_called_truncated(name: str, tmp_path: Path) -> None:
     (tmp_path / "utf16.jsonl").write_bytes('{"question": "首都?", "a": "x", "b": "y"}\n'.encode("utf-16") * 3)
     (tmp_path / "wrapped.json").write_text(json.dumps({"data": ROWS[:3]}, indent=1))
-    with pytest.raises(SchemaError, match=r"holds no row that can be read; row 1: this line is no JSON"):
+    with pytest.raises(SchemaError, match=r"holds no row that can be read; row 1: this line is not JSON"):
         list(DataSet(tmp_path / name))
 
 
