@@ -155,7 +155,7 @@ def _load(path: Path, digest: str) -> Pack:
     try:
         manifest = _PackHeader.model_validate(tomllib.loads(_read(path, "pack.toml")))
     except tomllib.TOMLDecodeError as error:
-        raise PromptPackError(f"{path / 'pack.toml'} is no TOML: {error}") from error
+        raise PromptPackError(f"{path / 'pack.toml'} is not TOML: {error}") from error
     except ValidationError as error:
         first: Any = error.errors()[0]
         raise PromptPackError(f"{path / 'pack.toml'}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -35,15 +35,15 @@ def create_app(settings: Settings) -> FastAPI:
                 app.state.services = services
                 yield
         except Exception as error:
-            app.state.failed = error  # for the caller that runs the server, which says only that it did not start
+            app.state.failed = error  # kept for the caller that runs the server: uvicorn only reports that it did not start
             raise
         finally:
             if gate is not None:
                 await gate.aclose()
 
-    # FastAPI's own pages of the API load their scripts from elsewhere; a gateway without internet has /openapi.json alone.
+    # FastAPI's own API pages load scripts from the internet, which a gateway may not reach; /openapi.json is enough.
     app = FastAPI(
-        default_response_class=Response,  # routes answer bytes of their own, whose description stands in http/openapi.py
+        default_response_class=Response,  # routes return bytes themselves; http/openapi.py describes them
         title="reasrm",
         version=__version__,
         description=ABOUT,
@@ -58,6 +58,6 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.describe(app, open_paths=OPEN_PATHS, keyed=gate is not None)
     errors.install(app, RequestValidationError)
     app.add_middleware(FrontDoor, gate=gate, origins=settings.allow_origin)
-    if settings.allow_origin:  # outside of the front door: a browser's preflight request carries no key
+    if settings.allow_origin:  # outside of the front door, because a browser's preflight request carries no key
         app.add_middleware(CORSMiddleware, allow_origins=settings.allow_origin, allow_methods=["*"], allow_headers=["*"])
     return app

@@ -39,7 +39,7 @@ class DemoPair(Frozen):
 
     @property
     def pair(self) -> Pair:
-        """The pair without what is known of it."""
+        """The pair without its known answer."""
         return Pair.of(self.question, self.a, self.b)
 
 

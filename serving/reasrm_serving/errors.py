@@ -42,13 +42,13 @@ class Problem(Exception):
 
 
 def problem_of(error: BaseException) -> Problem:
-    """How `error` is told to a caller."""
+    """The `Problem` that a caller gets for `error`."""
     match error:
         case Problem():
             return error
         case TooLong():
             return Problem(422, "too_long", str(error), error.field, {"count": error.count, "limit": error.limit})
-        case ConfigurationError():  # the operator's mistake: no request can succeed, and none should be tried again
+        case ConfigurationError():  # the operator's mistake: no request can succeed, so clients should not retry
             log.error("%s", error)
             return Problem(500, "configuration", str(error), error.field)
         case InputError():
@@ -64,14 +64,14 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def problem_for(reason: str, detail: str) -> Problem:
-    """How a failed judgment is told to the caller of a single one: by its reason, one of `reasrm.types.FAILURES`."""
+    """The `Problem` that the caller of a single judgment gets for its failure, by `reason`, one of `reasrm.types.FAILURES`."""
     if reason in PERMANENT:
         return Problem(422, reason, detail)
     return Problem(504 if reason == "deadline" else 503, reason, detail, headers={"retry-after": "2"})
 
 
 def failure_of(judgment: JudgmentJson) -> Problem | None:
-    """The problem that a failed judgment is to the caller of a single one; None where it is an outcome."""
+    """The `Problem` that the caller of a single judgment gets for a failure; None for any other outcome."""
     return problem_for(judgment.label, orjson.loads(judgment.judgment)["outcome"]["detail"]) if judgment.failed else None
 
 
@@ -84,8 +84,8 @@ def install(app: Starlette, invalid: type[Exception]) -> None:
     async def answer_http(request: Request, raised: Exception) -> Response:
         error = cast(HTTPException, raised)
         kind, why = {
-            404: ("not_found", f"there is nothing at {request.url.path}; /openapi.json lists what there is"),
-            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /openapi.json says how to ask"),
+            404: ("not_found", f"there is nothing at {request.url.path}; /openapi.json lists the routes"),
+            405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; /openapi.json describes the routes"),
         }.get(error.status_code, ("http", str(error.detail)))
         return Problem(error.status_code, kind, why, headers=error.headers or {}).response()
 

@@ -22,7 +22,7 @@ class _Zstd(threading.local):
 
 _ZSTD = _Zstd()
 _JUDGMENT = TypeAdapter(Judgment)
-MAX_BYTES = 16 * 2**20  # of one judgment, unpacked: what a shared store holds is not trusted without a limit
+MAX_BYTES = 16 * 2**20  # bytes of one unpacked judgment: data of a shared store is not trusted without a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class JudgmentJson:
 
     @classmethod
     def unpack(cls, packed: bytes) -> JudgmentJson | None:
-        """What `pack` packed; None for anything else, and for what would take more than `MAX_BYTES`."""
+        """The text that `pack` packed; None for anything else, and for more than `MAX_BYTES` bytes."""
         try:
             if not 0 <= zstandard.frame_content_size(packed) <= MAX_BYTES:  # a frame that states no size is not one of ours
                 return None

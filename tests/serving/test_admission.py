@@ -235,7 +235,7 @@ def test_a_new_key_is_printed_once_and_its_file_holds_only_the_hash(tmp_path: Pa
         ("", "lists no"),
         ("[[key]]\nname = 1", "name"),
         ('[[key]]\nname = "a"\nsha256 = "short"', "sha256"),
-        (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = "often"', "key.0.rate: 'often' is no rate"),
+        (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\nrate = "often"', "key.0.rate: 'often' is not a rate"),
         (f'[[key]]\nname = "a"\nsha256 = "{"0" * 64}"\n' * 2, "same name"),
         ("not toml", "cannot read"),
         ("key = 3", "key: "),

@@ -100,7 +100,7 @@ def test_while_all_engines_are_away_requests_fail_at_once_and_what_is_cached_is_
         answer = httpx.post(f"{url}/v1/judge", json=a_pair(), timeout=30)
         assert time.monotonic() - started < 2.0
         assert (answer.status_code, answer.json()["error"]["type"]) == (503, "engine_failed")
-        assert "no engine may be asked until one answers again" in answer.json()["error"]["message"]
+        assert "no engine gets requests until one answers again" in answer.json()["error"]["message"]
         assert judge(url, known)["cached"] is True
         assert httpx.get(f"{url}/readyz").status_code == 503
         servers[1].start()
@@ -288,7 +288,7 @@ async def test_bad_requests_open_no_circuit_and_failures_do(engines_of: Callable
             await engines.complete(ASK)
     assert not engines.members[0].open
     engines = engines_of(failing)
-    with pytest.raises(EngineUnreachable, match="no engine may be asked"):
+    with pytest.raises(EngineUnreachable, match="no engine gets requests"):
         await engines.complete(ASK)
     assert failing.calls == TRIPS
 

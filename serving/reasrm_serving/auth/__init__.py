@@ -1,1 +1,1 @@
-"""Who may send requests: keys, rates, concurrency, deadlines."""
+"""Limits on callers: keys, rates, concurrency, deadlines."""

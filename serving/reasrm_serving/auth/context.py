@@ -1,4 +1,4 @@
-"""Who sends the request that is being answered: the key's owner, and the training run or study that the request names."""
+"""The sender of the current request: the key's owner, and the training run or study that the request names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The owner of the key that the request came with. Without keys everybody is the same nameless one, and nobody an admin."""
+    """The owner of the request's key. Without keys all callers share one nameless principal, which is not an admin."""
 
     name: str = ""
     priority: int = 0
@@ -21,11 +21,11 @@ principal: ContextVar[Principal] = ContextVar("principal", default=NOBODY)
 
 
 class Caller(NamedTuple):
-    """The training run or study, and the part of it, that the request says it is for."""
+    """The training run or study, and the part of it, that the request names."""
 
     run: str | None = None
     subset: str | None = None
 
 
-#: For whom a pair is judged; set where a request is read, and inherited by the work that is done for it.
+#: The sender of the current request. Set when a request is read, and inherited by the tasks that work for it.
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)

@@ -1,13 +1,13 @@
-"""Which callers may ask, how often, and how much at once.
+"""Checks which callers may send requests, how many per time, and how many at once.
 
-A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their token; without a file everybody may ask.
+A key file (`reasrm serve --keys keys.toml`) lists callers by the hash of their token; without a file all callers may.
 
     [[key]]
     name = "team-a"
     sha256 = "..."            # of the token: `reasrm keys new team-a` prints both
     rate = "600/minute"       # requests, as the `limits` library writes it; across gateways that share a Redis
     concurrency = 64          # requests at once, in each gateway
-    priority = 1              # whose judgments go first, -10 to 10
+    priority = 1              # judgments of a higher priority go first, -10 to 10
     admin = false             # may move weights
 """
 
@@ -36,7 +36,7 @@ from reasrm.types import Frozen
 from reasrm_serving.auth.context import principal
 from reasrm_serving.errors import Problem
 
-#: A Redis that does not answer by then counts as away.
+#: Seconds after which a silent Redis counts as away.
 _QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 
@@ -44,7 +44,7 @@ def _rate(value: str) -> str:
     try:
         parse(value)
     except ValueError:
-        raise ValueError(f'{value!r} is no rate: write it as "600/minute"') from None
+        raise ValueError(f'{value!r} is not a rate: write it as "600/minute"') from None
     return value
 
 
@@ -63,14 +63,15 @@ _KEYS = TypeAdapter(tuple[Key, ...])
 
 
 def hashed(token: str) -> str:
-    """How a token is kept: tokens are long and random, so that a plain hash hides them."""
+    """The stored form of a token. Tokens are long and random, so that a plain hash hides them."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _token(authorization: str | None) -> str:
-    """A bearer's token, or the password of an address such as http://team-a:TOKEN@gateway, which HTTP clients send as Basic.
+    """The bearer token of a request, or the password of an address such as http://team-a:TOKEN@gateway, which HTTP clients send as
+    Basic.
 
-    Training loops whose client takes nothing but an address have no other way. Empty where there is no token.
+    Training loops that can only configure an address have no other way. Empty if there is no token.
     """
     scheme, _, credentials = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
@@ -102,7 +103,7 @@ def load_keys(path: Path) -> tuple[Key, ...]:
 
 
 class Gate:
-    """The keys with their limits, which gateways with the same `redis_url` share; where Redis is away this process counts alone."""
+    """The keys with their limits, which gateways with one `redis_url` share. While Redis is away, this process counts alone."""
 
     def __init__(self, keys: tuple[Key, ...], redis_url: str | None) -> None:
         self._keys = keys
@@ -118,7 +119,7 @@ class Gate:
             await self._pool.aclose()
 
     def key_of(self, authorization: str | None) -> Key:
-        """The key whose token is given. Raises `Problem` (401). Every key is compared, each in constant time."""
+        """The key of `token`. Raises `Problem` (401). Every key is compared, each in constant time."""
         token = _token(authorization)
         match = None
         if token:
@@ -132,10 +133,10 @@ class Gate:
         return match
 
     async def enter(self, key: Key) -> None:
-        """Count a request in, which `leave` must follow. Raises `Problem` (429) with the time to come back."""
+        """Count a request as started; `leave` must follow. Raises `Problem` (429) with the time to come back."""
         if key.concurrency is not None and self._under_way[key.name] >= key.concurrency:
             raise _too_many(f"{key.concurrency} requests of {key.name} are under way, which is its limit", 1.0)
-        self._under_way[key.name] += 1  # before anything is awaited: others come in meanwhile, and would see room for them all
+        self._under_way[key.name] += 1  # before the first await, at which other requests run
         try:
             rate = self._rates.get(key.name)
             if rate is not None and (wait := await self._wait(rate, key.name)) is not None:
@@ -145,7 +146,7 @@ class Gate:
             raise
 
     def leave(self, key: Key) -> None:
-        """Count it out again."""
+        """Count a request as finished."""
         self._under_way[key.name] -= 1
 
     async def _wait(self, rate: RateLimitItem, name: str) -> float | None:

@@ -4,10 +4,10 @@ The states are those of the store (see `store`), and every step is taken there, 
 
     gathering   wait until the cohort is full or its time to gather is over; then claim it
     ranking     the gateway that has the claim ranks; the others wait, and claim it when that gateway is gone
-    ranked      collect the rewards of those who wait here, and end
-    failed      tell those who wait here, and end; or claim it again for a rollout that came back after the failure
+    ranked      collect the rewards of the callers that wait here, and end
+    failed      tell the callers that wait here, and end; or claim it again for a rollout that came back after the failure
 
-Callers come and go (`join`, `leave`); the task goes on without them, so callers who come back find the rewards.
+Callers come and go (`join`, `leave`); the task goes on without them, so callers that come back get the rewards.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from reasrm_serving.judging.lease import new_token
 
 FIRST_PAUSE_S = 0.02
 RENEW_S = 1.0
-AWAY_S = 5.0  # callers do not notice a store that is away for less
+AWAY_S = 5.0  # callers do not notice a shorter outage of the store
 
 
 class Cohort:
-    """See the module. `run` is the task; `begin` starts work in the background that outlives it."""
+    """A cohort at one gateway (see the module). `run` is the task; `begin` starts work in the background that outlives it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Cohort:
         return self._left(self._deadline)
 
     def join(self, place: Place, response: Text, text: bytes, deadline: float) -> Waiter:
-        """A caller waits here, at its place; `text` is its response as the store has it."""
+        """Register a caller that waits at its place; `text` is its response as the store has it."""
         loop = asyncio.get_running_loop()
         waiter = Waiter(place.token, deadline, place.failures, place.returns, loop.time(), loop.create_future())
         self._waiters.add(waiter)
@@ -81,16 +81,16 @@ class Cohort:
         return waiter
 
     def vacant(self, key: str) -> str | None:
-        """The token of a place with this text that was taken here and at which no caller waits now."""
+        """The token of a place with this text at this gateway that no caller waits at now."""
         held = {waiter.token for waiter in self._waiters}
         return next((token for token in self._texts if key_in(token) == key and token not in held), None)
 
     def leave(self, waiter: Waiter) -> None:
-        """The caller has its answer, or has gone."""
+        """Forget a caller that has its answer, or has gone."""
         self._waiters.discard(waiter)
 
     async def run(self) -> None:
-        """Work until no caller waits here and the cohort is ranked or failed. An error goes to all callers who wait."""
+        """Work until no caller waits here and the cohort is ranked or failed. An error goes to all waiting callers."""
         try:
             done = False
             while not done:
@@ -101,7 +101,7 @@ class Cohort:
             self._refuse(error)
 
     async def _step(self, view: View) -> bool:
-        """What follows from a look at the cohort; whether that was the last step."""
+        """Take the step that follows from the cohort's state. Returns whether it was the last one."""
         self.state = view.state
         came_back = any(waiter.failures == view.failures for waiter in self._waiters)
         match view.state:
@@ -120,14 +120,14 @@ class Cohort:
                 if texts is None:
                     await self._pause()
                 elif view.restored and len(texts) < self._terms.size and not view.failures:
-                    # Some may have been lost with the store: rewards of a part would be other ones. Those who come again get them.
+                    # The store may have lost rollouts, and rewards of a part would differ. Callers that retry get the right ones.
                     await self._store.settle(self._name, self._number, Result(failure=Reward(None, reason="deadline")))
                 else:
                     return await self._rank(texts, again=view.failures > 0)
         return False
 
     async def _look(self) -> View:
-        """The cohort as the store has it. While the store is away for longer, those who wait here are told to come again.
+        """The cohort's state in the store. During a longer outage of the store, the waiting callers are told to come again.
 
         Raises `StoreUnavailable` where the store is still away when the rewards are due, or has the places in another cohort.
         """
@@ -208,7 +208,7 @@ class Cohort:
                 await self._store.renew(self._name, self._number, self._owner)
 
     async def _settle_later(self, result: Result) -> None:
-        """Leave the result as soon as the store is back: others may wait for it."""
+        """Write the result as soon as the store is back, because other gateways may wait for it."""
         until = asyncio.get_running_loop().time() + self._terms.wait_s + self._terms.judge_s
         while self._left(until) > 0:
             with contextlib.suppress(StoreUnavailable):
@@ -217,7 +217,7 @@ class Cohort:
             await asyncio.sleep(self._store.poll_s)
 
     async def _collect(self) -> bool:
-        """Answer those who wait here; others may join meanwhile."""
+        """Answer the callers that wait here; others may join meanwhile."""
         while tokens := sorted({waiter.token for waiter in self._waiters if not waiter.answer.done()}):
             rewards = dict(zip(tokens, await self._store.collect(self._name, self._number, tokens), strict=True))
             for waiter in self._waiters:

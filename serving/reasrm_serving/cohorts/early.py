@@ -1,7 +1,7 @@
-"""Comparisons that begin while a cohort still gathers: those that its ranking is sure to need, whatever else comes.
+"""Comparisons that begin while a cohort still gathers: those that its ranking will need in any case.
 
 Their judgments wait in the cache, where the ranking finds them. So its rewards are the same with them and without, and each of them
-is one of the ranking's own comparisons, not one more. (Only where the deadline tears a cohort may one be for nothing.)
+is one of the ranking's own comparisons, not one more. (One is wasted only if the cohort ends incomplete at its deadline.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reasrm_serving.cohorts.result import Terms, Text
 class EarlyComparisons:
     """The early comparisons of a cohort, as one gateway makes them; `begin` runs one in the background.
 
-    Of two responses that came to different gateways, one gateway alone begins the comparison: which of them, their texts say.
+    If two responses came to different gateways, only one gateway begins their comparison; a hash of the texts decides which.
     """
 
     def __init__(self, judge: PairJudge, terms: Terms, begin: Callable[[Coroutine[Any, Any, None]], object]) -> None:
@@ -51,7 +51,7 @@ class EarlyComparisons:
     async def _compare(self, a: Text, b: Text) -> None:
         terms = self._terms
         i, j = Contest(n=2, keys=(key_of(a), key_of(b))).fair(0, 1)
-        with contextlib.suppress(EngineError, InputError, TimeoutError):  # the ranking asks again and says so
+        with contextlib.suppress(EngineError, InputError, TimeoutError):  # the ranking repeats it and reports a failure
             async with asyncio.timeout(terms.wait_s + terms.judge_s):
                 await self._judge.judge(terms.group((a, b)).pair(i, j), terms.options.one(terms.options.deliberation))
 

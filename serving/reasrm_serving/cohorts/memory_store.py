@@ -72,7 +72,7 @@ class _Stored:
         return closed and room and now < self.gather_until + wait_s
 
     def place(self, role: Role, token: str, now: float) -> Place:
-        """What the caller is told."""
+        """The caller's view of its place."""
         members = self.members + len(self.late)
         left, gather_left = self.until - now, self.gather_until - now
         return Place(self.number, role, token, members, gather_left, left, self.failures, self.returns.get(token, 0))
@@ -151,7 +151,7 @@ class MemoryStore:
         stored, now = self._find(name, number), time.monotonic()
         if stored is None or (stored.state is State.GATHERING and not places.keys() <= stored.texts.keys()):
             return None
-        self._names[name] = self._names[name]  # kept while a gateway looks
+        self._names[name] = self._names[name]  # kept while this gateway still looks at it
         for token, held in places.items():
             if held and token in stored.leases:
                 stored.leases[token] = now + self._lease_s
@@ -182,7 +182,7 @@ class MemoryStore:
         return dict(stored.texts)
 
     async def renew(self, name: str, number: int, owner: str) -> None:
-        """See `Store.renew`: here the one who ranks is this process."""
+        """See `Store.renew`: here the owner is this process."""
         stored = self._find(name, number)
         if stored is not None and stored.state is State.RANKING:
             stored.claimed_until = time.monotonic() + self._lease_s

@@ -19,7 +19,7 @@ log = logging.getLogger("reasrm.serving")
 
 
 class CohortRanker:
-    """Ranks cohorts. `count` is told how each ended: "full", "partial" (at its deadline) or "lone" (one response of several)."""
+    """Ranks cohorts. `count` is called with how each ended: "full", "partial" (at its deadline) or "lone" (one response)."""
 
     def __init__(self, ranker: Ranker, count: Callable[[str], None]) -> None:
         self._ranker, self._count = ranker, count
@@ -56,14 +56,14 @@ class CohortRanker:
         return Reward(value, (stderr or 0.0) * (1.0 - value * value) / 2.0, mean=pivot.mean, totals=totals)
 
     async def _lone(self, terms: Terms, key: str, response: Text, last: Pivot | None, within_s: float) -> Result:
-        """A lone response is judged against the last pivot; where there is none, it becomes the pivot of those who come late."""
+        """A lone response is judged against the last pivot; without one, it becomes the pivot of late rollouts."""
         if last is None:
             return Result(pivot=Pivot(key, response, None))
         reward = await self.against(terms, last, response, within_s)
         return Result(failure=reward) if reward.reason in TRANSIENT else Result({key: reward}, last)
 
     def _note_end(self, terms: Terms, came: int) -> None:
-        """Count the end of a cohort; the first of a run that was not full is said in the log, with what to do."""
+        """Count the end of a cohort; the first one of a run that was not full is logged with advice."""
         alone = came == 1 < terms.size and terms.reference is None
         end = "full" if came >= terms.size else "lone" if alone else "partial"
         self._count(end)
@@ -73,7 +73,7 @@ class CohortRanker:
         log.warning(
             "run %r: %d of the %d rollouts of a prompt had come within %.0f s, and were %s. Is cohort=%d the number of samples per "
             "prompt, do all callers give the same run, do all gateways share one Redis, and is wait long enough? "
-            "(This is said once per run; reasrm_cohorts_total counts all.)",
+            "(This is logged once per run; reasrm_cohorts_total counts all.)",
             terms.run.rpartition("\0")[2],
             came,
             terms.size,

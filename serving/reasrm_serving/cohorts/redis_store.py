@@ -26,13 +26,13 @@ from reasrm_serving.redis_link import RedisLink
 
 T = TypeVar("T")
 SCRIPTS = Path(__file__).with_name("lua")
-PATIENCE_S = 5.0  # a Redis that is away is waited for so long before the rollout is sent back
+PATIENCE_S = 5.0  # seconds to wait for a Redis that is away before the rollout is sent back
 PROBE_S = 0.1
 WAITING_S = 3.0
 
 
 class RedisStore:
-    """See `Store`. While Redis is away, `register` waits for it a little; everything else says at once that it is away."""
+    """See `Store`. While Redis is away, `register` waits a little for it; every other method raises `StoreUnavailable` at once."""
 
     poll_s = 0.25
 

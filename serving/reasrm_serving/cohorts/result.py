@@ -1,4 +1,4 @@
-"""The terms of a cohort, and what becomes of it: a reward for each rollout, or the reason why it has none."""
+"""The terms of a cohort, and its result: a reward for each rollout, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _END = Message(role="tool")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What makes rollouts one cohort: the training run, the prompt, how many belong together, how they are ranked.
+    """The terms that rollouts of one cohort share: the training run, the prompt, the size, the way of ranking.
 
-    `group_id` is the caller's own name of the group, where it has one: then groups of one prompt are told apart.
+    `group_id` is the caller's own name of the group, if it has one, so that several groups of one prompt stay separate.
     `wait_s` bounds the time in which the cohort gathers, `judge_s` the judging after it. `patience_s` is how long a caller waits
     for its answer (default: both together). `hold`: when more rollouts of the run than that wait, the oldest are sent back for a
     while (0: never). None of these four times and bounds is part of the cohort's name.
@@ -52,7 +52,7 @@ class Terms:
 
 
 def method_for(size: int) -> RankOptions:
-    """The default for a cohort: all pairs, which can start before all are there, unless adaptive rounds cost less."""
+    """The default for a cohort: all pairs, which can start before the cohort is complete, unless adaptive rounds cost less."""
     return RankOptions(method="all_pairs" if size > 2 and size * (size - 1) // 2 <= readings_needed(size) else "swiss")
 
 
@@ -117,7 +117,7 @@ class Result:
 
 
 def packed(body: Any) -> bytes:
-    """As JSON, to be kept: what orjson gives holds on to its whole buffer of 8 KB."""
+    """As JSON, copied: the bytes that orjson returns keep its whole buffer of 8 KB alive."""
     return bytes(memoryview(orjson.dumps(body)))
 
 
@@ -134,7 +134,8 @@ def unpack_text(stored: bytes | str) -> Text:
 def result_of(keys: Sequence[str], responses: tuple[Text, ...], ranking: Ranking, counts: Sequence[int] | None = None) -> Result:
     """Rewards by key, for a ranking of `responses`; `counts` says how many rollouts have each text (default: one).
 
-    Where a comparison failed for a passing reason, no rollout has a reward: the rest alone would give other ones.
+    If a comparison failed for a passing reason, no rollout has a reward, because the remaining comparisons would give different
+    rewards.
     """
     counts, totals = counts or [1] * len(keys), Totals.of(ranking)
     if reason := failure_in(ranking):

@@ -24,15 +24,15 @@ from reasrm_serving.cohorts.waiting import MOST_RETURNS, WaitingRoom
 from reasrm_serving.judging.lease import new_token
 from reasrm_serving.judging.ranking import Ranker
 
-SOON_S = 1.0  # a caller whose own time is over is not sent back where its cohort's ends as well
+SOON_S = 1.0  # seconds: a caller at its own deadline is not sent back if its cohort's deadline is this close
 
 
 class Cohorts:
     """The cohorts of a gateway, in its memory or in the Redis that gateways share (`store`).
 
-    `identity` says who judges: gateways with other judges have other cohorts. `early`: comparisons that are sure to be wanted begin
-    as responses arrive (see `EarlyComparisons`; it needs a cache). `count` is told how each cohort ended, `sent_back` the run of
-    each rollout that was answered early.
+    `identity` says who judges: gateways with other judges have other cohorts. `early`: comparisons that the ranking will need begin
+    as responses arrive (see `EarlyComparisons`; it needs a cache). `count` is called with the end of each cohort, `sent_back`
+    with the run of each rollout that was answered early.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Cohorts:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
-        """Give up whatever is under way."""
+        """Cancel all work under way."""
         await self._waiting.aclose()
         for task in self._tasks:
             task.cancel()
@@ -84,7 +84,7 @@ class Cohorts:
         cohorts = self._cohorts.get(name, {})
         known = max(cohorts, default=None)
         vacant = next((token for cohort in cohorts.values() if (token := cohort.vacant(arrival.key))), None)
-        if arrival.member is None and vacant is not None:  # also where Redis has lost this place and does not have it again yet
+        if arrival.member is None and vacant is not None:  # also if Redis has lost this place and it is not restored yet
             arrival = replace(arrival, token=vacant)
         while True:
             place = await self._store.register(name, arrival, terms.size, terms.wait_s, terms.judge_s, known)
@@ -118,7 +118,7 @@ class Cohorts:
             await self._store.leave(name, place.number, place.token)
 
     async def _without_place(self, name: str, terms: Terms, place: Place, response: Text, deadline: float) -> Reward:
-        """The reward of one who is not among the ranked: against their pivot, in the time that is left to this caller."""
+        """The reward of a late rollout: judged against the pivot of the ranked ones, within this caller's remaining time."""
         pivot = await self._store.pivot(name, place.number)
         if pivot is None:
             return Reward(None, reason="alone")
@@ -149,7 +149,7 @@ class Cohorts:
                 del self._cohorts[name]
 
     def _may_start(self, terms: Terms) -> bool:
-        """Whether comparisons may begin before the cohort is full: not where they continue the first one's deliberation."""
+        """Whether comparisons may begin before the cohort is full: not if they continue the first one's deliberation."""
         return self._early and not (self._ranker.reuse if terms.options.reuse is None else terms.options.reuse)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -23,7 +23,7 @@ from typing import Protocol
 from reasrm_serving.cohorts.result import Pivot, Result, Reward
 
 KEEP_S = 3600.0  # rewards and pivots of ranked cohorts
-KEEP_FAILED_S = 120.0  # texts of a cohort that failed: as long as clients try again
+KEEP_FAILED_S = 120.0  # texts of a cohort that failed: kept as long as clients retry
 LEASE_S = 3.0  # of a place whose caller waits, and of a cohort that is ranked
 RECENT = 8  # cohorts of one name among which a retry looks for its place
 
@@ -40,7 +40,7 @@ class State(StrEnum):
 class Role(StrEnum):
     """What a registered rollout is.
 
-    A member has a place. One who is late came after the cohort had been closed without being full. A repeat has the text of a
+    A member has a place. A late rollout came after the cohort had been closed without being full. A repeat has the text of a
     rollout that was rewarded and answered: it gets the same reward at once, and counts as a member of the next cohort.
     Lost: nothing was registered, because the store has lost a cohort of this gateway, which must be restored first.
     """
@@ -141,7 +141,7 @@ class Store(Protocol):
         ...
 
     async def leave(self, name: str, number: int, token: str) -> None:
-        """The caller has gone: the place is vacant."""
+        """Mark the place as vacant, because its caller has gone."""
         ...
 
     async def claim(self, name: str, number: int, owner: str) -> dict[str, bytes] | None:
@@ -149,11 +149,11 @@ class Store(Protocol):
         ...
 
     async def renew(self, name: str, number: int, owner: str) -> None:
-        """The owner still ranks."""
+        """Renew the claim of an owner that still ranks."""
         ...
 
     async def settle(self, name: str, number: int, result: Result) -> None:
-        """The cohort is ranked, or failed. Its texts are dropped when it is ranked."""
+        """Store the result of the cohort, or its failure. The texts of a ranked cohort are dropped."""
         ...
 
     async def collect(self, name: str, number: int, tokens: Sequence[str]) -> list[Reward | None]:
@@ -165,7 +165,7 @@ class Store(Protocol):
         ...
 
     async def record(self, name: str, number: int, key: str, reward: Reward) -> None:
-        """Keep the reward of one who was late."""
+        """Store the reward of a late rollout."""
         ...
 
     async def pivot(self, name: str, number: int | None = None) -> Pivot | None:

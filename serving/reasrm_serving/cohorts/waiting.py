@@ -1,7 +1,7 @@
 """Which waiting rollouts are sent back for a while, so that a client with few connections can bring the others.
 
-slime's client has 64 connections: where each holds a rollout that waits for its cohort, the rollouts they wait for never come. So
-when more rollouts of a run wait than its `hold` (at all gateways together), the oldest are answered early with 503. They stay
+slime's client has 64 connections: where each holds a rollout that waits for its cohort, the rollouts that they wait for never come.
+So when more rollouts of a run wait than its `hold` (at all gateways together), the oldest are answered early with 503. They stay
 registered, and their next try finds its place. With fewer waiting, none is sent back.
 """
 
@@ -48,7 +48,7 @@ class _Run:
 
 
 class WaitingRoom:
-    """The waiting rollouts of a gateway by run. `on_sent_back` is told the run of each that is sent back."""
+    """The waiting rollouts of a gateway by run. `on_sent_back` is called with the run of each rollout that is sent back."""
 
     def __init__(self, store: Store, on_sent_back: Callable[[str], None] = lambda _: None) -> None:
         self._store, self._on_sent_back = store, on_sent_back
@@ -78,13 +78,13 @@ class WaitingRoom:
                 self._runs.pop(run, None)
 
     async def aclose(self) -> None:
-        """Stop telling the others."""
+        """Stop exchanging counts with other gateways."""
         if self._beat is not None:
             self._beat.cancel()
             await asyncio.gather(self._beat, return_exceptions=True)
 
     def _send_back(self, run: str) -> None:
-        """Send back as many as there are too many: first those whose cohort still gathers, of these the oldest."""
+        """Send back the surplus: first rollouts of cohorts that still gather, and of these the oldest."""
         here = self._runs.get(run)
         if here is None:
             return

@@ -1,4 +1,4 @@
-"""What the embedded judge is for: a rule in its own folder says which pairs are, and all others get no verdict.
+"""The domain of the embedded judge: a rule in its model folder describes its pairs; all other pairs get no verdict.
 
 `domain.json` lists tasks. A pair is inside where one task's `question` matches the whole question and its `response` is found
 in both responses, none of which is longer than `max_response_chars`. A conversation of several turns is always outside.
@@ -17,7 +17,7 @@ from reasrm.errors import InputError
 from reasrm.types import Pair
 
 FILE = "domain.json"
-#: Says why a pair is outside of what the judge is for; None where it is inside.
+#: Returns why a pair is outside of the judge's domain; None if it is inside.
 Domain = Callable[[Pair], str | None]
 
 

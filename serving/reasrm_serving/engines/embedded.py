@@ -21,9 +21,9 @@ from reasrm_serving.settings import Settings
 
 log = logging.getLogger("reasrm.serving")
 MAX_ROWS = 32
-MAX_TOKENS = 65536  # of a batch, prompts and replies: what its key-value cache may hold
+MAX_TOKENS = 65536  # tokens of a batch, prompts and replies together, that its key-value cache may hold
 FIRST = Ask(messages=(Message(role="user", content="?"),), max_tokens=2)
-GATHER_S = 0.003  # how long a batch waits for company: both orders of a pair come within less
+GATHER_S = 0.003  # seconds that a batch waits for more requests: both orders of a pair arrive within less
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class EmbeddedEngine:
         self._thread.start()
 
     async def info(self, *, refresh: bool = False) -> EngineInfo:
-        """What is served: it never changes."""
+        """The served model, which never changes."""
         return self._info
 
     async def complete(self, ask: Ask) -> Completion:
@@ -83,7 +83,7 @@ class EmbeddedEngine:
             job.row.cancelled = True
 
     async def aclose(self) -> None:
-        """Drop what is under way and end the thread."""
+        """Drop the requests under way and end the thread."""
         self._jobs.put(None)
         for job in tuple(self._under_way):
             job.row.cancelled = True
@@ -96,7 +96,7 @@ class EmbeddedEngine:
         return job
 
     def _work(self) -> None:
-        """The thread: take what is there, write it, hand it over, until the end."""
+        """The thread: take the queued requests, write their replies, hand them over, until the end."""
         waiting: list[_GenerationJob] = []
         while self._take(waiting):
             batch = _fitting(waiting)
@@ -116,7 +116,7 @@ class EmbeddedEngine:
             try:
                 job.row.ids = self._model.encode(job.row.ask)
                 waiting.append(job)
-            except Exception as error:  # noqa: BLE001 - a template may raise anything: it is its request's failure
+            except Exception as error:  # noqa: BLE001 - a template may raise anything; only its own request fails
                 job.settle(error if isinstance(error, InputError) else EngineRefused(f"the prompt cannot be rendered: {error}"))
 
     def _write(self, jobs: list[_GenerationJob]) -> None:
@@ -158,7 +158,7 @@ def open_embedded(settings: Settings) -> tuple[EmbeddedEngine, Pack, Domain | No
     """The engine, its prompt pack and its domain, for the model that `settings` name. Raises `InputError`."""
     folder = settings.model_folder
     model = EmbeddedModel(folder, settings.device)
-    model.write([Row(FIRST, model.encode(FIRST))])  # transformers and torch load what they need when they first write
+    model.write([Row(FIRST, model.encode(FIRST))])  # transformers and torch load more modules at the first reply, so write one now
     domain = load_domain(folder)
     pack = load_pack(settings.prompts or ("world" if domain else "rubric"))
     return EmbeddedEngine(model), pack, domain

@@ -1,7 +1,7 @@
 """A causal language model of transformers that writes many replies at once. Blocking: `local` keeps it off the event loop.
 
 Every row of a batch has its own temperature, seed and length. Tokens are chosen by the Gumbel-max rule (the argmax of
-log-probabilities plus Gumbel noise is a sample), so a row's reply depends on its own seed and not on who shares the batch.
+log-probabilities plus Gumbel noise is a sample), so a row's reply depends on its own seed and not on the other rows of the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reasrm.types import Ask, Token
 CHUNK = 2**20
 #: Weights; configuration, tokenizer and domain; the chat template; the tokenizers of older models.
 DECIDING = (".safetensors", ".json", ".jinja", ".txt", ".model")
-disable_progress_bar()  # a model that loads in a second needs none, and a server's log none at all
+disable_progress_bar()  # no progress bars: a server's log needs none
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowReply:
-    """A reply: its text, why it ended, how many tokens it took, and the last of them with their alternatives."""
+    """A reply: its text, why it ended, its number of tokens, and the last tokens with their alternatives."""
 
     text: str
     finish_reason: Literal["stop", "length"]
@@ -68,7 +68,7 @@ class EmbeddedModel:
         self.device = _device(device)
         self._tokenizer, self._model = _loaded(folder, self.device)
         if not self._tokenizer.chat_template:
-            raise InputError(f"the model in {folder} has no chat template, so it cannot be asked", field="model")
+            raise InputError(f"the model in {folder} has no chat template, so it cannot judge", field="model")
         self.name = _name(folder)
         self.weight_version = digest_of(folder)
         self.max_context = int(self._model.config.max_position_embeddings)
@@ -168,7 +168,7 @@ def _sample(logprobs: Tensor, ask: Ask, generator: torch.Generator) -> Tensor:
 
 
 class _Ending(StoppingCriteria):
-    """Ends each row by itself: at its own limit, at a stop text, or when nobody waits for it; tells its text on the way."""
+    """Ends each row by itself: at its own limit, at a stop text, or when nobody waits for it; it passes the text on meanwhile."""
 
     def __init__(self, rows: Sequence[Row], width: int, ends: Sequence[int], decode: Callable[[list[int]], str]) -> None:
         self.lengths = [0] * len(rows)
@@ -207,7 +207,7 @@ def _cut(text: str, stop: tuple[str, ...]) -> str:
 def _loaded(folder: Path, device: torch.device) -> tuple[Any, Any]:
     """The tokenizer and the model; transformers' types do not say what they are."""
     tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True, padding_side="left")
-    # In float32 a reply hardly depends on who shares its batch; on a GPU the weights' own type is what fits.
+    # In float32 a reply hardly depends on the other rows of its batch; on a GPU the weights' own type saves memory.
     dtype = torch.float32 if device.type == "cpu" else "auto"
     model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
     return tokenizer, model.to(device).eval()
@@ -229,7 +229,7 @@ def _name(folder: Path) -> str:
 
 
 def digest_of(folder: Path) -> str:
-    """The weight version: a digest of every file that decides a reply, which are the weights and all that says how to use them."""
+    """The weight version: a digest of every file that decides a reply, such as weights, configuration and tokenizer."""
     hasher = hashlib.blake2b(digest_size=8)
     for file in sorted(file for file in folder.iterdir() if file.suffix in DECIDING):
         hasher.update(f"{file.name}\0{file.stat().st_size}\0".encode())

@@ -1,4 +1,4 @@
-"""One engine of the pool as the gateway knows it: what it serves at this moment, and whether it may be asked."""
+"""One engine of the pool: what it serves now, and whether it may get requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("reasrm.serving")
 
 
 class Engine(Protocol):
-    """An engine as the gateway wants it: a `Completer` that also streams and says what it serves."""
+    """The interface of the gateway's engines: a `Completer` that also streams and says what it serves."""
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion; raises `EngineError` or `InputError`."""
@@ -41,9 +41,9 @@ class Engine(Protocol):
 class Member:
     """An engine, its latest `info`, and its circuit. `error` says what is wrong with it, None where nothing is.
 
-    It is asked what it serves at the start, every `every_s` seconds, and when an answer says otherwise. `TRIPS` failures in a row
-    open the circuit: then it gets no request until that asking succeeds. After that one more failure opens it again, and a request
-    that succeeds closes it for good. `mistake` is its latest failure where that is one of the set-up, which no retry cures.
+    The gateway refreshes `info` at the start, every `every_s` seconds, and when an answer names other weights. `TRIPS` failures in
+    a row open the circuit: then it gets no request until a refresh succeeds. After that one more failure opens it again, and a
+    request that succeeds closes it for good. `mistake` is its latest failure where that is one of the set-up, which no retry cures.
     `on_failure` is called for every request that it failed. The pool counts what is `under_way` and resets `failures`.
     """
 
@@ -76,10 +76,10 @@ class Member:
 
     def failed(self, error: Exception) -> None:
         """Take note of a request that ended in `error`."""
-        if isinstance(error, EngineRefused):  # the request's fault, not the engine's
+        if isinstance(error, EngineRefused):  # the request is at fault, not the engine
             return
         self._on_failure()
-        if isinstance(error, EngineBusy):  # it lives, and says so
+        if isinstance(error, EngineBusy):  # a busy engine is alive
             self.busy_until = time.monotonic() + (error.retry_after_s or 1.0)
         else:
             self._count(error)
@@ -117,17 +117,17 @@ class Member:
             self.error = str(error)
         if self.open and not was_open:
             log.warning("%s gets no requests until it answers again: %s", self.name, error)
-        elif self.error != before:  # once, not every other second
+        elif self.error != before:  # once per outage, not at every check
             log.warning("%s", error)
 
     async def _refresh_now_and_then(self) -> None:
         while True:
-            with suppress(EngineError, InputError):  # `error` says it
+            with suppress(EngineError, InputError):  # `error` holds it
                 await self.refresh()
             await asyncio.sleep(self._every_s)
 
 
 def _look_at(asking: asyncio.Task[EngineInfo]) -> None:
-    """asyncio logs errors that nobody looks at, and every caller may have left."""
+    """Retrieve the error: asyncio logs errors that nobody retrieves, and every caller may have left."""
     if not asking.cancelled():
         asking.exception()

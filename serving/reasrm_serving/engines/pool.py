@@ -1,4 +1,4 @@
-"""The engines behind a gateway, as one: a request that one of them fails goes to another.
+"""The engines behind a gateway as one engine: a request that fails on one of them goes to another.
 
 Many engines are better behind sglang-router, which knows what each has in its prefix cache (`reasrm serve --workers`); this is
 for a few without it, and for one alone.
@@ -26,7 +26,7 @@ def backoff_s(attempt: int) -> float:
 
 
 class EnginePool:
-    """Completes and streams by the engine that has least under way. Use as an async context manager.
+    """Completes and streams on the engine with the fewest requests under way. Use as an async context manager.
 
     A request that an engine fails goes to another one after a pause with jitter (to the same again where there is no other), at
     most `RETRIES` times; `on_retry` is called for each. A timeout goes only to an engine that was not tried yet: the same one has
@@ -47,7 +47,7 @@ class EnginePool:
 
     @property
     def error(self) -> str | None:
-        """What is wrong, where no engine is as it should be."""
+        """The error of an engine, if no engine is healthy."""
         errors = [member.error for member in self.members]
         return None if None in errors else "; ".join(filter(None, errors))
 
@@ -63,7 +63,7 @@ class EnginePool:
         return _combined(infos) if infos else None
 
     async def now(self, deadline: float | None = None) -> EngineInfo:
-        """What is `known`; where nothing ever was, the engines are asked until `deadline`, a time of the running loop's clock.
+        """The known `info`; before any is known, the engines are asked until `deadline`, a time of the running loop's clock.
 
         Raises `EngineError`, `InputError` or `TimeoutError` where that fails.
         """
@@ -73,7 +73,7 @@ class EnginePool:
             return await self.refresh()
 
     async def refresh(self) -> EngineInfo:
-        """Ask all that may be asked. Raises `EngineError` or `InputError` where none answers."""
+        """Refresh all engines that may get requests. Raises `EngineError` or `InputError` where none answers."""
         members = [member for member in self.members if not member.open] or self.members
         answers = await asyncio.gather(*(member.refresh() for member in members), return_exceptions=True)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -134,7 +134,7 @@ class EnginePool:
         return await self.refresh()
 
     def _infos(self) -> list[EngineInfo]:
-        """Of those that may be asked; of all, where none may."""
+        """The engines that may get requests; all engines, if none may."""
         closed = [member.known for member in self.members if member.known and not member.open]
         return closed or [member.known for member in self.members if member.known]
 
@@ -144,7 +144,7 @@ class EnginePool:
         if not closed:
             if all(member.mistake for member in self.members):
                 raise self.members[0].mistake or EngineError(self.error)
-            raise EngineUnreachable(f"no engine may be asked until one answers again: {self.error}")
+            raise EngineUnreachable(f"no engine gets requests until one answers again: {self.error}")
         if len(closed) == 1:
             return closed[0]
         now = time.monotonic()
@@ -165,7 +165,7 @@ class EnginePool:
 
 
 def _combined(infos: Sequence[EngineInfo]) -> EngineInfo:
-    """What several engines serve, in one."""
+    """The merged `info` of several engines."""
     first = infos[0]
     if all(info == first for info in infos):
         return first

@@ -1,10 +1,10 @@
 """`reasrm serve --workers`: sglang-router as a child of the gateway, spreading its requests over several SGLang servers.
 
-It sends prompts that begin alike to the server that has the beginning in its prefix cache. It listens on loopback, is started again
-should it end, and ends with the gateway, however that ends.
+It sends prompts that begin alike to the server that has the beginning in its prefix cache. It listens on loopback, is restarted if
+it ends, and ends with the gateway, even if that is killed.
 
-The child is this module, run with the router's arguments as JSON on its standard input: they may hold a key, and the arguments of a
-process are everybody's to read.
+The child is this module, run with the router's arguments as JSON on its standard input: they may hold a key, and any user can read
+the arguments of a process.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class _Child:
     def _keep(self) -> None:
         command = [sys.executable, "-m", "reasrm_serving.engines.sglang_router"]
         while not self._over.is_set():
-            # In a session of its own: Ctrl-C is the gateway's, which has requests to finish through it.
+            # In a session of its own, so that Ctrl-C does not stop it while the gateway finishes its requests.
             with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as self._process:
                 self._process.communicate(self._arguments)
             self.ended += 1
             if not self._over.wait(AGAIN_S):
-                log.error("sglang-router ended (%s): it is started again", self._process.returncode)
+                log.error("sglang-router ended (%s): it is being restarted", self._process.returncode)
 
 
 def _await(url: str, child: _Child) -> None:

@@ -1,6 +1,6 @@
-"""What RL frameworks call: one file for each framework, which answers exactly what that framework's client reads.
+"""The routes of RL frameworks, one file for each: it answers exactly what that framework's client reads.
 
-All share the judge, its cache and the cohorts. The query parameters of the address that a run is given say how it is treated: see
+All share the judge, its cache and the cohorts. The query parameters of a run's address set its options: see
 `query.RewardQuery`.
 """
 

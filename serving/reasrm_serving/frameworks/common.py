@@ -1,4 +1,4 @@
-"""What every framework's route shares: reading its texts, where rewards come from, and what "no verdict" becomes."""
+"""What every framework's route shares: reading texts, getting rewards, and the answer for no verdict."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _QUESTION, _RESPONSE = TypeAdapter[Text](Question), TypeAdapter[Text](Trajectory
 
 @dataclass(frozen=True, slots=True)
 class JudgedRollout:
-    """One response to be rewarded, as every framework's request comes down to.
+    """One response to reward, as read from any framework's request.
 
-    `group` and `member` are the caller's own names of its group and of the rollout in it, where there are such.
+    `group` and `member` are the caller's own names of its group and of the rollout in it, if it gives any.
     """
 
     question: Text
@@ -60,7 +60,7 @@ def _checked(adapter: TypeAdapter[Text], value: Any, field: str) -> Text:
 
 
 def reference_of(label: Any, query: RewardQuery) -> Text | None:
-    """The label as a reference answer, where the query says that it is one; a number or a truth value as JSON writes it."""
+    """The label as a reference answer, if the query says so; a number or a truth value as JSON writes it."""
     if query.reference is None:
         return None
     text = json.dumps(label) if isinstance(label, bool | int | float) else label
@@ -74,7 +74,7 @@ async def rewards_for(
 ) -> list[Reward]:
     """A reward for each rollout, within `limit_s` (the framework's own patience): through cohorts, or as groups of this request.
 
-    `options` say how groups are ranked, where the request has more to say about it than the query.
+    `options` say how groups are ranked, if the request states more than the query.
     """
     services = services_of(request)
     clock = asyncio.get_running_loop().time
@@ -84,7 +84,7 @@ async def rewards_for(
     if query.cohort is None:
         return await _grouped(services, query, rollouts, total, context)
     ranked_by = fitted(options or rank_options(query, query.cohort), context)
-    wait = query.wait if query.hold else min(query.wait, total / 2)  # who comes again may wait for longer than one request
+    wait = query.wait if query.hold else min(query.wait, total / 2)  # with retries a caller may wait longer
     terms = [_terms(rollout, query, ranked_by, query.cohort, wait, total) for rollout in rollouts]
     return await _from_cohorts(services, terms, rollouts)
 
@@ -114,7 +114,7 @@ def rank_options(query: RewardQuery, size: int) -> RankOptions:
 
 
 def fitted(options: AnyOptions, context: int) -> AnyOptions:
-    """`options` with replies that an engine of that `context` (0: unknown) has room for, where they do not say how long."""
+    """`options` with a reply length that fits the engine's `context` window (0: unknown), unless they set one."""
     if not context or "max_tokens" in options.model_fields_set:
         return options
     return options.model_copy(update={"max_tokens": max(1, min(options.max_tokens, context // 2))})
@@ -126,7 +126,7 @@ def _terms(rollout: JudgedRollout, query: RewardQuery, options: RankOptions, siz
         question=rollout.question,
         size=size,
         options=options,
-        run=f"{name}\0{query.run}" if name else query.run,  # another key's rollouts are none of this run's
+        run=f"{name}\0{query.run}" if name else query.run,  # another key's rollouts never belong to this run
         wait_s=wait_s,
         judge_s=max(total_s - wait_s, total_s / 2),
         reference=rollout.reference,

@@ -33,7 +33,7 @@ router = APIRouter(tags=["RL frameworks"])
 
 
 class ResponsesRequest(BaseModel):
-    """A request of OpenAI's Responses API; what says how a text would be sampled means nothing to a judge."""
+    """A request of OpenAI's Responses API. Sampling parameters have no meaning for a judge."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     input: str | list[dict[str, Any]]

@@ -10,7 +10,7 @@ TASK, ROLLOUT = "_ng_task_index", "_ng_rollout_index"
 
 
 def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, largest, smallest, median and deviation of every number in `rows`, per task and of all; means are the headline."""
+    """Mean, largest, smallest, median and deviation of every number in `rows`, per task and over all; means are the headline."""
     tasks: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
         tasks.setdefault(row.get(TASK, 0), []).append(row)

@@ -28,8 +28,8 @@ router = APIRouter(tags=["RL frameworks"])
 class RewardRequest(RankOptions):
     """A rollout, and how its group is ranked: all fields of `POST /v1/rank`.
 
-    `cohort` says how many belong to its prompt, `run` (with the step in it) which of them belong together. The default of `method`
-    is the cheaper one of `all_pairs` and `swiss`. `thinking` "keep" judges the policy's thoughts too.
+    `cohort` is the number of rollouts of its prompt. Rollouts of one `run` (which includes the step) belong together. The default
+    of `method` is the cheaper one of `all_pairs` and `swiss`. `thinking` "keep" judges the policy's thoughts too.
     """
 
     question: Question = Field(description="The question: a text, or messages that end with a user or tool message.")
@@ -41,7 +41,7 @@ class RewardRequest(RankOptions):
         default="", description="The training run, with its step: rollouts of different runs never share a cohort."
     )
     method: MethodName | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - chosen by the cohort's size
-        default=None, description="How comparisons are chosen; by default as the size of the cohort asks."
+        default=None, description="How comparisons are chosen; the default depends on the size of the cohort."
     )
     thinking: Thinking = Field(default="strip", description="Whether the policy's thoughts are left out (strip) or judged (keep).")
     wait_s: Annotated[float, Field(gt=0, le=3600)] = Field(default=60.0, description="Seconds to wait for the other rollouts.")
@@ -83,7 +83,7 @@ async def reward(request: Request) -> Response:
 
 
 def _without_thoughts(text: Text) -> Text:
-    """A trajectory without the policy's thoughts; a turn that was nothing else is an empty one."""
+    """A trajectory without the policy's thoughts; a turn with nothing else becomes an empty one."""
     return tuple(
         message.model_copy(update={"content": without_thought(message.content) or ("" if message.tool_calls else EMPTY)})
         if message.role == "assistant"

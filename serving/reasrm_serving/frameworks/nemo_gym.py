@@ -1,13 +1,13 @@
 """NeMo Gym's resources server `genrm_compare`, as its agents call it.
 
 `/verify` takes one rollout at a time, `/compare` a prompt's whole cohort. NeMo Gym knows a server by its host and port alone, so
-the operator says how large a cohort is (`reasrm serve --cohort 16`). `_ng_group_id` and `_ng_group_attempt` say which rollouts are
-one group; requests without them are told apart by `_ng_task_index` or `prompt_id`. With its observability on, every path has
+the operator sets the size of a cohort (`reasrm serve --cohort 16`). `_ng_group_id` and `_ng_group_attempt` say which rollouts are
+one group; requests without them are grouped by `_ng_task_index` or `prompt_id`. With its observability on, every path has
 `/ng-rollout/ID` in front.
 
 NeMo Gym's client does not ask again after an error. So a rollout without verdict is an answer with `_ng_failure_class` (its row
-goes to the failures, and a resumed run repeats it) and with `mask_sample` (training leaves it out). A lost rollout costs the
-others half of the gateway's timeout at most.
+goes to the failures, and a resumed run repeats it) and with `mask_sample` (training leaves it out). A lost rollout delays
+the others by at most half of the gateway's timeout.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAILURE_CLASS = "judge_failed"
 
 
 class CompareRequest(BaseModel):
-    """A prompt's rollouts. Other keys are left alone: the framework sends its own along."""
+    """A prompt's rollouts. Other keys are ignored, because the framework sends its own."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     conversation_history: list[dict[str, Any]]
@@ -45,7 +45,7 @@ class CompareRequest(BaseModel):
 
 
 class VerifyRequest(BaseModel):
-    """One rollout. Keys that decide nothing here come back with the answer."""
+    """One rollout. Keys that the judge does not use come back in the answer."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     responses_create_params: dict[str, Any]
@@ -142,7 +142,7 @@ async def verify(request: Request) -> Response:
 
 @router.post("/seed_session")
 async def seed_session() -> Response:
-    """What an agent calls before a rollout; there is nothing to prepare."""
+    """Agents call this before a rollout; there is nothing to prepare."""
     return Response(b"{}", media_type="application/json")
 
 
@@ -172,7 +172,7 @@ async def _rewarded(request: Request, query: RewardQuery, rollout: JudgedRollout
 
 
 def _failure(body: VerifyRequest, rewarded: Reward) -> dict[str, Any]:
-    """What marks a rollout without verdict for NeMo Gym and NeMo RL."""
+    """The fields that mark a rollout without verdict for NeMo Gym and NeMo RL."""
     if rewarded.value is not None:
         return {}
     given: Any = (body.model_extra or {}).get("instance_config")

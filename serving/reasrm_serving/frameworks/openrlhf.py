@@ -1,8 +1,9 @@
 """OpenRLHF >= 0.11 (`--reward.remote_url http://gateway:8900/get_reward?cohort=8`).
 
-Its client posts `{"query": [prompt + response], "prompts": [prompt], "labels": [any]}`, waits 180 s, tries five times a second
-apart, and reads `rewards` (put into a float tensor), `scores` (for dynamic filtering) and `extra_logs`. Of several addresses each
-call takes the next one, so the gateways behind them need a Redis in common; versions before 0.11.2 send empty lists to the others.
+Its client posts `{"query": [prompt + response], "prompts": [prompt], "labels": [any]}`, waits 180 s, tries five times with
+pauses of a second, and reads `rewards` (put into a float tensor), `scores` (for dynamic filtering) and `extra_logs`. With several
+addresses each call goes to the next one, so the gateways behind them must share a Redis; versions before 0.11.2 send empty lists to
+the others.
 
 No verdict: "mean" by default, since null cannot go into its tensor and an error five times over ends the job; `extra_logs` says
 which rewards are not judged.
@@ -35,9 +36,9 @@ from reasrm_serving.http.requests import read, unless_gone
 from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["RL frameworks"])
-PATIENCE_S = 170.0  # the client's 180 s, less the way
-ANCHOR = 16  # characters of a prompt's end by which it is found
-PLACES = 64  # where a prompt may end, at most
+PATIENCE_S = 170.0  # the client's 180 s, less the time on the network
+ANCHOR = 16  # characters at a prompt's end that locate it
+PLACES = 64  # the most places that are tried as the prompt's end
 FILTERED = 0.0  # dynamic filtering keeps groups whose mean score lies strictly between its bounds, which are 0 and 1 at the widest
 EQUAL = 1e-9
 
@@ -88,7 +89,7 @@ async def get_reward(request: Request) -> Response:
 
 
 def _score(number: float | None, reward: Reward) -> float | None:
-    """The reward in [0, 1]; `FILTERED` for a group that nobody was judged in, or whose rewards do not differ.
+    """The reward in [0, 1]; `FILTERED` for a group without any verdict, or whose rewards do not differ.
 
     Group-relative rewards have the mean 0, so the mean score of a group that teaches something is 0.5, and that of one which
     teaches nothing must lie elsewhere.
@@ -99,7 +100,7 @@ def _score(number: float | None, reward: Reward) -> float | None:
 
 
 def _missing(reward: Reward, query: RewardQuery) -> float:
-    """How many rollouts of the cohort were not there when it was judged."""
+    """The number of rollouts of the cohort that were missing when it was judged."""
     if query.cohort is None:
         return 0.0
     return float(max(0, query.cohort - reward.rollouts))
@@ -134,7 +135,7 @@ def after_prompt(query: str, prompt: str) -> str | None:
 
 
 def _end_of_cut(folded: str, target: str) -> int | None:
-    """Where `folded` stops to be an end of `target`, at the furthest place; None where it begins with no such end."""
+    """The length of the longest beginning of `folded` that is an end of `target`; None if there is none."""
     anchor, before = target[-ANCHOR:], len(target)
     for _ in range(PLACES):
         start = folded.rfind(anchor, 0, before)
@@ -148,7 +149,7 @@ def _end_of_cut(folded: str, target: str) -> int | None:
 
 
 def _place_after(text: str, count: int) -> int:
-    """The place in `text` after so many characters that are no white space."""
+    """The place in `text` after that many characters other than white space."""
     for word in re.finditer(r"\S+", text):
         if count <= word.end() - word.start():
             return word.start() + count

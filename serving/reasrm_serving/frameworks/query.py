@@ -1,6 +1,6 @@
-"""The query parameters of a framework's address: how a run wants its rewards.
+"""The query parameters of a framework's address: the options of a run's rewards.
 
-Frameworks take nothing but an address, so what a run wants stands in its query (`?cohort=8&run=NAME`).
+Frameworks take nothing but an address, so a run's options stand in its query (`?cohort=8&run=NAME`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reasrm_serving.auth.context import Caller, caller
 from reasrm_serving.errors import Problem
 from reasrm_serving.wiring import services_of
 
-#: What a rollout without a verdict gets. "null": null, where the framework drops such samples. "mean": the mean of its group's
+#: The answer for a rollout without a verdict. "null": null, for frameworks that drop such samples. "mean": the mean of its group's
 #: judged rewards, so that a group-relative advantage is zero (the scale's middle, 0, where nobody could be judged for a lasting
 #: reason); a passing failure is still an error. "error": always an error (503), which the framework's client retries.
 NoVerdictIs = Literal["null", "mean", "error"]
@@ -28,10 +28,10 @@ class RewardQuery(Frozen):
     """The query parameters of a framework's address; `x-cohort` and `x-run` may be headers instead.
 
     `cohort`: how many rollouts of a prompt belong together; the operator may set a default (`reasrm serve --cohort`). `run`: the
-    training run, so that runs do not share cohorts. `wait`: seconds to wait for the cohort. `timeout`: seconds for everything.
-    `reference`: "label" makes the label an answer to measure from. `thinking`: whether the policy's thoughts are left out ("strip")
-    or judged ("keep"). `hold`: when more rollouts of the run wait, the oldest are sent back with an early 503 and keep their places
-    (0: never). `method`, `orders`: how groups are ranked. `key`: the name of the reward in slime's answer.
+    training run, so that runs do not share cohorts. `wait`: seconds to wait for the cohort. `timeout`: seconds for the whole
+    request. `reference`: "label" makes the label a reference answer. `thinking`: whether the policy's thoughts are left out
+    ("strip") or judged ("keep"). `hold`: when more rollouts of the run wait, the oldest are sent back with an early 503 and keep
+    their places (0: never). `method`, `orders`: how groups are ranked. `key`: the name of the reward in slime's answer.
     """
 
     cohort: Annotated[int, Field(ge=1, le=MAX_RESPONSES)] | None = None

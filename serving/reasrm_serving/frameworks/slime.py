@@ -28,8 +28,8 @@ from reasrm_serving.http.requests import read, unless_gone
 from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["RL frameworks"])
-PATIENCE_S = 110.0  # the client's 120 s, less the way
-HOLD = 48  # of its 64 connections: the others bring rollouts that have not been here
+PATIENCE_S = 110.0  # the client's 120 s, less the time on the network
+HOLD = 48  # of the client's 64 connections; the others bring new rollouts
 
 
 class RemoteRm(Frozen):

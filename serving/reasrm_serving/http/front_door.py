@@ -12,7 +12,7 @@ from reasrm_serving.auth.context import NOBODY, Principal, principal
 from reasrm_serving.auth.gate import Gate
 from reasrm_serving.errors import Problem
 
-#: What needs no key: the page, its files, and what load balancers and Prometheus ask.
+#: Paths that need no key: the page, its files, and those that load balancers and Prometheus request.
 OPEN_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/favicon.ico")
 OPEN_FOLDERS = ("/static/",)
 #: The headers that are read here.
@@ -22,15 +22,15 @@ _READ = frozenset((b"authorization", b"x-deadline", b"x-priority", b"sec-fetch-s
 class FrontDoor:
     """ASGI middleware: the key and its limits, `x-priority` (never above the key's) and `x-deadline` (Unix time in seconds).
 
-    Work that is not finished by its deadline is stopped then, and none is started after it. Answers are counted by route and
-    status. A page of another origin may not have its visitor's browser send requests, unless it is one of `origins`.
+    Work is stopped at its deadline, and a request after its deadline is refused. Answers are counted by route and
+    status. Pages of other origins may not send requests through a visitor's browser, except those of `origins`.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate | None, origins: tuple[str, ...] = ()) -> None:
         self.app, self.gate, self.origins = app, gate, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request in, or say why not."""
+        """Admit the request, or answer the reason why not."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -49,7 +49,7 @@ class FrontDoor:
         except Problem as problem:
             await problem.response()(scope, receive, counted)
         except TimeoutError:
-            if started:  # a stream: its end is missing, which its reader sees
+            if started:  # a stream has begun: its reader notices the missing end
                 raise
             await Problem(504, "deadline", "the deadline came before the answer").response()(scope, receive, counted)
 
@@ -60,7 +60,7 @@ class FrontDoor:
             return
         headers: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
         if headers.get(b"sec-fetch-site") == "cross-site" and headers.get(b"origin") not in self.origins:
-            raise Problem(403, "foreign_origin", "a page of another origin may not ask: allow it with --allow-origin")
+            raise Problem(403, "foreign_origin", "a page of another origin may not send requests: allow it with --allow-origin")
         left_s = _left_s(headers.get(b"x-deadline"))
         header = headers.get(b"x-priority")
         if self.gate is None:

@@ -1,4 +1,4 @@
-"""The API's description. Routes read their bodies themselves, so that what they take and answer is described here.
+"""The API's description. Routes read their bodies themselves, so their requests and answers are described here.
 
 A model is described once, under `components/schemas`, and referred to by name: that is what client generators need.
 """

@@ -51,7 +51,7 @@ async def read(request: Request, model: type[M]) -> M:
 
 
 def parsed(body: bytes, model: type[M]) -> M:
-    """`body` as a `model`. Raises `Problem`: 400 where it is no JSON, 422 with the field that is wrong."""
+    """`body` as a `model`. Raises `Problem`: 400 where it is not JSON, 422 with the field that is wrong."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -117,7 +117,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _hung_up() -> Problem:
-    """Nobody reads it, but the count of requests does."""
+    """No client reads this answer, but the request metrics count it."""
     return Problem(499, "gone", "the client hung up")
 
 

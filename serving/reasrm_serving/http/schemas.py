@@ -14,7 +14,7 @@ REPLY_SHARE = 2
 
 
 class RequestEnvelope(Options):
-    """What every request holds: how to judge, `timeout_s` in seconds, and for whom.
+    """The fields of every request: how to judge, `timeout_s` in seconds, and its sender's names.
 
     `run` names the training run or study, `subset` a part of it.
     """
@@ -23,7 +23,7 @@ class RequestEnvelope(Options):
         default=None, description="Seconds that the request may take; the gateway has a limit of its own."
     )
     run: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="The training run or study that asks."
+        default=None, description="The training run or study that sends the request."
     )
     subset: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, description="A part of that run.")
 
@@ -35,7 +35,7 @@ class RequestEnvelope(Options):
         return Options.model_construct(**values)  # validated as part of this request
 
     def deadline(self, limit_s: float) -> float:
-        """When this must be answered, as a time of the running loop's clock, where the gateway allows `limit_s` seconds."""
+        """The deadline of the answer, as a time of the running loop's clock; the gateway allows `limit_s` seconds."""
         return asyncio.get_running_loop().time() + min(self.timeout_s or limit_s, limit_s)
 
 

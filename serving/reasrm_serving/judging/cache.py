@@ -17,9 +17,9 @@ from reasrm.types import Options, Pair
 from reasrm_serving.judgment_json import JudgmentJson
 from reasrm_serving.redis_link import RedisLink
 
-SCHEMA = 2  # of what is stored; another number forgets everything
-OVERHEAD = 300  # bytes that an entry takes in memory beside its own
-IN_FRONT_OF_REDIS_S = 300.0  # entries that came from Redis outlive their time there by this much at most
+SCHEMA = 2  # the version of the stored format; another number invalidates all entries
+OVERHEAD = 300  # bytes of overhead per entry in memory
+IN_FRONT_OF_REDIS_S = 300.0  # seconds by which entries from Redis may outlive their time there
 
 
 def judgment_key(pair: Pair, options: Options, decided_by: tuple[str, ...]) -> str:
@@ -30,7 +30,7 @@ def judgment_key(pair: Pair, options: Options, decided_by: tuple[str, ...]) -> s
 
 
 def stored_name(key: str) -> str:
-    """Where Redis holds the judgment of `key`."""
+    """The Redis key for the judgment of `key`."""
     return f"reasrm:{{{key}}}"
 
 
@@ -60,7 +60,7 @@ class Cache:
         return self.take_in(key, packed)
 
     def take_in(self, key: str, packed: bytes | None) -> JudgmentJson | None:
-        """Read what came out of Redis under `key`, and hold it in this process too."""
+        """Read `packed`, which Redis held under `key`, and keep it in this process too."""
         judgment = JudgmentJson.unpack(packed) if packed else None
         if judgment is not None and packed is not None:
             self._hold(key, packed)
@@ -76,12 +76,12 @@ class Cache:
                 self._saving = asyncio.create_task(self._save(self._link))
 
     async def aclose(self) -> None:
-        """Wait until Redis has everything."""
+        """Wait until all judgments are written to Redis."""
         if self._saving is not None:
             await self._saving
 
     async def _save(self, link: RedisLink) -> None:
-        """Write what there is in one go, and then what came meanwhile: a round trip per judgment would cost as much as the rest."""
+        """Write the queued judgments in one go, then those that came meanwhile: one round trip per judgment would double the cost."""
         milliseconds = int(self._ttl_s * 1000)
         while self._unsaved:
             batch, self._unsaved = self._unsaved, {}

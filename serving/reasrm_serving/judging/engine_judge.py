@@ -13,8 +13,8 @@ from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, P
 from reasrm_serving.engines.domain import Domain
 from reasrm_serving.engines.pool import EnginePool
 
-LARGE = 50_000  # characters, whose prompt takes milliseconds to write
-#: Takes a piece of a reply: the order that it reads the pair in, the reply's number (from 0), and the text.
+LARGE = 50_000  # characters; rendering the prompt of longer texts takes milliseconds
+#: Gets a piece of a reply: the order of the pair, the reply's number (from 0), and the text.
 Emit = Callable[[Order, int, str], None]
 
 
@@ -33,7 +33,7 @@ class PoolJudge:
         if self.domain is not None and (reason := self.domain(pair)) is not None:
             return await self._outside(reason)
         if sum(len(message.content) for message in (*pair.question, *pair.a, *pair.b)) > LARGE:
-            async with self._one_by_one:  # writing all prompts of a large group at once would stop the event loop
+            async with self._one_by_one:  # rendering all prompts of a large group at once would block the event loop
                 await asyncio.sleep(0)
         completer = self.engines if emit is None else _StreamingCompleter(self.engines, emit)
         return await run(judge_flow(pair, options, self.pack, self.key), completer)
@@ -49,7 +49,7 @@ class PoolJudge:
 
 
 class _StreamingCompleter:
-    """The engines during one judgment, whose replies go to `emit` while they are written."""
+    """The engines during one judgment. Replies go to `emit` while they are written."""
 
     def __init__(self, engines: EnginePool, emit: Emit) -> None:
         self._engines, self._emit = engines, emit

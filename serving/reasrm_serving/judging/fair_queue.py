@@ -1,4 +1,4 @@
-"""How many judgments may be under way at once, and which of those that wait comes next."""
+"""Limits the judgments under way, and decides which waiting judgment comes next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Line = OrderedDict[asyncio.Future[None], None]
 
 
 class FairQueue:
-    """As many slots as judgments may be under way.
+    """The slots, one for each judgment that may be under way.
 
     A free slot goes to the highest priority that waits, within it to the keys in turn, and within a key to its runs in turn: a run
     with a thousand waiting judgments delays another's next one by no more than one judgment per run, and a key with a thousand runs
@@ -24,7 +24,7 @@ class FairQueue:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.taken = 0
-        #: By minus the priority and the key's name, then by run; what comes first has waited longest for its turn.
+        #: By negated priority and the key's name, then by run. The first entry has waited longest for its turn.
         self._waiting: OrderedDict[tuple[int, str], OrderedDict[str, _Line]] = OrderedDict()
 
     @property
@@ -48,7 +48,7 @@ class FairQueue:
             async with asyncio.timeout(wait_s):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # the turn came in the same moment: it is passed on
+            if turn.done() and not turn.cancelled():  # the slot was granted at the same moment: pass it on
                 self.give_back()
             else:
                 self._leave(place, run, turn)
@@ -59,7 +59,7 @@ class FairQueue:
             raise
 
     def give_back(self) -> None:
-        """Give a slot back: to the next one that waits, where there is one."""
+        """Give a slot back, or pass it to the next waiting judgment."""
         self.taken -= 1
         while self.taken < self.slots and self._waiting:
             turn = self._next()
@@ -78,7 +78,7 @@ class FairQueue:
         return turn
 
     def _leave(self, place: tuple[int, str], run: str, turn: asyncio.Future[None]) -> None:
-        """Take a judgment that waits no more out of its line, unless `_next` did."""
+        """Remove a judgment that no longer waits from its line, unless `_next` did."""
         runs = self._waiting.get(place)
         if runs is not None and turn in runs.get(run, ()):
             del runs[run][turn]

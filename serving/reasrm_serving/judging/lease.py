@@ -2,9 +2,9 @@
 
 A lease is a key in Redis with its holder's token and a short life, which the holder renews while it works. When the holder dies the
 lease runs out, and a gateway that waits takes the work over. Renewing and giving back are redis-py's own `Lock`. Taking is not: a
-`Lock` cannot look for the finished result and take the lease in one step, so that a lease would be taken on work that is done, and
-it waits for the lock where we wait for the result. And a lease on work that is stored is left to run out by itself, since everybody
-who asks from now on finds the result: that saves a round trip per judgment.
+`Lock` cannot look for the finished result and take the lease in one step, so it would take a lease on finished work, and it waits
+for the lock while we wait for the result. And a lease on work that is stored is left to run out by itself, since all later
+requests get the stored result: that saves a round trip per judgment.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _TAKE = (files("reasrm_serving.judging") / "take_lease.lua").read_text(encoding=
 
 @dataclass(slots=True)
 class Lease:
-    """A lease that is held; `done` says that its work is stored or about to be, so that it may as well run out by itself."""
+    """A lease that is held; `done` says that its work is stored or about to be, so that it can run out by itself."""
 
     done: bool = False
 
 
 class Leases:
-    """Leases on pieces of work, named by the work's key. `on_wait` is called for work that another gateway does already."""
+    """Leases on pieces of work, named by the work's key. `on_wait` is called for work that another gateway is doing."""
 
     def __init__(self, link: RedisLink, on_wait: Callable[[], None] = lambda: None) -> None:
         self._link, self._on_wait = link, on_wait
@@ -46,7 +46,7 @@ class Leases:
     async def wait_or_take(self, key: str, stored: str, token: str) -> bytes | None:
         """Wait until the result for `key` is at `stored` and return it, or return None: then the work is the caller's to do.
 
-        None also where Redis is away: the work is better done twice than not at all.
+        It also returns None while Redis is away: doing the work twice is better than not doing it.
         """
         pause = FIRST_PAUSE_S
         while True:
@@ -62,10 +62,10 @@ class Leases:
 
     @contextlib.asynccontextmanager
     async def held(self, key: str, token: str) -> AsyncGenerator[Lease]:
-        """Keep a lease that `wait_or_take` took alive, and give it back at the end unless the result is where all look for it."""
+        """Keep a lease of `wait_or_take` alive, and give it back at the end unless the result is stored."""
         lease, renewing = Lease(), list[asyncio.Task[None]]()
         loop = asyncio.get_running_loop()
-        # Most work is done before its lease has to be renewed for the first time: no task for that.
+        # Most work ends before the first renewal, so renewing starts with a timer and not with a task.
         timer = loop.call_later(RENEW_S, lambda: renewing.append(loop.create_task(self._renew(key, token))))
         try:
             yield lease
@@ -102,7 +102,7 @@ def _lock(redis: Redis, key: str, token: str) -> Lock:
 
 
 async def _extend(redis: Redis, key: str, token: str) -> None:
-    with contextlib.suppress(LockError):  # it ran out, and may be another's by now
+    with contextlib.suppress(LockError):  # it ran out, and another gateway may hold it now
         await _lock(redis, key, token).extend(LIFE_S, replace_ttl=True)
 
 

@@ -45,24 +45,24 @@ class Ranker:
 
     @classmethod
     def warm(cls) -> asyncio.Task[object]:
-        """Import what the first fit needs, beside the event loop: scipy takes seconds on a busy machine."""
+        """Import scipy in a thread before the first fit: on a busy machine that takes seconds."""
         return asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.optimize"))
 
     async def rank(self, group: Group, options: RankOptions, within_s: float) -> Ranking:
-        """Rank `group` within so many seconds; a comparison that failed for a passing reason is asked again until then."""
+        """Rank `group` within `within_s` seconds; a comparison that failed for a passing reason is repeated until then."""
         deadline = asyncio.get_running_loop().time() + within_s
         return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=self.reuse, deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryingJudge:
-    """A `PairJudge` that asks again, with growing pauses, while the engine is away: rewards need all of a group's comparisons."""
+    """A `PairJudge` that retries with growing pauses while the engine is away, because rewards need all comparisons of a group."""
 
     judge_once: PairJudge
     deadline: float
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
-        """Judge `pair`; a passing failure only where the deadline leaves no time for another try."""
+        """Judge `pair`. It returns a passing failure only if the deadline leaves no time for another try."""
         pause = FIRST_PAUSE_S
         while True:
             judgment = await self.judge_once.judge(pair, options)

@@ -24,7 +24,7 @@ from reasrm_serving.observe.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class PairRequest:
-    """A judgment to give: a pair, how to judge it, its key in the cache, and what the engines serve, which decides the key."""
+    """A request for a judgment: a pair, its options, its key in the cache, and the served model, which is part of the key."""
 
     pair: Pair
     options: Options
@@ -43,7 +43,7 @@ class GivenJudgment:
 class JudgingService:
     """A `PairJudge` whose judgments are made once: across callers, processes and time.
 
-    Routes, which need bytes, use `request` and `give`; rankings, which need judgments, use `judge`.
+    Routes need bytes and use `request` and `give`; rankings need judgments and use `judge`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class JudgingService:
         self._decided_by = (judge.pack.digest, secret_id)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
-        """Judge `pair`; waits for its turn. Raises `InputError`, the caller's mistake, and nothing for a judgment that failed."""
+        """Judge `pair`; waits for its turn. Raises `InputError` for the caller's mistake, and nothing for a failed judgment."""
         try:
             given = await self.give(self.request(pair, options, await self._engines.now()))
         except (ReasrmError, TimeoutError) as error:
@@ -76,7 +76,7 @@ class JudgingService:
         return PairRequest(pair, options, self._key(pair, options, info), info)
 
     async def identity(self) -> str:
-        """What judges: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
+        """The identity of the judge: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
         info = await self._engines.now()
         return "\0".join((info.model, info.weight_version, *self._decided_by))
 
@@ -92,16 +92,16 @@ class JudgingService:
         return stored
 
     async def give(self, request: PairRequest, *, wait_s: float | None = None, emit: Emit | None = None) -> GivenJudgment:
-        """The judgment: stored, or that of equal work in flight, or a new one, whose replies go to `emit` while they are written.
+        """The judgment: from the cache, from equal work in flight, or a new one, whose replies go to `emit` while they are written.
 
-        A new one waits for its turn, at most `wait_s`: then `EngineBusy`. Cancelling it stops the engine unless others wait for
-        the same. Raises `InputError`.
+        A new one waits for its turn, at most `wait_s` seconds, else raises `EngineBusy`. Cancelling it stops the engine unless
+        other callers wait for the same. Raises `InputError`.
         """
         started = time.perf_counter()
         stored = self._cache.in_memory(request.key)
         if stored is not None:
             self._in_memory.inc()
-        elif not self._queue.free:  # what Redis holds needs no turn; with a free one it is looked up on the way
+        elif not self._queue.free:  # a judgment in Redis needs no slot; with a free slot, `_fly` looks it up
             stored = await self.stored(request.key)
         if stored is not None:
             given = GivenJudgment(stored, cached=True)
@@ -112,13 +112,13 @@ class JudgingService:
         return given
 
     def note(self, request: PairRequest, given: GivenJudgment, seconds: float) -> None:
-        """Count a judgment that a caller got after `seconds`, and keep it for people to look at."""
+        """Count a judgment that a caller received after `seconds`, and keep it in the history."""
         self._metrics.gave(given.json.label, seconds, cached=given.cached)
         if self._history.keep:
             self._history.note(request.key, request.pair, request.options, given.json, seconds, cached=given.cached)
 
     async def _fly(self, request: PairRequest, emit: Emit | None) -> GivenJudgment:
-        """What one process does for all callers of one key at once."""
+        """The work that one process does for all concurrent callers of one key."""
         key = request.key
         if self._leases is None:
             return (await self._make(request, emit))[0]
@@ -134,7 +134,7 @@ class JudgingService:
             return given
 
     async def _make(self, request: PairRequest, emit: Emit | None) -> tuple[GivenJudgment, str | None]:
-        """A new judgment, and the key that it is kept under, if it is: here before anybody reads it, in Redis soon after."""
+        """A new judgment, stored under its key if it may be: in this process before any caller reads it, in Redis soon after."""
         self._miss.inc()
         judgment = await self._judge.judge(request.pair, request.options, emit)
         self._metrics.made(judgment)

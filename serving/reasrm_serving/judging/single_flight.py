@@ -40,11 +40,11 @@ class SingleFlight(Generic[T]):
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                self._drop(key, flight)  # at once: a caller that comes now must not board a flight that is being cancelled
+                self._drop(key, flight)  # remove it at once: a new caller must not join a flight that is being cancelled
                 flight.task.cancel()
 
     def _drop(self, key: str, flight: _Flight[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # asyncio logs errors that nobody looks at, and everybody may have left
+            flight.task.exception()  # asyncio logs errors that nobody retrieves, and every caller may have left
