@@ -81,7 +81,7 @@ class Cache:
             await self._saving
 
     async def _save(self, link: RedisLink) -> None:
-        """Write the queued judgments in one go, then those that came meanwhile: one round trip per judgment would double the cost."""
+        """Write the queued judgments in one go, then those that came meanwhile: a round trip per judgment would double the cost."""
         milliseconds = int(self._ttl_s * 1000)
         while self._unsaved:
             batch, self._unsaved = self._unsaved, {}

@@ -16,7 +16,7 @@ REDIS_KEY = "reasrm:fence-secret"
 
 
 async def fence_key(given: str | None, link: RedisLink | None, state_dir: Path) -> bytes:
-    """The key of the settings, else the one that Redis keeps for all gateways, else the one in this user's file (made at first use)."""
+    """The key of the settings, else the one that Redis keeps for all gateways, else the one in this user's file."""
     text = given or await _of_redis(link)
     if text is None:
         if link is not None:
