@@ -58,7 +58,7 @@ def test_an_engine_that_accepts_requests_and_never_answers_costs_no_judgment(eng
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         hole = SimpleNamespace(url=f"http://127.0.0.1:{silent.getsockname()[1]}")
         for path in ("/v1/judge", "/v1/judge/stream"):
-            with gateway([hole, engine], tmp_path, engine_timeout_s=0.4) as url:
+            with gateway([hole, engine], tmp_path, engine_timeout_s=2.0) as url:
                 until(lambda url=url: httpx.get(f"{url}/readyz", timeout=30).status_code == 200)
                 assert asyncio.run(ask(url, path)) == [200] * 8
                 assert metric(SimpleNamespace(url=url), "reasrm_engine_retries_total") > 0
