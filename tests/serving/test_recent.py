@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,25 @@ async def test_nothing_is_stored_where_storage_is_off() -> None:
     recent = History(keep=0)
     note(recent, "k", reply(verdict(0.9)))
     assert (await recent.search(HistoryQuery(), 10, NOBODY))["kept"] == 0
+
+
+async def test_the_first_search_of_a_full_history_leaves_the_event_loop_free() -> None:
+    recent = History(keep=4000)
+    for number in range(4000):
+        note(recent, str(number), reply(verdict(0.9), verdict(0.8)))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    result = await recent.search(HistoryQuery(q="larger"), 10, NOBODY)
+    counting.cancel()
+    assert result["matching"] == 4000
+    assert turns > 5, "other requests had their turn meanwhile"
 
 
 async def test_each_filter_narrows_the_search() -> None:

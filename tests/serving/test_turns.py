@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,29 @@ def test_while_one_key_ranks_a_large_group_another_key_is_judged(engine: Scripte
         ranking.join()
     assert len(statuses) > 2
     assert set(statuses) == {200}
+
+
+def test_a_ranking_that_runs_out_of_time_beside_another_one_is_partial_and_leaves_the_slots_whole(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    engine.pause_s = 0.15
+
+    def rank(url: str, count: int, timeout_s: float) -> httpx.Response:
+        responses = [f"answer {number} of {count}" for number in range(count)]
+        group = {"question": f"rank {count}", "responses": responses, "method": "all_pairs", "timeout_s": timeout_s}
+        return httpx.post(f"{url}/v1/rank", json=group, timeout=60)
+
+    with gateway(engine, tmp_path, max_in_flight=2, turn_wait_s=20.0) as url, ThreadPoolExecutor() as threads:
+        for _ in range(2):
+            large = threads.submit(rank, url, 8, 20.0)
+            small = rank(url, 6, 0.5)
+            assert small.status_code == 200, small.text
+            assert {item["judgment"]["outcome"].get("reason") for item in small.json()["comparisons"]} & {"deadline"}
+            assert large.result().status_code == 200, large.result().text
+            assert all(standing["reward"] is not None for standing in large.result().json()["standings"])
+        pair: dict[str, Any] = {"question": "last", "a": "answer 2", "b": "answer 1", "orders": "ab"}
+        judged = [threads.submit(httpx.post, f"{url}/v1/judge", json=pair | {"question": f"q {n}"}, timeout=60) for n in range(4)]
+        assert [judgment.result().status_code for judgment in judged] == [200] * 4
 
 
 async def test_a_keys_concurrency_holds_while_its_rate_is_looked_up() -> None:
