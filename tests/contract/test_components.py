@@ -36,7 +36,7 @@ def test_sglang_continues_a_reply_that_was_begun(sglang: Sglang) -> None:
     url = f"{sglang.url}/v1/chat/completions"
     longer, shorter = (post(url, body)["usage"]["prompt_tokens"] for body in (begun, plain))
     prefix = post(f"{sglang.url}/tokenize", {"model": "judge", "prompt": "<answer>", "add_special_tokens": False})
-    assert longer == shorter + prefix["count"], "the prefix stands open at the end of the prompt, not as a closed turn"
+    assert longer == shorter + prefix["count"], "the prefix ends the prompt and is not a closed turn"
 
 
 def test_redis_is_real_empty_and_comes_back_after_a_kill(redis_factory) -> None:

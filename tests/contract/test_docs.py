@@ -31,7 +31,7 @@ OURS = ("reasrm", "reasrm_serving", "reasrm_training")
 FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "swift", "tar"}
 
 
-def named(*languages: str) -> list[Any]:
+def blocks_in(*languages: str) -> list[Any]:
     return [pytest.param(block, id=block.name) for block in blocks(*languages)]
 
 
@@ -98,10 +98,10 @@ CHECKS = {"make": check_make, "pip": check_pip, "reasrm": check_reasrm, "curl": 
 @pytest.mark.parametrize("document", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents()])
 def test_every_block_of_a_document_says_its_language(document: Path) -> None:
     assert not [block.name for block in blocks_of(document) if block.language not in RUN + CHECKED]
-    assert document.read_text(encoding="utf-8").count("```") == 2 * len(blocks_of(document)), "a fence is open, or is no fence"
+    assert document.read_text(encoding="utf-8").count("```") == 2 * len(blocks_of(document)), "a fence is not closed"
 
 
-@pytest.mark.parametrize("block", named("sh"))
+@pytest.mark.parametrize("block", blocks_in("sh"))
 def test_a_command_of_the_documents_exists_with_its_flags(block: Block) -> None:
     read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert read.returncode == 0, read.stderr
@@ -111,10 +111,10 @@ def test_a_command_of_the_documents_exists_with_its_flags(block: Block) -> None:
         elif "/" in words[0]:
             assert (ROOT / words[0]).exists(), f"there is no {words[0]}"
         else:
-            assert words[0] in FOREIGN, f"{words[0]}: nothing here knows how to check it"
+            assert words[0] in FOREIGN, f"{words[0]}: no check exists for this program"
 
 
-@pytest.mark.parametrize("block", named("python", "py"))
+@pytest.mark.parametrize("block", blocks_in("python", "py"))
 def test_a_python_block_compiles_and_imports_only_names_that_exist(block: Block) -> None:
     tree = compile(block.text, block.name, "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     known: dict[str, Any] = {}
@@ -149,7 +149,7 @@ def check_call(call: ast.Call, known: dict[str, Any]) -> None:
         assert {word.arg for word in call.keywords if word.arg} <= set(taken), f"{name} takes {', '.join(taken)}"
 
 
-@pytest.mark.parametrize("block", named("toml"))
+@pytest.mark.parametrize("block", blocks_in("toml"))
 def test_a_toml_block_is_a_valid_file_of_its_kind(block: Block, tmp_path: Path) -> None:
     """A recipe, or changes to the 7B recipe, unless its title says that it is a list of keys or a prompt pack."""
     from reasrm_serving.auth.gate import load_keys
@@ -169,7 +169,7 @@ def test_a_toml_block_is_a_valid_file_of_its_kind(block: Block, tmp_path: Path) 
             assert load_recipe(file).stages
 
 
-@pytest.mark.parametrize("block", named("yaml", "json"))
+@pytest.mark.parametrize("block", blocks_in("yaml", "json"))
 def test_a_block_of_data_can_be_parsed(block: Block) -> None:
     if block.language == "yaml":
         assert yaml.safe_load(block.text)

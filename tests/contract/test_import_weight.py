@@ -69,7 +69,7 @@ def test_the_help_of_the_command_line_is_quick() -> None:
 
 def test_no_module_of_the_library_loads_a_heavy_package() -> None:
     count, *loaded = python(EVERY_MODULE, "reasrm").split()
-    assert int(count) >= 10, "the walk found the library's modules"
+    assert int(count) >= 10, "the walk includes the library's modules"
     assert not HEAVY & set(loaded)
 
 

@@ -63,7 +63,7 @@ def test_sglang_reads_special_tokens_in_a_message_as_special_tokens(server: Sgla
     def size(text: str) -> int:
         return chat(server, messages=[{"role": "user", "content": text}])["usage"]["prompt_tokens"]
 
-    assert size("<|im_end|><|im_start|>") == size("") + 2, "which is why prompts escape them"
+    assert size("<|im_end|><|im_start|>") == size("") + 2, "prompts escape them for this reason"
 
 
 def test_an_aborted_request_ends_at_once_and_reports_it(server: Sglang) -> None:
@@ -99,7 +99,7 @@ def test_new_weights_change_the_replies_and_the_version_that_each_of_them_names(
     assert [token["logprob"] for token in tokens(again)] == pytest.approx([token["logprob"] for token in tokens(before)])
     with pytest.raises(urllib.error.HTTPError, match="400"):
         post(server, "/update_weights_from_disk", {"model_path": str(tmp_path / "none"), "weight_version": "third"})
-    assert chat(server)["metadata"]["weight_version"] == "default", "it goes on with the weights that it has"
+    assert chat(server)["metadata"]["weight_version"] == "default", "it keeps its weights"
 
 
 def test_a_score_is_the_share_of_the_named_tokens_in_one_prefill(server: Sglang) -> None:

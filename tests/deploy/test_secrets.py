@@ -54,7 +54,7 @@ def guarded(guarded_factory: Callable[..., Redis]) -> Redis:
 
 def test_secrets_are_made_once_and_hidden_from_other_users(secrets: Path) -> None:
     made = {file.name: file.read_bytes() for file in secrets.iterdir()}
-    assert set(made) == SECRETS and all(made.values()), "what a cluster's secret is made of holds no token"
+    assert set(made) == SECRETS and all(made.values()), "the files of a cluster's secret hold no token"
     assert secrets.stat().st_mode & 0o077 == 0
     subprocess.run([DEPLOY / "secrets.sh", secrets], check=True, capture_output=True)
     assert {file.name: file.read_bytes() for file in secrets.iterdir()} == made

@@ -47,11 +47,11 @@ def shipped() -> list[dict[str, Any]]:
     return json.loads(FILE.read_text())
 
 
-def _task(family: str) -> tasks.Task:
+def _task(family: str) -> tasks.WorldTask:
     return tasks.generate(SEED, 1, "heldout", families=(family,), levels=(2,))[0]
 
 
-def _pair(task: tasks.Task, *, swap: bool) -> dict[str, Any]:
+def _pair(task: tasks.WorldTask, *, swap: bool) -> dict[str, Any]:
     a, b = task.responses("ba" if swap else "ab")
     return {"question": task.question, "a": a, "b": b}
 

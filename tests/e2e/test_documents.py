@@ -34,7 +34,7 @@ def test_every_block_of_a_page_runs_and_prints_what_the_page_shows(page: Path, g
             file.write_text(at(block.text, gateway.url))
         elif block.language in RUN:
             printed = run(block, gateway.url, tmp_path)
-            assert printed or block.language == "bash", f"{block.name}: a block shows something"
+            assert printed or block.language == "bash", f"{block.name}: the block before a result must run"
             continue
         elif printed is not None and block.language == "text":
             assert shown_in(at(block.text, gateway.url), printed), f"{block.name}: what is printed is\n{printed}"

@@ -26,7 +26,7 @@ WATCH = """() => {
 
 def test_the_examples_are_held_out_tasks_of_the_world() -> None:
     assert playground_examples.shipped() == playground_examples.examples(), (
-        "write them anew: python -m tests.e2e.playground_examples"
+        "write them again: python -m tests.e2e.playground_examples"
     )
 
 

@@ -20,7 +20,7 @@ from reasrm.types import Options
 from tests.failures.faulty_engine import Replies, misbehaving
 
 
-def a_job(folder: Path, rows: int) -> Job:
+def job_of(folder: Path, rows: int) -> Job:
     source = folder / "pairs.jsonl"
     source.write_text("".join(json.dumps({"question": f"q{i}?", "a": "right", "b": "wrong"}) + "\n" for i in range(rows)))
     return Job(DataSet(source), folder / "judged.jsonl", How(Options()), restart=True)
@@ -42,10 +42,10 @@ async def test_an_engine_with_two_slots_and_slow_replies_answers_every_row(tmp_p
 
     monkeypatch.setattr(Replies, "_good", slowly)
     with misbehaving() as engine:
-        job = a_job(tmp_path, 28)
+        job = job_of(tmp_path, 28)
         await score(job, JudgeAddress(engine=f"http://127.0.0.1:{engine.server_port}", timeout_s=0.6), quiet=True)
     assert [row["reason"] for row in rows_of(job)] == [None if row["winner"] else "split" for row in rows_of(job)]
-    assert len(engine.requests) == 56, "no request was given up and asked again"
+    assert len(engine.requests) == 56, "no request was given up and repeated"
 
 
 @pytest.mark.parametrize("through", ["engine", "gateway"])
@@ -55,7 +55,7 @@ async def test_an_outage_of_the_engine_is_waited_out_alike(through: str, tmp_pat
         address = f"http://127.0.0.1:{engine.server_port}"
         with running(Settings.of(engine=address, cache="none", port=0, state_dir=tmp_path, refresh_s=0.1)) as url:
             where = JudgeAddress(engine=address) if through == "engine" else JudgeAddress(url=url)
-            job = a_job(tmp_path, 30)
+            job = job_of(tmp_path, 30)
             engine.mode = "busy 503"
             run = asyncio.create_task(score(job, where, limiter=Limiter(patience_s=60), quiet=True))
             await asyncio.sleep(2.0)  # twice as long as rows were given up after
@@ -71,7 +71,7 @@ async def test_an_engine_that_stays_away_stops_the_run_alike_and_what_is_judged_
         address = f"http://127.0.0.1:{engine.server_port}"
         with running(Settings.of(engine=address, cache="none", port=0, state_dir=tmp_path, refresh_s=0.1)) as url:
             where = JudgeAddress(engine=address) if through == "engine" else JudgeAddress(url=url)
-            job = a_job(tmp_path, 200)
+            job = job_of(tmp_path, 200)
             run = asyncio.create_task(score(job, where, limiter=Limiter(4, patience_s=1.0), quiet=True))
             while len(engine.requests) < 40:
                 await asyncio.sleep(0.005)

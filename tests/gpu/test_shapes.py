@@ -19,7 +19,7 @@ def figures() -> dict[str, dict[str, float]]:
     server = f"{SGLANG_VENV / 'bin' / 'python'} -m sglang.launch_server"
     command = [sys.executable, str(ROOT / "bench" / "shapes.py"), "--server", server]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 0, "what it says stands above"
+    assert done.returncode == 0, "its output is above"
     print(done.stdout)
     return json.loads(done.stdout.splitlines()[-1])
 

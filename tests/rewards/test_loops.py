@@ -70,7 +70,7 @@ async def test_a_group_that_straddles_ranks_is_gathered_by_the_gateway(url: str)
     )
     assert order((first + second)[:4]) == order((first + second)[4:]) == [2, 0, 3, 1]
     whole, half = logged[0], logged[1]
-    assert (whole["judge/comparisons"], half["judge/comparisons"]) == (6 + 3, 3), "over all ranks each group counts once"
+    assert (whole["judge/comparisons"], half["judge/comparisons"]) == (6 + 3, 3), "each group counts once over all ranks"
     assert (whole["judge/completion_tokens"], half["judge/completion_tokens"]) == (120 + 60, 60)
     assert half["judge/seconds"] > 0 and half["judge/prompt_tokens"] > 0
     assert half["judge/comparisons_without_verdict"] == 0.0 <= half["judge/cached"] <= 1.0

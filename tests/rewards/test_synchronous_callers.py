@@ -140,7 +140,7 @@ async def test_rewards_and_prompts_do_not_depend_on_the_layout_of_ranks(
     whole = await layout(ANSWERS)
     seen = len(engine.conversations)
     assert await layout(ANSWERS[:1], ANSWERS[1:]) == pytest.approx(whole)
-    assert len(engine.conversations) == seen, "every comparison was there already: it was the same one"
+    assert len(engine.conversations) == seen, "every comparison was cached: the pairs are the same"
 
 
 @pytest.mark.parametrize(

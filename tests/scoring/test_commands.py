@@ -38,7 +38,7 @@ def some_of(file: Path, folder: Path, rows: int) -> Path:
     return folder / file.name
 
 
-def written(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -49,7 +49,7 @@ def test_rm_bench_is_judged_and_scored_by_its_formula(sglang: Sglang, shared_dat
     done = reasrm(
         *("eval", "rm-bench", tmp_path / "rm-bench", "--engine", sglang.url, "-o", output, "--report", report, "--json"), *FAST
     )
-    rows = written(output)
+    rows = rows_of(output)
     assert [(row["subset"], len(row["comparisons"])) for row in rows] == [("chat", 9), ("chat", 9), ("code", 9), ("code", 9)]
     score = json.loads(done.stdout)
     assert (score["protocol"], score["overall"], score["missing"]) == ("rm-r1", None, ["math", "safety"])
@@ -138,14 +138,14 @@ def test_strength_is_measured_and_cleaned_by(sglang: Sglang, tmp_path: Path) -> 
     source = pairs(tmp_path / "in.jsonl", 6)
     strength, clean = tmp_path / "strength.jsonl", tmp_path / "clean.jsonl"
     reasrm("data", "strength", source, "-o", strength, "--votes", "4", "--engine", sglang.url, *FAST)
-    rows = written(strength)
+    rows = rows_of(strength)
     assert [row["index"] for row in rows] == list(range(6))
-    kept = Scored.read(written(tmp_path / "strength.judge1.jsonl")[0])
+    kept = Scored.read(rows_of(tmp_path / "strength.judge1.jsonl")[0])
     assert len(kept.comparisons[0].games) == 4
     reasrm("data", "clean", source, "-o", clean, "--strength", strength, "--flip-below", "-0.9", "--margin")
-    actions = written(tmp_path / "clean.jsonl.actions.jsonl")
+    actions = rows_of(tmp_path / "clean.jsonl.actions.jsonl")
     assert [action["strength"] for action in actions] == [row["strength"] for row in rows]
-    assert len(written(clean)) == sum(action["action"] != "dropped" for action in actions)
+    assert len(rows_of(clean)) == sum(action["action"] != "dropped" for action in actions)
 
 
 def test_kept_judgments_are_used_again_and_those_of_another_measurement_are_refused(sglang: Sglang, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_file_is_scored_through_a_gateway_and_scored_again_to_the_same_bytes(g
     outputs = [tmp_path / name for name in ("one.jsonl", "two.jsonl")]
     first, _ = (reasrm("score", tmp_path / "in.jsonl", "-o", output, "--url", gateway.url, "--json") for output in outputs)
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    *judged, outside = written(outputs[0])
+    *judged, outside = rows_of(outputs[0])
     assert sum(row["correct"] is True for row in judged) > 0.6 * len(judged)
     assert (outside["winner"], outside["reason"]) == (None, "outside_domain")
     (judge,) = json.loads(first.stdout)["judges"]
@@ -214,7 +214,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
     output = tmp_path / "judged.jsonl"
     flags = ("--engine", sglang.url, "--prompts", "world", "--max-tokens", "16")
     shown = reasrm("eval", benchmark, tmp_path / benchmark, "-o", output, *flags).stdout
-    judged = [Scored.read(row) for row in written(output)]
+    judged = [Scored.read(row) for row in rows_of(output)]
     assert len(judged) == len(rows)
     made = [compared for row in judged for compared in row.comparisons if compared.reason != "too_long"]
     assert len(made) > len(rows)

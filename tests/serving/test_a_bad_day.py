@@ -83,7 +83,7 @@ async def kill_and_start_again(engine: ScriptedServer, redis: Redis, callers: Ca
     """Kill both in turn, each during work, and start them again; returns how often there really was work."""
     hit = 0
     for _ in range(KILLS):
-        await written(engine, 30)  # since the engine's last start
+        await wait_for_completions(engine, 30)  # since the engine's last start
         hit += callers.answered < total
         engine.kill()
         await asyncio.sleep(0.7)
@@ -97,7 +97,7 @@ async def kill_and_start_again(engine: ScriptedServer, redis: Redis, callers: Ca
     return hit
 
 
-async def written(engine: ScriptedServer, completions: int) -> None:
+async def wait_for_completions(engine: ScriptedServer, completions: int) -> None:
     """Return when the engine has written this many completions."""
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
         while (await client.get(f"{engine.url}/calls")).json() < completions:
@@ -127,4 +127,4 @@ async def test_every_reward_of_a_bad_day_is_that_of_a_quiet_day_or_null(redis_fa
     answered = [(was, now) for i, (was, now) in enumerate(zip(quiet, loud, strict=True)) if i not in vanished]
     wrong = [(was, now) for was, now in answered if now is not None and now != pytest.approx(was, abs=1e-9)]
     assert not wrong
-    assert sum(now is not None for _, now in answered) > 0.9 * len(answered), f"most are there: {callers.nulls}"
+    assert sum(now is not None for _, now in answered) > 0.9 * len(answered), f"most rollouts have a reward: {callers.nulls}"

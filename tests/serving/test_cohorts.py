@@ -271,7 +271,7 @@ async def test_a_retry_gets_the_same_reward_at_once(client: httpx.AsyncClient, u
     judgments, started = engine.calls, time.monotonic()
     again = [(await ask(client, url, strength, wait=10))["score"] for strength in STRENGTHS]
     assert again == rewards
-    assert time.monotonic() - started < 5, "none of them waits for the others"
+    assert time.monotonic() - started < 5, "no rollout waits for the others"
     assert await ask_all(client, [url], STRENGTHS) == rewards
     assert engine.calls == judgments
 
@@ -282,7 +282,7 @@ async def test_a_second_epoch_with_one_equal_text_is_ranked_whole(client: httpx.
     second = await ask_all(client, [url], [2, 7, 8, 9], wait=20)
     assert second[0] == rewards[0]
     assert second[1] < second[2] < second[3]
-    assert time.monotonic() - started < 10, "nobody waits for a fourth"
+    assert time.monotonic() - started < 10, "no rollout waits for a fourth"
 
 
 async def test_a_late_rollout_waits_no_longer_than_its_own_time(

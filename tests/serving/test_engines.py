@@ -27,13 +27,13 @@ ASK = Ask(messages=(Message(role="user", content="q"),))
 numbers = itertools.count()
 
 
-def a_pair(**more: Any) -> dict[str, Any]:
+def new_pair(**more: Any) -> dict[str, Any]:
     """A pair that was never judged before."""
     return {"question": f"question {next(numbers)}", "a": "answer 2", "b": "answer 1", "orders": "ab"} | more
 
 
 def judge(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer = httpx.post(f"{url}/v1/judge", json=body or a_pair(), timeout=30)
+    answer = httpx.post(f"{url}/v1/judge", json=body or new_pair(), timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -90,14 +90,14 @@ def test_an_engine_that_is_killed_costs_no_judgment_and_gets_requests_again_when
 def test_while_all_engines_are_away_requests_fail_at_once_and_what_is_cached_is_given(
     servers: list[ScriptedServer], tmp_path: Path
 ) -> None:
-    known = a_pair()
+    known = new_pair()
     with gateway(servers, tmp_path) as url:
         judge(url, known)
         for server in servers:
             server.kill()
         until(lambda: all(circuit(url, server) == 1 for server in servers))
         started = time.monotonic()
-        answer = httpx.post(f"{url}/v1/judge", json=a_pair(), timeout=30)
+        answer = httpx.post(f"{url}/v1/judge", json=new_pair(), timeout=30)
         assert time.monotonic() - started < 2.0
         assert (answer.status_code, answer.json()["error"]["type"]) == (503, "engine_failed")
         assert "no engine gets requests until one answers again" in answer.json()["error"]["message"]
@@ -113,7 +113,7 @@ def test_under_load_an_engine_that_dies_again_and_again_costs_no_judgment(server
         async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=32)) as client:
 
             async def one() -> int:
-                return (await client.post(f"{url}/v1/judge", json=a_pair())).status_code
+                return (await client.post(f"{url}/v1/judge", json=new_pair())).status_code
 
             statuses: list[int] = []
             for round_ in range(6):
@@ -158,7 +158,7 @@ def test_judgments_by_engines_of_different_weights_name_their_weights_and_are_no
     with gateway(two_versions, tmp_path) as url:
         until(lambda: version(url) == "v1+v2")
         seen: set[str] = set()
-        body = a_pair()
+        body = new_pair()
         for _ in range(20):
             before = old.calls, new.calls
             judgment = judge(url, body)
@@ -166,7 +166,7 @@ def test_judgments_by_engines_of_different_weights_name_their_weights_and_are_no
             assert judgment["weight_version"] == ("v1" if old.calls > before[0] else "v2")
             seen.add(judgment["weight_version"])
         assert seen == {"v1", "v2"}
-        both = judge(url, a_pair(orders="both"))  # at once, so that both engines get some
+        both = judge(url, new_pair(orders="both"))  # at once, so that both engines get some
         assert both["weight_version"] == "v1+v2"
         old.version = "v2"
         until(lambda: version(url) == "v2")

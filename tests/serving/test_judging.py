@@ -11,13 +11,13 @@ import pytest
 from reasrm.client import Judge
 from reasrm.types import Judgment, Options, Pair
 from tests.components import Gateway, Sglang
-from tests.serving.traffic import a_long_one, a_pair, finished, hanging_on, metric, running, until
+from tests.serving.traffic import finished, hanging_on, long_pair, metric, new_pair, running, until
 
 
 def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_of_the_first(
     plain_gateway: Gateway, random_judge: Sglang
 ) -> None:
-    command = ["curl", "-s", f"{plain_gateway.url}/v1/judge", "-d", json.dumps(a_pair())]
+    command = ["curl", "-s", f"{plain_gateway.url}/v1/judge", "-d", json.dumps(new_pair())]
     first = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     before = finished(random_judge)
     second = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -31,21 +31,21 @@ def test_a_pair_judged_twice_by_curl_is_cached_the_second_time_with_the_tokens_o
 
 
 async def test_the_client_reads_what_the_gateway_writes(plain_gateway: Gateway) -> None:
-    body = a_pair(orders="both")
+    body = new_pair(orders="both")
     pair = Pair.of(body["question"], body["a"], body["b"])
     async with Judge(plain_gateway.url) as judge:
         judgment = await judge.judge(pair, Options(deliberation=body["deliberation"], max_tokens=8))
         (model,) = await judge.models()
     assert isinstance(judgment, Judgment)
     assert [opinion.order for opinion in judgment.opinions] == ["ab", "ba"]
-    assert judgment.order_consistent is False, "it answers A whatever stands there"
+    assert judgment.order_consistent is False, "it answers A for every text"
     assert judgment.model == model["id"]
     assert judgment.weight_version == model["weight_version"]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 9}, {"a": "another"}, {"orders": "both"}, {"rubric": "Brevity."}])
 def test_every_setting_that_changes_a_judgment_is_part_of_its_key(plain_gateway: Gateway, change: dict[str, object]) -> None:
-    body = a_pair()
+    body = new_pair()
     for request in (body, body | change):
         assert httpx.post(f"{plain_gateway.url}/v1/judge", json=request, timeout=60).json()["cached"] is False
         assert httpx.post(f"{plain_gateway.url}/v1/judge", json=request, timeout=60).json()["cached"] is True
@@ -54,19 +54,19 @@ def test_every_setting_that_changes_a_judgment_is_part_of_its_key(plain_gateway:
 def test_a_batch_streams_its_judgments_as_they_finish(plain_gateway: Gateway) -> None:
     slow = {"question": "slow", "a": "x " * 300, "b": "y " * 300}
     pairs = [slow, *({"question": f"quick {number}", "a": "x", "b": "y"} for number in range(5))]
-    known = a_pair()
+    known = new_pair()
     shared = {name: known[name] for name in ("orders", "deliberation", "max_tokens")}
     httpx.post(f"{plain_gateway.url}/v1/judge", json=pairs[3] | shared, timeout=60)
     with httpx.stream("POST", f"{plain_gateway.url}/v1/judge/batch", json={"pairs": pairs, **shared}, timeout=60) as response:
         lines = [json.loads(line) for line in response.iter_lines()]
     assert response.headers["content-type"] == "application/x-ndjson"
     assert sorted(line["index"] for line in lines) == list(range(6))
-    assert lines[0]["index"] == 3, "what was cached comes first"
+    assert lines[0]["index"] == 3, "the cached judgment comes first"
     assert all(line["winner"] == "A" for line in lines)
 
 
 def test_a_stream_shows_both_replies_while_they_are_written_and_then_the_judgment(plain_gateway: Gateway) -> None:
-    body = a_pair(orders="both", max_tokens=30)
+    body = new_pair(orders="both", max_tokens=30)
     first, again = (_events(plain_gateway, body) for _ in range(2))
     for events in (first, again):
         *deltas, (last, judgment) = events
@@ -91,7 +91,7 @@ def _events(gateway: Gateway, body: dict[str, object]) -> list[tuple[str, dict]]
 
 @pytest.mark.parametrize("route", ["/v1/judge", "/v1/judge/stream", "/v1/judge/batch"])
 def test_a_client_that_hangs_up_stops_its_generation(plain_gateway: Gateway, random_judge: Sglang, route: str) -> None:
-    body = a_long_one(orders="both")
+    body = long_pair(orders="both")
     if route.endswith("batch"):
         pair = {name: body.pop(name) for name in ("question", "a", "b")}
         body["pairs"] = [pair, pair | {"a": "another"}]
@@ -104,7 +104,7 @@ def test_a_client_that_hangs_up_stops_its_generation(plain_gateway: Gateway, ran
 def test_equal_requests_at_once_take_one_reply_and_a_caller_that_leaves_does_not_stop_the_others(
     plain_gateway: Gateway, random_judge: Sglang
 ) -> None:
-    body, before, joined = a_pair(max_tokens=400), finished(random_judge), metric(plain_gateway, "reasrm_coalesced_total")
+    body, before, joined = new_pair(max_tokens=400), finished(random_judge), metric(plain_gateway, "reasrm_coalesced_total")
     command = ["curl", "-s", f"{plain_gateway.url}/v1/judge", "-d", json.dumps(body)]
     leaving, *staying = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     until(lambda: metric(plain_gateway, "reasrm_in_flight") == 4)

@@ -77,7 +77,7 @@ def test_an_engine_that_can_read_them_ranks_them(body: bytes, gateway_factory: C
     assert {seed % 16 for seed in ranking["order"][:4]} == {15}
     assert slowest < 5.0, "others are served meanwhile"
     assert grown < MOST_MB
-    assert len(answer.content) < 2_000_000, "the texts of the responses do not come back"
+    assert len(answer.content) < 2_000_000, "the responses' texts are not returned"
 
 
 def test_an_engine_that_cannot_read_them_gives_null_and_says_why(

@@ -93,7 +93,7 @@ async def test_a_text_that_does_not_fit_is_refused_in_tokens(engine: EmbeddedEng
     with pytest.raises(TooLong, match="8192") as refused:
         await engine.complete(ask(max_tokens=8190))
     assert refused.value.count > refused.value.limit == 8192
-    assert (await engine.complete(ask(max_tokens=2))).text, "and the engine lives on"
+    assert (await engine.complete(ask(max_tokens=2))).text, "the engine still runs"
 
 
 def test_a_folder_without_a_model_and_a_device_that_is_not_there_are_named(tmp_path: Path, tiny_model: Path) -> None:

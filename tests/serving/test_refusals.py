@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.components import Gateway, Sglang, free_port
-from tests.serving.traffic import a_long_one, a_pair, hanging_on, metric, running, until
+from tests.serving.traffic import hanging_on, long_pair, metric, new_pair, running, until
 
 PAIR: dict[str, Any] = {"question": "What is 2 + 3?", "a": "5", "b": "6"}
 MANY = [{"role": "user", "content": "x"}]
@@ -98,7 +98,7 @@ def test_a_text_that_does_not_fit_the_model_is_refused_in_its_tokens(plain_gatew
     text = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json={"pairs": pairs, "max_tokens": 4}, timeout=60).text
     reasons = {line["index"]: line["outcome"].get("reason") for line in map(json.loads, text.splitlines())}
     assert reasons[0] == "too_long"
-    assert reasons[1] != "too_long", "one pair's length is not the others' fault"
+    assert reasons[1] != "too_long", "the length of one pair does not affect the others"
 
 
 def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway: Gateway) -> None:
@@ -112,35 +112,35 @@ def test_a_batch_has_a_limit_and_an_unknown_path_has_the_one_shape(plain_gateway
         assert error["type"] == kind
         assert message in error["message"] and "/openapi.json" in error["message"]
     assert "/v1/judge" in httpx.get(plain_gateway.url + "/openapi.json").json()["paths"]
-    assert httpx.get(plain_gateway.url + "/docs").status_code == 404, "no page that loads scripts from elsewhere"
+    assert httpx.get(plain_gateway.url + "/docs").status_code == 404, "no page loads foreign scripts"
 
 
 def test_without_room_the_answer_is_429_and_what_is_cached_is_still_given(
     gateway_factory: Callable[..., Gateway], random_judge: Sglang
 ) -> None:
-    known = a_pair()
+    known = new_pair()
     with gateway_factory("--engine", random_judge.url, "--max-in-flight", "2", "--turn-wait", "0.2") as gateway:
         url = f"{gateway.url}/v1/judge"
         assert httpx.post(url, json=known, timeout=60).status_code == 200
-        with hanging_on(url, a_long_one()), hanging_on(url, a_long_one()):
+        with hanging_on(url, long_pair()), hanging_on(url, long_pair()):
             until(lambda: metric(gateway, "reasrm_in_flight") == 2)
             for route in ("/v1/judge", "/v1/judge/stream"):
-                refused = httpx.post(gateway.url + route, json=a_pair(), timeout=60)
+                refused = httpx.post(gateway.url + route, json=new_pair(), timeout=60)
                 assert (refused.status_code, refused.json()["error"]["type"]) == (429, "busy")
                 assert int(refused.headers["retry-after"]) >= 1
             assert httpx.post(url, json=known, timeout=60).json()["cached"] is True
             assert "event: judgment" in httpx.post(f"{url}/stream", json=known, timeout=60).text
-            assert metric(gateway, "reasrm_in_flight") == 2, "nobody had to wait for a place"
+            assert metric(gateway, "reasrm_in_flight") == 2, "no request waited for a place"
         until(lambda: metric(gateway, "reasrm_in_flight") == 0)
-        assert httpx.post(url, json=a_pair(), timeout=60).status_code == 200
+        assert httpx.post(url, json=new_pair(), timeout=60).status_code == 200
 
 
 def test_the_callers_deadline_stops_the_engine(plain_gateway: Gateway, random_judge: Sglang) -> None:
     started = time.monotonic()
-    response = httpx.post(f"{plain_gateway.url}/v1/judge", json=a_long_one(timeout_s=0.5), timeout=60)
+    response = httpx.post(f"{plain_gateway.url}/v1/judge", json=long_pair(timeout_s=0.5), timeout=60)
     assert (response.status_code, response.json()["error"]["type"]) == (504, "deadline")
     assert time.monotonic() - started < 10.0
-    body = a_long_one(timeout_s=0.5)
+    body = long_pair(timeout_s=0.5)
     pair = {name: body.pop(name) for name in ("question", "a", "b")}
     lines = httpx.post(f"{plain_gateway.url}/v1/judge/batch", json=body | {"pairs": [pair]}, timeout=60).text
     assert json.loads(lines)["outcome"]["reason"] == "deadline"
@@ -162,8 +162,8 @@ def test_an_engine_that_hangs_is_left_at_the_deadline_and_judges_again_when_it_w
     url = f"{plain_gateway.url}/v1/judge"
     os.killpg(random_judge.pid, signal.SIGSTOP)
     try:
-        response = httpx.post(url, json=a_pair(timeout_s=1), timeout=60)
+        response = httpx.post(url, json=new_pair(timeout_s=1), timeout=60)
         assert (response.status_code, response.json()["error"]["type"]) == (504, "deadline")
     finally:
         os.killpg(random_judge.pid, signal.SIGCONT)
-    assert httpx.post(url, json=a_pair(), timeout=60).json()["winner"] == "A"
+    assert httpx.post(url, json=new_pair(), timeout=60).json()["winner"] == "A"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.components import Gateway, Redis, Sglang, answers, talk
-from tests.serving.traffic import a_pair, finished, metric, until, version
+from tests.serving.traffic import finished, metric, new_pair, until, version
 from tests.tiny_model import make_tiny_model
 
 TYPED = {"engine_failed", "deadline", "busy"}
@@ -26,7 +26,7 @@ def ask(gateway: Gateway, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_same_pair_at_two_gateways_takes_one_request_to_the_engine(two_gateways, random_judge: Sglang) -> None:
-    body, before = a_pair(max_tokens=400), finished(random_judge)
+    body, before = new_pair(max_tokens=400), finished(random_judge)
     with ThreadPoolExecutor() as threads:
         replies = list(threads.map(lambda gateway: ask(gateway, body), two_gateways * 3))
     assert finished(random_judge) == before + 1
@@ -37,7 +37,7 @@ def test_the_same_pair_at_two_gateways_takes_one_request_to_the_engine(two_gatew
 
 def test_a_judgment_of_one_gateway_is_cached_for_the_other(two_gateways) -> None:
     first, second = two_gateways
-    body = a_pair()
+    body = new_pair()
     assert ask(first, body)["cached"] is False
     assert ask(second, body)["cached"] is True
     assert metric(second, "reasrm_cache_total") == 1
@@ -45,7 +45,7 @@ def test_a_judgment_of_one_gateway_is_cached_for_the_other(two_gateways) -> None
 
 def test_a_claim_whose_owner_was_killed_is_taken_over(two_gateways, redis_server: Redis) -> None:
     owner, other = two_gateways
-    body = a_pair(max_tokens=1500)
+    body = new_pair(max_tokens=1500)
     with ThreadPoolExecutor() as threads:
         lost = threads.submit(ask, owner, body)
         until(lambda: b":claim" in talk(redis_server.port, b"KEYS reasrm:*\r\n"))
@@ -69,14 +69,14 @@ def test_without_redis_judging_goes_on_uncached_and_redis_comes_back_by_itself(
         until(lambda: _status(gateway) == "ready")
         redis.kill()
         for _ in range(3):
-            assert ask(gateway, a_pair())["winner"] == "A"
+            assert ask(gateway, new_pair())["winner"] == "A"
         assert _status(gateway) == "degraded"
         assert httpx.get(f"{gateway.url}/readyz").status_code == 200
         assert metric(gateway, "reasrm_redis_up") == 0
         assert metric(gateway, "reasrm_cache_errors_total") >= 1
         redis.start()
         until(lambda: _status(gateway) == _status(other) == "ready")
-        body = a_pair()
+        body = new_pair()
         until(lambda: ask(gateway, body)["cached"] and ask(other, body)["cached"])
 
 
@@ -88,19 +88,19 @@ def test_a_redis_that_hangs_is_waited_for_once(
     gateway_factory: Callable[..., Gateway], redis_factory: Callable[..., Redis], random_judge: Sglang
 ) -> None:
     with redis_factory() as redis, gateway_factory("--engine", random_judge.url, "--cache", redis.url) as gateway:
-        assert ask(gateway, a_pair())["winner"] == "A"
+        assert ask(gateway, new_pair())["winner"] == "A"
         subprocess.run(["kill", "-STOP", str(redis.pid)], check=True)
         try:
             for _ in range(5):
-                assert ask(gateway, a_pair())["winner"] == "A"
-            assert metric(gateway, "reasrm_cache_errors_total") == 1, "one command waited; then nothing was asked of it"
+                assert ask(gateway, new_pair())["winner"] == "A"
+            assert metric(gateway, "reasrm_cache_errors_total") == 1, "one command waited; then no more commands were sent"
         finally:
             subprocess.run(["kill", "-CONT", str(redis.pid)], check=True)
 
 
 def test_a_pair_with_rubbish_in_redis_is_judged_again(two_gateways, redis_server: Redis) -> None:
     first, second = two_gateways
-    body = a_pair()
+    body = new_pair()
     ask(first, body)
     cli = ["redis-cli", "-u", redis_server.url]
     (key,) = subprocess.run([*cli, "KEYS", "reasrm:{*}"], capture_output=True, text=True, check=True).stdout.split()
@@ -113,7 +113,7 @@ def test_no_verdict_of_old_weights_is_served_for_new_ones(
     two_gateways, random_judge: Sglang, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first, second = two_gateways
-    body = a_pair()
+    body = new_pair()
     old = ask(first, body)
     load = f"{random_judge.url}/update_weights_from_disk"
     other = make_tiny_model(tmp_path_factory.mktemp("other") / "model", seed=1)
@@ -138,7 +138,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
     random_judge: Sglang,
 ) -> None:
     """Every response equals that of a quiet run, or is a typed failure or a broken connection; later requests succeed."""
-    bodies = [a_pair(deliberation=f"<answer>[[{side}]]</answer>") for _ in range(10) for side in "AB"]
+    bodies = [new_pair(deliberation=f"<answer>[[{side}]]</answer>") for _ in range(10) for side in "AB"]
     with redis_factory() as redis, gateway_factory("--engine", random_judge.url, "--cache", redis.url) as gateway:
         quiet = [ask(gateway, body)["winner"] for body in bodies]
         assert quiet == ["A", "B"] * 10
@@ -177,7 +177,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
         failed = [outcome for _, outcome in seen if outcome not in ("A", "B")]
         assert [outcome for _, outcome in given] == [quiet[number] for number, _ in given]
         assert set(failed) <= TYPED | {"connection"}
-        assert {"engine_failed", "connection"} <= set(failed), "the engine and the gateway were seen to be away"
+        assert {"engine_failed", "connection"} <= set(failed), "the callers noticed both outages"
         assert [ask(gateway, body)["winner"] for body in bodies] == quiet
         assert _status(gateway) == "ready"
 

@@ -76,7 +76,7 @@ async def test_another_engine_is_asked_only_within_the_callers_deadline() -> Non
                 await engines.complete(ASK)
         assert time.monotonic() - began < 2.0
         assert [member.failures for member in engines.members].count(1) == 1, (
-            "the first engine had its time, and the caller had his"
+            "the first engine had its time, and the caller its own"
         )
         for client in clients:
             await client.aclose()

@@ -15,7 +15,7 @@ from reasrm_serving.engines import sglang_router as routing
 
 from reasrm.errors import InputError
 from tests.components import ROOT, Gateway, Server, answers, free_port
-from tests.serving.traffic import a_pair, until
+from tests.serving.traffic import new_pair, until
 
 WORKER = ROOT / "tests" / "deploy" / "worker.py"
 
@@ -42,7 +42,7 @@ def child_of(gateway: Gateway) -> psutil.Process:
 
 
 def judge(gateway: Gateway) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/v1/judge", json=a_pair(), timeout=60)
+    return httpx.post(f"{gateway.url}/v1/judge", json=new_pair(), timeout=60)
 
 
 def is_ready(gateway: Gateway) -> bool:
@@ -57,9 +57,9 @@ def test_a_router_is_started_before_the_workers_and_ends_with_the_gateway(
         answer = judge(gateway)
         assert (answer.status_code, answer.json()["winner"], answer.json()["weight_version"]) == (200, "A", "step-7")
         router = child_of(gateway)
-        assert not any("a-secret" in argument for argument in router.cmdline()), "anybody may read the arguments of a process"
+        assert not any("a-secret" in argument for argument in router.cmdline()), "every user may read the arguments of a process"
         workers[0].kill()
-        assert {judge(gateway).status_code for _ in range(6)} == {200}, "the router goes round a dead worker"
+        assert {judge(gateway).status_code for _ in range(6)} == {200}, "the router avoids a dead worker"
         router.kill()
         until(lambda: not router.is_running())
         until(lambda: judge(gateway).status_code == 200, within_s=60)  # it was started again

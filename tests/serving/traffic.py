@@ -17,7 +17,7 @@ from tests.components import Gateway, Sglang
 _numbers = itertools.count(int(time.time() * 1000))
 
 
-def a_pair(**more: Any) -> dict[str, Any]:
+def new_pair(**more: Any) -> dict[str, Any]:
     """A pair that was never judged before. The reply begins with its answer, since random weights never give one."""
     number = next(_numbers)
     return {
@@ -30,9 +30,9 @@ def a_pair(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def a_long_one(**more: Any) -> dict[str, Any]:
+def long_pair(**more: Any) -> dict[str, Any]:
     """A pair whose judgment takes at least 15 seconds: the replies of random weights do not end."""
-    return a_pair(max_tokens=6000, **more)
+    return new_pair(max_tokens=6000, **more)
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def test_a_judgment_with_one_failed_order_is_that_failure_and_not_the_other_orde
     judge = EngineJudge(ScriptedCompleter(lambda ask: next(script)), PACK, KEY)
     judgment = asyncio.run(judge.judge(PAIR, Options()))
     assert judgment.outcome == NoVerdict(reason=reason, detail=str(error))
-    assert judgment.opinions[1].outcome.winner == "A", "what the other order said is kept"
+    assert judgment.opinions[1].outcome.winner == "A", "the opinion of the other order is kept"
 
 
 def test_after_a_failure_no_more_requests_are_sent():
