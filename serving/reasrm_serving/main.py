@@ -1,4 +1,4 @@
-"""Running the gateway: in the foreground until it is stopped, or beside something else in this process."""
+"""Runs the gateway: in the foreground until it is stopped, or in a thread of this process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from reasrm_serving.settings import Settings, secret
 
 BACKLOG = 2048
 IDLE_S = 75  # longer than clients keep a connection: one that is closed as a request goes out loses a rollout
-FINISH_S = 30  # for requests under way when the gateway is stopped
-GC_THRESHOLD = (20_000, 20, 50)  # a request makes some hundred objects, and hardly a cycle
+FINISH_S = 30  # seconds for requests under way when the gateway is stopped
+GC_THRESHOLD = (20_000, 20, 50)  # collect garbage rarely: a request makes some hundred objects and hardly any cycle
 
 
 def main(settings: Settings) -> None:
-    """Listen and serve. Raises `InputError` where that cannot be; says where it listens on standard error."""
+    """Listen and serve. Raises `InputError` if it cannot listen; prints its address on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
 
 @contextmanager
 def running(settings: Settings) -> Generator[str]:
-    """A gateway in a thread of this process; gives its address when it answers. Raises what prevents it."""
+    """A gateway in a thread of this process; yields its address once it answers. Raises the error of a failed start."""
     listening = _listen(settings.host, settings.port)
     server = _Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)
@@ -60,7 +60,7 @@ def running(settings: Settings) -> Generator[str]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with the gateway's settings, which says `greeting` when it answers."""
+    """uvicorn with the gateway's settings, which prints `greeting` once it answers."""
 
     def __init__(self, settings: Settings, greeting: str = "") -> None:
         self.app = create_app(settings)
@@ -70,19 +70,19 @@ class _Server(uvicorn.Server):
             loop="uvloop",
             http="httptools",
             access_log=False,
-            log_level="critical",  # what fails is logged by the app, or raised here
+            log_level="critical",  # the app logs its failures, or raises them here
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=FINISH_S,
             server_header=False,
-            proxy_headers=False,  # nothing here asks who is in front of a proxy
+            proxy_headers=False,  # the gateway does not use the client's address
         )
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then greet."""
         await super().startup(sockets)
-        if self._greeting:  # the process is the gateway's own
-            # What is here now stays. Else every full collection walks all of it, which is what the slowest answers waited for.
+        if self._greeting:  # the gateway has this process for itself
+            # Full collections walked all objects of the start, which delayed the slowest answers. Frozen ones are skipped.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)

@@ -1,4 +1,4 @@
-"""The connection to Redis, which may go away and come back: that is never an error and never a wait, and always shown."""
+"""The connection to Redis, which may go away and come back. An outage raises no error, delays no caller, and is always visible."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from reasrm.address import shown_address
 from reasrm.errors import ConfigurationError
 
 T = TypeVar("T")
-TIMEOUT_S = 0.5  # of one command: a verdict that Redis does not give by then is judged anew
+TIMEOUT_S = 0.5  # seconds for one command: a verdict that Redis does not return by then is judged again
 PROBE_S = 0.5
 
 
 class RedisLink:
-    """A Redis behind a circuit: after one failure nothing is asked until a ping gets through, so a dead Redis costs no time.
+    """A Redis behind a circuit breaker: after one failure no command is sent until a ping succeeds, so a dead Redis costs no time.
 
-    `up` says which it is now; `on_error` is called for every failed command. Entering it raises `ConfigurationError` where Redis
-    answers and refuses the password: that cures no waiting.
+    `up` is the current state; `on_error` is called for every failed command. Entering it raises `ConfigurationError` where Redis
+    answers and refuses the password, because waiting does not cure that.
     """
 
     def __init__(self, url: str, on_error: Callable[[], None] = lambda: None) -> None:
         try:
             self.redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
                 url,
-                socket_timeout=None,  # `ask` has one for the whole command; a task for each write is what redis-py's would cost
+                socket_timeout=None,  # `ask` has a timeout for the whole command; redis-py's timeouts cost a task per write
                 socket_connect_timeout=TIMEOUT_S,
                 retry=Retry(NoBackoff(), 0),
                 max_connections=256,
@@ -63,7 +63,7 @@ class RedisLink:
         await self.redis.aclose()
 
     async def ask(self, command: Callable[[Redis], Awaitable[T]]) -> T | None:
-        """The answer to `command`; None while Redis is away (callers store no None)."""
+        """The answer to `command`; None while Redis is away (no caller stores None)."""
         if not self.up:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What decides how a gateway runs. Only `reasrm serve` reads flags and the environment; everything else is given a `Settings`."""
+"""The settings of a gateway. Only `reasrm serve` reads flags and the environment; all other code gets a `Settings`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
 
 def _cache(value: str) -> str:
     if value not in ("memory", "none") and not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must be memory, none or redis://HOST:PORT/DB")  # what was given may hold a password
+        raise ValueError("must be memory, none or redis://HOST:PORT/DB")  # the value is not shown, because it may hold a password
     return value
 
 
@@ -66,11 +66,11 @@ class Settings(BaseModel):
         default=None, description="A PEM file of certificate authorities to trust, for engines with a private certificate."
     )
     show_engine_errors: bool = Field(
-        default=False, description="Show callers what the engine itself says of a failure. The log has it always."
+        default=False, description="Show callers the engine's own words about a failure. The log always has them."
     )
     model: str | None = Field(
         default=None,
-        description="The name under which an engine with several models serves the judge; with local, the model's folder.",
+        description="The judge's name on an engine with several models; with local, the model's folder.",
     )
     device: str = Field(default="auto", description="With local: cpu, cuda, cuda:1 or auto.")
     prompts: str | None = Field(
@@ -101,7 +101,7 @@ class Settings(BaseModel):
         description="Rollouts per prompt, for RL frameworks that cannot say it in the address (?cohort=N).",
     )
     timeout_s: float = Field(
-        default=300.0, gt=0, description="Seconds that a request may take, and that it has where it states no timeout."
+        default=300.0, gt=0, description="The most seconds that a request may take; also the default of its timeout."
     )
     engine_timeout_s: float | None = Field(
         default=None,
@@ -113,11 +113,11 @@ class Settings(BaseModel):
         default=None,
         ge=0,
         le=100_000,
-        description="Show that many of the latest judgments on the page, texts included.",
+        description="Show so many of the latest judgments on the page, texts included.",
         json_schema_extra={"shown": f"0; {DEMO_RECENT} with the embedded judge on loopback"},
     )
     keys: Path | None = Field(
-        default=None, description="The file of API keys; `reasrm keys new` prints its entries. Without a file everybody may ask."
+        default=None, description="The file of API keys; `reasrm keys new` prints its entries. Without a file all callers may."
     )
     turn_wait_s: float = Field(
         default=5.0, ge=0, description="Seconds that a single judgment waits for its turn before it gets 429."
@@ -150,14 +150,14 @@ class Settings(BaseModel):
 
     @property
     def keeps_recent(self) -> int:
-        """How many of the latest judgments are kept for people to look at."""
+        """The number of the latest judgments that are kept for people to look at."""
         if self.recent is None:
             return DEMO_RECENT if self.embedded and self.on_loopback else 0
         return self.recent
 
     @property
     def redis_url(self) -> str | None:
-        """The Redis that holds the cache, if one does."""
+        """The address of the Redis that holds the cache, if there is one."""
         return self.cache if "://" in self.cache else None
 
     @property

@@ -1,4 +1,4 @@
-"""What the routes work with: opened when the gateway starts, closed when it stops."""
+"""The services behind the routes: opened when the gateway starts, closed when it stops."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def services_of(request: Request) -> Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncGenerator[Services]:
-    """Everything that `settings` ask for. Raises `InputError` where they cannot work; an engine or Redis may come later."""
+    """All services for `settings`. Raises `InputError` for settings that cannot work; an engine or Redis may come later."""
     metrics, queue = Metrics(), FairQueue(settings.max_in_flight)
     async with AsyncExitStack() as stack:
         link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
@@ -80,7 +80,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
 
 def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLink | None) -> None:
-    """Gauges of what is read when Prometheus asks."""
+    """Gauges that are computed when Prometheus scrapes."""
     metrics.gauge("reasrm_in_flight", "Judgments under way", lambda: queue.taken)
     metrics.gauge("reasrm_engine_up", "Whether an engine answers", lambda: engines.error is None)
     for member in engines.members:
@@ -92,7 +92,7 @@ def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLi
 def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack, Domain | None]:
     opened: dict[str, Engine] = {}
     if settings.embedded:
-        from reasrm_serving.engines.embedded import open_embedded  # torch and transformers: only where they are wanted
+        from reasrm_serving.engines.embedded import open_embedded  # imports torch and transformers, so only for the embedded judge
 
         opened[LOCAL], pack, domain = open_embedded(settings)
     else:
@@ -114,5 +114,5 @@ def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pac
 
 
 def _shown(url: str) -> str:
-    """What an engine is called in metrics and messages: its address without a password."""
+    """The name of an engine in metrics and messages: its address without a password."""
     return shown_address(url).split("://", 1)[-1].rstrip("/")

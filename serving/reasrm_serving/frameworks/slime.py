@@ -1,8 +1,8 @@
 """slime and miles (`--rm-type remote_rm --rm-url http://gateway:8900/remote_rm?cohort=8`).
 
 slime's client posts `{"prompt", "response", "label"}` and takes the whole JSON body as the reward: a number, or with `?key=score`
-and `--reward-key score` an object. It waits 120 s, tries ten times, and then the job dies: so no verdict is "mean" by default, and
-the object says which rewards are not judged. (`reasrm.rewards.slime.batched_custom_rm` sends whole groups instead.)
+and `--reward-key score` an object. It waits 120 s, tries ten times, and then the job dies: so the default for no verdict is "mean",
+and the object says which rewards are not judged. (`reasrm.rewards.slime.batched_custom_rm` sends whole groups instead.)
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What people and Prometheus see of a running gateway: metrics and the latest judgments."""
+"""The observable state of a running gateway: metrics and the latest judgments."""

@@ -1,7 +1,7 @@
-"""The latest judgments of this gateway, for people to look at: bounded in number and bytes, and kept nowhere else.
+"""The latest judgments of this gateway, for people to look at. They are bounded in number and bytes, and live in memory only.
 
-Noting one costs next to nothing, since training loops ask for thousands per second. What a reader wants to know is worked out by
-the reader's own search.
+Recording one costs next to nothing, since training loops ask for thousands per second. A reader's search does the expensive
+work.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from reasrm.types import Message, Options, Pair
 from reasrm_serving.auth.context import Caller, Principal, caller, principal
 from reasrm_serving.judgment_json import JudgmentJson
 
-MAX_BYTES = 64 * 2**20  # of texts, whatever the number
-BINS, CHUNKS, FEWEST = 20, 40, 5  # of the histogram; of the trend, and the fewest judgments in one of its chunks
+MAX_BYTES = 64 * 2**20  # bytes of texts, for any number of judgments
+BINS, CHUNKS, FEWEST = 20, 40, 5  # bins of the histogram; chunks of the trend, and the fewest judgments in one chunk
 RATE_S = 60.0
 SHOWN = 240  # characters of a question in a list
 
@@ -54,7 +54,7 @@ class HistoryEntry:
 
     @property
     def reason(self) -> str | None:
-        """Why there is no verdict, where there is none."""
+        """The reason for no verdict; None if there is a verdict."""
         return None if self.judgment.label in ("A", "B") else self.judgment.label
 
     def row(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class HistoryEntry:
         }
 
     def request(self) -> dict[str, Any]:
-        """The request that would ask for it again."""
+        """The request that gets this judgment again."""
         texts = {name: _wire(getattr(self.pair, name)) for name in ("question", "a", "b")}
         rubric = {"rubric": self.pair.rubric} if self.pair.rubric else {}
         return texts | rubric | self.options.model_dump(mode="json", exclude_defaults=True)
@@ -83,7 +83,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """What to look for; what is empty matches everything. `outcome` is a winner or a reason."""
+    """The criteria of a search; an empty one matches everything. `outcome` is a winner or a reason."""
 
     q: str = ""
     run: str = ""
@@ -92,7 +92,7 @@ class HistoryQuery:
     disagree: bool = False
 
     def matches(self, entry: HistoryEntry) -> bool:
-        """Whether `entry` is one that is looked for."""
+        """Whether `entry` matches."""
         return (
             (not self.run or entry.caller.run == self.run)
             and (not self.subset or entry.caller.subset == self.subset)
@@ -110,10 +110,10 @@ class History:
     clock: Callable[[], float] = time.time
     _entries: deque[HistoryEntry] = field(default_factory=deque[HistoryEntry])
     _bytes: int = 0
-    _gone_at: float = -math.inf  # when the latest of those that made room was given
+    _gone_at: float = -math.inf  # the time of the latest judgment that was dropped
 
     def note(self, key: str, pair: Pair, options: Options, judgment: JudgmentJson, seconds: float, *, cached: bool) -> None:
-        """Remember a judgment that was given to a caller."""
+        """Record a judgment that a caller received."""
         if not self.keep:
             return
         size = len(judgment.judgment) + sum(map(sys.getsizeof, (*_texts(pair), *_notes(pair, options))))
@@ -129,16 +129,16 @@ class History:
         return next((entry for entry in reversed(self._entries) if entry.id == key and _may_see(reader, entry)), None)
 
     async def search(self, query: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
-        """The newest `limit` matches, and all matches in numbers, of those that `reader` may see.
+        """The newest `limit` matches that `reader` may see, and statistics of all of them.
 
-        It is worked out beside the event loop: reading thousands of judgments for the first time takes up to a second.
+        It runs outside of the event loop, because parsing thousands of judgments for the first time takes up to a second.
         """
         return await asyncio.to_thread(self._search, tuple(self._entries), query, limit, reader)
 
     def _search(self, entries: Sequence[HistoryEntry], query: HistoryQuery, limit: int, reader: Principal) -> dict[str, Any]:
         visible = [entry for entry in entries if _may_see(reader, entry)]
         matching = [entry for entry in visible if query.matches(entry)]
-        # Where loops ask more than is kept of a minute, the rate is that of the time of which all are kept.
+        # If less than a minute of judgments is kept, the rate is over the time that is kept completely.
         since = max(self.clock() - RATE_S, self._gone_at)
         span = max(1.0, self.clock() - since)
         both = [entry.facts["order_consistent"] for entry in matching if entry.facts["order_consistent"] is not None]
@@ -161,7 +161,7 @@ class History:
 
 
 def _may_see(reader: Principal, entry: HistoryEntry) -> bool:
-    """Where callers have keys, each sees its own, and an admin all; without keys there is one nameless caller."""
+    """With keys, a caller sees its own judgments and an admin sees all; without keys there is one nameless caller."""
     return reader.admin or entry.by == reader.name
 
 
@@ -172,7 +172,7 @@ def _texts(pair: Pair) -> Iterator[str]:
 
 
 def _notes(pair: Pair, options: Options) -> Iterator[str]:
-    """What else a caller may have written at any length."""
+    """The other texts of a request, which may have any length."""
     yield pair.rubric or ""
     yield options.deliberation or ""
     for message in (*pair.question, *pair.a, *pair.b):
@@ -205,7 +205,7 @@ def _trend(agreements: Sequence[bool]) -> list[dict[str, float]]:
     """Shares of agreement with their 95 % intervals, oldest first, over equally many judgments each."""
     size = max(FEWEST, -(-len(agreements) // CHUNKS))
     points: list[dict[str, float]] = []
-    for start in range(len(agreements) % size, len(agreements), size):  # whole chunks, so that the newest is one too
+    for start in range(len(agreements) % size, len(agreements), size):  # leave out the oldest ones, so that all chunks are full
         agreeing = sum(agreements[start : start + size])
         low, high = wilson(agreeing, size)
         points.append({"share": agreeing / size, "low": low, "high": high, "n": size})

@@ -1,4 +1,4 @@
-"""What a gateway counts, for Prometheus. The names here are what dashboards and alerts use."""
+"""The metrics of a gateway for Prometheus. Dashboards and alerts use these names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from reasrm.types import Judgment
 
-disable_created_metrics()  # they double the page and nobody draws them
+disable_created_metrics()  # the creation times double the page, and no dashboard uses them
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
@@ -75,7 +75,7 @@ class Metrics:
         Gauge(name, help_, registry=self.registry).set_function(value)
 
     def circuit(self, engine: str, is_open: Callable[[], bool]) -> None:
-        """Show the circuit of `engine`."""
+        """Add a gauge for the circuit of `engine`."""
         self._circuits.labels(engine).set_function(is_open)
 
     def gave(self, label: str, seconds: float, *, cached: bool) -> None:
@@ -89,7 +89,7 @@ class Metrics:
         return self.judgments.labels(label, cached), self.seconds.labels(cached)
 
     def made(self, judgment: Judgment) -> None:
-        """Count what a new judgment took and whether its orders agree."""
+        """Count the cost of a new judgment and whether its orders agree."""
         usage = judgment.usage
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("completion").inc(usage.completion_tokens)

@@ -19,7 +19,7 @@ router = APIRouter(tags=["operating"])
 
 
 class MoveWeights(Frozen):
-    """Where the engine's own machine finds the new weights, and what to call them."""
+    """The folder of the new weights on the engine's machine, and their name."""
 
     path: Annotated[str, Field(min_length=1)] = Field(description="The folder of the new weights, on the engine's own machine.")
     weight_version: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="The name of the new weights.")
@@ -30,7 +30,7 @@ EXAMPLES = {"after a training step": {"value": {"path": "/models/judge/step-200"
 
 @router.post("/v1/admin/weights", responses=ERRORS, openapi_extra=asks(MoveWeights, EXAMPLES))
 async def weights(request: Request) -> Response:
-    """Tell SGLang to load new weights. Judgments under way finish on the old ones, and none of those is given for the new ones."""
+    """Tell SGLang to load new weights. Judgments under way finish on the old weights and never count as judgments of the new ones."""
     require_admin()
     services = services_of(request)
     body = await read(request, MoveWeights)

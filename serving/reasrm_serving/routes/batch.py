@@ -45,7 +45,7 @@ async def batch(request: Request) -> Response:
 async def _lines(
     services: Services, pairs: tuple[Pair, ...], options: Options, info: EngineInfo, deadline: float
 ) -> AsyncIterator[bytes]:
-    """The lines as they come. At most half of the slots serve one batch, so that others get in."""
+    """The lines as they come. One batch uses at most half of the slots, so that other requests run too."""
     finished: asyncio.Queue[bytes] = asyncio.Queue()
     left = iter(enumerate(pairs))
 
@@ -69,7 +69,7 @@ async def _lines(
 
 
 async def _judged(services: Services, request: PairRequest, deadline: float) -> GivenJudgment:
-    """One pair of a batch. A failure is its outcome; raises mistakes."""
+    """Judge one pair of a batch. A failure becomes its outcome; a mistake raises."""
     started = time.perf_counter()
     try:
         async with asyncio.timeout_at(deadline):

@@ -1,4 +1,4 @@
-"""How the gateway is: `/healthz`, `/readyz`, `/metrics`, and what it serves: `/v1/models`."""
+"""The state of the gateway (`/healthz`, `/readyz`, `/metrics`), and the served model (`/v1/models`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reasrm_serving.wiring import services_of
 router = APIRouter(tags=["operating"])
 
 
-@router.head("/healthz", include_in_schema=False)  # load balancers send either
+@router.head("/healthz", include_in_schema=False)  # load balancers send GET or HEAD
 @router.get("/healthz")
 async def healthz() -> Response:
     """Whether the process lives: always 200."""
@@ -40,7 +40,7 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Everything counted, for Prometheus."""
+    """All metrics, for Prometheus."""
     return Response(generate_latest(services_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -18,7 +18,7 @@ router = APIRouter(tags=["judging"], route_class=DirectRoute)
 
 @router.post("/v1/judge", responses=JUDGED, openapi_extra=asks(JudgeRequest, JUDGE_EXAMPLES))
 async def judge(request: Request) -> Response:
-    """Judge two responses to a question: the verdict with its probability, and the whole reasoning behind it."""
+    """Judge two responses to a question: the verdict with its probability and the whole reasoning."""
     services = services_of(request)
     body = await read(request, JudgeRequest)
     deadline = body.deadline(services.settings.timeout_s)
@@ -31,7 +31,7 @@ async def judge(request: Request) -> Response:
             given = await unless_gone(request, services.judge.give(work, wait_s=services.settings.turn_wait_s))
     if given.json.failed:  # for the caller of a single judgment a failure of the engine is an error
         problem = failure_of(given.json)
-        assert problem is not None  # noqa: S101 - it failed
+        assert problem is not None  # noqa: S101 - `problem` is only set for a failure
         return problem.response()
     return Response(given.json.body(cached=given.cached), headers={"x-judgment-id": work.key}, media_type="application/json")
 

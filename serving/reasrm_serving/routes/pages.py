@@ -1,4 +1,4 @@
-"""The playground: `/` and its files, which travel in the package and load nothing from elsewhere."""
+"""The playground: `/` and its files, which are part of the package and load nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
-#: Nothing but the page's own files may be loaded, and nobody may frame it.
+#: The page may load only its own files, and no page may frame it.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ SAFE = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-cache",  # asked for again each time, and answered 304
+    "cache-control": "no-cache",  # browsers revalidate each time, and get 304
 }
 READ = ["GET", "HEAD"]
 router = APIRouter(include_in_schema=False)
@@ -51,7 +51,7 @@ class File:
         return cls(body, TYPES[suffix], f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
 
     def answer(self, request: Request) -> Response:
-        """The whole file, or word that the browser has it already."""
+        """The whole file, or 304 if the browser has it already."""
         headers = SAFE | {"etag": self.etag}
         if request.headers.get("if-none-match") == self.etag:
             return Response(status_code=304, headers=headers)
@@ -65,7 +65,7 @@ def _files() -> dict[str, File]:
 
 @cache
 def _index(recent: bool, world: bool) -> File:
-    """The page, which is told whether recent judgments are kept and whether the judge knows nothing but the generated world."""
+    """The page, with two facts: whether recent judgments are kept, and whether the judge only knows the generated world."""
     body = _files()["index.html"].body
     for name, on in ((b"recent", recent), (b"world", world)):
         body = body.replace(b'data-%s="off"' % name, b'data-%s="on"' % name) if on else body

@@ -1,6 +1,6 @@
-"""`GET /v1/recent` and `GET /v1/judgments/{id}`: what this gateway judged lately, where its operator lets people see it.
+"""`GET /v1/recent` and `GET /v1/judgments/{id}`: the recent judgments of this gateway, if its operator shows them.
 
-A caller with a key sees what it asked itself, an admin everything.
+A caller with a key sees its own judgments, an admin sees all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST = 1000  # lines in one answer
 
 
 def allowed(request: Request) -> None:
-    """Raise `Problem` unless judgments are kept, and for a request that a foreign page had its visitor's browser send."""
+    """Raise `Problem` if no judgments are kept, or if a page of another origin sent the request through a visitor's browser."""
     settings = services_of(request).settings
     if not settings.keeps_recent:
         raise Problem(404, "not_kept", "this gateway keeps no recent judgments; its operator can: reasrm serve --recent 2000")
@@ -42,7 +42,7 @@ async def recent(
     disagree: Annotated[bool, Query(description="Only pairs on which the two orders disagree.")] = False,
     limit: Annotated[int, Query(ge=0, le=MOST)] = 50,
 ) -> Response:
-    """The newest judgments that match, and all that match in numbers: rate, histogram of P(A), trend of order consistency."""
+    """The newest matching judgments, and statistics of all matches: rate, histogram of P(A), trend of order consistency."""
     query = HistoryQuery(q, run, subset, outcome, disagree)
     return _json(await services_of(request).history.search(query, limit, principal.get()))
 
@@ -60,7 +60,7 @@ async def kept(request: Request, key: str) -> Response:
 
 
 def _is_local(host: str) -> bool:
-    """Whether a browser's address line can say so only of this machine: names of others may be pointed here."""
+    """Whether `host` can only mean this machine: a hostile page may resolve its own name to this address (DNS rebinding)."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:

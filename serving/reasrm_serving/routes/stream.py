@@ -19,7 +19,7 @@ from reasrm_serving.wiring import Services, services_of
 
 router = APIRouter(tags=["judging"], route_class=DirectRoute)
 QUIET = b": judging\n\n"
-QUIET_S = 10.0  # proxies close a stream that says nothing for long
+QUIET_S = 10.0  # seconds between signs of life: proxies close a silent stream
 NOT_BUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -33,7 +33,7 @@ async def stream(request: Request) -> Response:
     work = services.judge.request(body.pair, body.options(info.max_context), info)
     if not services.queue.free and await services.judge.stored(work.key) is None:
         async with services.queue.turn(services.settings.turn_wait_s):
-            pass  # there is room by now: without, the answer is 429, which a stream that has begun cannot say
+            pass  # a slot is free here: without one the answer is 429, which a stream that has begun could not send
     headers = NOT_BUFFERED | {"x-judgment-id": work.key}
     return StreamingResponse(_events(services, work, deadline), media_type="text/event-stream", headers=headers)
 
@@ -65,7 +65,7 @@ async def _events(services: Services, work: PairRequest, deadline: float) -> Asy
 
 
 async def _pieces(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
-    """The pieces until None, and a sign of life where they are slow in coming."""
+    """The pieces until None, with signs of life when they come slowly."""
     while True:
         try:
             piece = await asyncio.wait_for(pieces.get(), QUIET_S)
@@ -78,7 +78,7 @@ async def _pieces(pieces: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
 
 
 def _ending(given: GivenJudgment, *, seen: bool) -> Iterator[bytes]:
-    """What ends a stream; replies that this caller has not seen being written come first, each in one piece."""
+    """The last events of a stream. Replies that were not streamed to this caller come first, each in one piece."""
     if (problem := failure_of(given.json)) is not None:
         yield _event("error", problem.body())
         return
