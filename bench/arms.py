@@ -102,7 +102,7 @@ def tokens_of(folder: Path) -> int:
 
 
 def measure(recipe: Any, heldout: Sequence[Any], model: Path, done: Path, votes: Sequence[int]) -> None:
-    """Judge the held-out pairs with `model`, greedily in both orders, unless that was done."""
+    """Judge the held-out pairs with `model`, greedily in both orders, unless an earlier run did."""
     from reasrm_training.measure.evaluate import evaluate
     from reasrm_training.measure.generation import by_model
     from reasrm_training.model.loading import load_policy
@@ -149,15 +149,15 @@ def lean(recipe: Any, heldout: Sequence[Any], model: Path, done: Path) -> None:
         towards_a(part) - towards_a([example.swapped() for example in part])
         for part in (first[start : start + 50] for start in range(0, len(first), 50))
     ]
-    share = float(torch.cat(moved).sign().mean()) / 2 + 0.5  # where nothing moves, half
+    share = float(torch.cat(moved).sign().mean()) / 2 + 0.5  # equal logits count half
     figure = {"value": share, "stderr": (share * (1 - share) / len(first)) ** 0.5, "n": len(first)}
     done.write_text(json.dumps(figure), encoding="utf-8")
     print(f"{done.parent.name} leaning: {share:.3f}", file=sys.stderr, flush=True)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Do what is left, `given.jobs` arms at a time, each a process with its share of the cores."""
-    left = [(arm, seed) for arm in reversed(CHAINS) for seed in given.seeds]  # the dearest first
+    """Run the unfinished arms, `given.jobs` at a time, each in a process with its share of the cores."""
+    left = [(arm, seed) for arm in reversed(CHAINS) for seed in given.seeds]  # the most expensive first
     left += [(control, given.seeds[0]) for control in CONTROLS]
     left = [(arm, seed) for arm, seed in left if arm in given.arms]
     environ = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
@@ -169,12 +169,12 @@ def run(given: argparse.Namespace) -> None:
         os.wait()
         ended = [process for process in running if process.poll() is not None]
         if any(process.returncode for process in ended):
-            raise SystemExit("an arm failed; what it says stands above, and the same command goes on from there")
+            raise SystemExit("an arm failed, with its messages above; run the same command again to go on")
         running = [process for process in running if process not in ended]
 
 
 def report(given: argparse.Namespace) -> None:
-    """Print a row an arm: means over seeds, each with its standard error over seeds where there are several."""
+    """Print one row per arm: means over seeds, with standard errors over several seeds."""
     figures: dict[str, float] = {}
     print("| arm | seeds | accuracy | order consistency | format | T 1 | voting@4 | voting@16 | leans to the better |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000, help="held-out pairs, each judged in both orders")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="arms at a time")
     parser.add_argument("--folder", type=Path, default=Path("runs/arms"))
-    parser.add_argument("--report", action="store_true", help="only print the table of what is done")
+    parser.add_argument("--report", action="store_true", help="only print the table of the finished arms")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -31,7 +31,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class World:
-    """A kind of judge. `noise` is the sd of the logit's noise; None: one vote a reading, which says 0 or 1."""
+    """A kind of judge. `noise` is the sd of the logit's noise; None: one vote per reading, which is 0 or 1."""
 
     name: str
     noise: float | None
@@ -50,7 +50,7 @@ WORLDS = (
 
 
 class Judge(Protocol):
-    """Who reads the pairs of one group: how many readings, how many of them right of those that can be, and their tokens."""
+    """A judge of one group's pairs. It counts its readings, the decidable and the right ones among them, and their tokens."""
 
     readings: int
     right: int
@@ -62,7 +62,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """A group with what its responses are truly worth, and a judge of it who has read nothing yet, for each method anew."""
+    """A group, the true strengths of its responses, and a fresh judge for each method."""
 
     group: Group
     truth: np.ndarray
@@ -99,7 +99,7 @@ def verdict_of(probability: float, source: Literal["logprobs", "votes"]) -> Verd
 
 
 def combined(opinions: list[Opinion]) -> Judgment:
-    """What the orders say together; where they are even there is no winner, but their verdicts still stand in the opinions."""
+    """The outcome of both orders. If they are even there is no winner, but the opinions still hold their verdicts."""
     verdicts = [opinion.outcome for opinion in opinions if isinstance(opinion.outcome, Verdict)]
     if not verdicts:
         return Judgment(outcome=opinions[0].outcome, opinions=tuple(opinions))
@@ -122,7 +122,7 @@ Readings = dict[tuple[int, int], Judgment]
 
 
 class RecordedJudge:
-    """Repeats what a judge said of each ordered pair."""
+    """Repeats a judge's recorded reading of each ordered pair."""
 
     def __init__(self, truth: np.ndarray, readings: Readings) -> None:
         self.truth, self._readings = truth, readings
@@ -147,10 +147,10 @@ class RecordedJudge:
 
 
 def recorded(url: str, n: int, at_least: int) -> Iterator[Case]:
-    """Groups of a right response (worth 1) and wrong ones (worth 0), with the judge's readings of all pairs both ways round.
+    """Groups of a right response (worth 1) and wrong ones (worth 0), with the judge's readings of all pairs in both orders.
 
-    As many groups as give `at_least` readings. Kendall's tau is tau-b, which such ties in the truth keep well below 1: read it as a
-    share of that of all pairs.
+    There are enough groups for `at_least` readings. Kendall's tau is tau-b, which such ties in the truth keep well below 1: read it
+    as a share of that of all pairs.
     """
     truth = np.array([1.0] + [0.0] * (n - 1))
     for group in reuse.groups(-(-at_least // (n * (n - 1))), n):

@@ -1,9 +1,9 @@
-"""What the gateway costs, side by side with what else one could put before an engine.
+"""The cost of the gateway, side by side with alternatives in front of an engine.
 
-(a) judgments a second through the gateway over the same prompts straight to the same SGLang, 64 at once;
-(b) cached judgments a second against a plain FastAPI endpoint that returns the same bytes, and against LiteLLM's proxy with
+(a) judgments per second through the gateway over the same prompts straight to the same SGLang, 64 at once;
+(b) cached judgments per second against a plain FastAPI endpoint that returns the same bytes, and against LiteLLM's proxy with
     Redis caching; (c) uncached ones through an engine that answers at once, against LiteLLM, and the latency that is added;
-(d) after many judgments: the gateway's memory and processor time, and what Redis keeps of each.
+(d) after many judgments: the gateway's memory and processor time, and the memory of Redis per judgment.
 
 Run: python bench/gateway.py [--seconds 8] [--judgments 100000] [--without-litellm]
 LiteLLM has an environment of its own: python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]==1.106.*'
@@ -53,7 +53,7 @@ _fresh = itertools.count(10**6)
 
 
 def pair_of(number: int, characters: int = 4096) -> dict[str, Any]:
-    """A pair of about `characters` characters that no other number gives."""
+    """A pair of about `characters` characters, different for every number."""
     filler = f"Consider case {number} with care. " * (characters // 3 // 30)
     return {"question": f"{number}: {filler}", "a": f"Yes, {number}. {filler}", "b": f"No, {number}. {filler}", "orders": "ab"}
 
@@ -124,7 +124,7 @@ def until_ready(gateway: Gateway) -> None:
 
 
 def in_turn(rounds: int, *loads: Callable[[], Seen]) -> list[list[Seen]]:
-    """Each load `rounds` times, in turn, so that a noisy moment is everybody's."""
+    """Run each load `rounds` times in turn, so that a noisy moment affects all of them."""
     seen: list[list[Seen]] = [[] for _ in loads]
     for _ in range(rounds):
         for results, run_load in zip(seen, loads, strict=True):
@@ -175,7 +175,7 @@ def sglang_pair(number: int) -> dict[str, Any]:
 
 
 async def payloads(sglang: Sglang, prompts: str, bodies: Sequence[dict[str, Any]], gateway: Gateway) -> list[bytes]:
-    """What the gateway sends to the engine for `bodies`: recorded from the same code that the gateway runs."""
+    """The requests that the gateway sends to the engine for `bodies`, recorded from the gateway's own code."""
     from reasrm_serving.judging.fences import fence_key
 
     pack, key = load_pack(prompts), await fence_key(SECRET, None, Path("/nowhere"))
@@ -192,7 +192,7 @@ async def payloads(sglang: Sglang, prompts: str, bodies: Sequence[dict[str, Any]
         for body in bodies:
             fields = {name: value for name, value in body.items() if name not in ("question", "a", "b")}
             (ask,) = next(pairwise(Pair.of(body["question"], body["a"], body["b"]), Options(**fields), pack, key))
-            with contextlib.suppress(EngineError):  # it was recorded
+            with contextlib.suppress(EngineError):  # the request is recorded by now
                 await engine.complete(ask)
     return sent
 
@@ -201,7 +201,7 @@ async def payloads(sglang: Sglang, prompts: str, bodies: Sequence[dict[str, Any]
 
 
 def before_instant(bench: Bench, seconds: float, rounds: int, *, litellm: bool) -> tuple[dict[str, float], Gateway, Redis]:
-    """Cached and uncached, over an engine that answers at once; everybody with the same Redis caching switched on."""
+    """Cached and uncached, over an engine that answers at once; all of them cache in the same Redis."""
     redis, engine = bench.start(Redis(bench.log())), bench.python("instant.py")
     gateway = bench.gateway("--engine", f"http://127.0.0.1:{engine.port}", "--prompts", "rubric", "--cache", redis.url)
     body = httpx.post(f"{gateway.url}/v1/judge", json=pair_of(0), timeout=30).content
@@ -260,7 +260,7 @@ def rss_mb(server: Server) -> float:
 
 
 def cores(server: Server, run: Callable[[], Seen]) -> float:
-    """The cores that 1,000 answers a second would keep busy in `server`: its processor seconds for 1,000 answers."""
+    """The cores that 1,000 answers per second would keep busy in `server`: its processor seconds for 1,000 answers."""
 
     def spent() -> float:
         times = psutil.Process(server.pid).cpu_times()
@@ -272,7 +272,7 @@ def cores(server: Server, run: Callable[[], Seen]) -> float:
 
 
 def memory(gateway: Gateway, redis: Redis, judgments: int) -> dict[str, float]:
-    """What so many different judgments cost: the gateway's memory and processor, and Redis' memory for each that it keeps."""
+    """The cost of many different judgments: memory and processor time of the gateway, and the memory of Redis per judgment."""
 
     def kept() -> int:
         with contextlib.closing(redis_client(redis.url)) as client:
@@ -287,24 +287,24 @@ def memory(gateway: Gateway, redis: Redis, judgments: int) -> dict[str, float]:
 # --- all of it ------------------------------------------------------------------------------------------------------------
 
 ROWS = (
-    ("engine_ratio", "gateway / SGLang itself, judgments a second, 64 at once", ">= 0.9"),
-    ("direct_per_s", "  SGLang itself, a second", ""),
-    ("through_per_s", "  through the gateway, a second", ""),
+    ("engine_ratio", "gateway / SGLang itself, judgments per second, 64 at once", ">= 0.9"),
+    ("direct_per_s", "  SGLang itself, per second", ""),
+    ("through_per_s", "  through the gateway, per second", ""),
     ("cached_vs_fastapi", "cached judgments / a plain FastAPI endpoint", ">= 0.5"),
     ("cached_vs_litellm", "cached judgments / LiteLLM with Redis", ">= 15"),
     ("uncached_vs_litellm", "uncached judgments / LiteLLM", ">= 8"),
-    ("plain per_s", "  plain FastAPI, a second", ""),
-    ("gateway cached per_s", "  gateway, cached, a second", ""),
-    ("gateway uncached per_s", "  gateway, uncached, a second", ""),
-    ("litellm cached per_s", "  LiteLLM, cached, a second", ""),
-    ("litellm uncached per_s", "  LiteLLM, uncached, a second", ""),
+    ("plain per_s", "  plain FastAPI, per second", ""),
+    ("gateway cached per_s", "  gateway, cached, per second", ""),
+    ("gateway uncached per_s", "  gateway, uncached, per second", ""),
+    ("litellm cached per_s", "  LiteLLM, cached, per second", ""),
+    ("litellm uncached per_s", "  LiteLLM, uncached, per second", ""),
     ("added_p50_ms", "added latency, p50 (ms)", "<= 3"),
     ("added_p99_ms", "added latency, p99 (ms)", ""),
     ("litellm_added_p50_ms", "  LiteLLM adds, p50 (ms)", ""),
     ("rss_mb", "memory after the judgments (MiB)", ""),
     ("litellm_rss_mb", "  LiteLLM's memory (MiB)", ""),
-    ("cached_cores", "cores for 1,000 cached judgments a second", ""),
-    ("uncached_cores", "cores for 1,000 new judgments a second, the engine left out", ""),
+    ("cached_cores", "cores for 1,000 cached judgments per second", ""),
+    ("uncached_cores", "cores for 1,000 new judgments per second, without the engine", ""),
     ("redis_gb_per_million", "Redis' memory for a million verdicts (GB)", ""),
 )
 KEYS = (
@@ -316,7 +316,7 @@ KEYS = (
 def main() -> None:
     """Measure, print a table, and last the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load of (b) and (c)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each load of (b) and (c)")
     parser.add_argument("--rounds", type=int, default=3, help="of everything")
     parser.add_argument("--prompts", type=int, default=384, help="of (a)")
     parser.add_argument("--judgments", type=int, default=100_000, help="of (d)")

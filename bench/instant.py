@@ -1,4 +1,4 @@
-"""An engine that answers at once, as SGLang would: so that what is measured is what stands before it."""
+"""An engine that answers at once in SGLang's form, so that a bench measures only the parts in front of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ INFO = json.dumps({"model_path": "judge", "weight_version": "default"}).encode()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """The ASGI app: three paths, whatever is sent."""
+    """The ASGI app: it answers three paths and ignores the request's content."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 load: as many connections as asked for, each with one request under way, and what they saw.
+"""A small HTTP/1.1 load: a given number of connections, each with one request under way, and their results.
 
 A general client costs more CPU per request than the servers that are measured here; this one writes bytes and reads a length.
 """
@@ -19,7 +19,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a load saw: requests answered with 200, seconds, and each one's latency in seconds."""
+    """The results of a load: the number of requests answered with 200, the seconds, and the latencies in seconds."""
 
     count: int
     seconds: float

@@ -1,4 +1,5 @@
-"""What RL loops see: rollouts in groups of 8 through each framework's contract at once, before an engine that answers at once.
+"""The gateway as RL loops see it: rollouts in groups of 8 through all frameworks' contracts at once, with an engine that answers at
+once.
 
 Every caller must be answered; then latency, the gateway's CPU per judgment, and its memory over repeats. At the end a client with
 64 connections, as slime's is, asks for 64 prompts x 8 rollouts and for 96 x 2 with all second rollouts last: `starved` counts those
@@ -38,7 +39,7 @@ WORDS = ["the", "number", "so", "then", "we", "add", "carry", "digit", "sum", "r
 
 
 def text(seed: int, words: int = 120) -> str:
-    """A rollout's text that no other seed gives."""
+    """A rollout's text, different for every seed."""
     return f"{seed}: " + " ".join(random.Random(seed).choices(WORDS, k=words))
 
 
@@ -73,7 +74,7 @@ CONTRACTS: dict[str, tuple[str, Callable[[str, str], Any], Callable[[Any], Any]]
 
 @dataclass
 class Seen:
-    """What the callers saw."""
+    """The results that the callers saw."""
 
     requests: int = 0
     answered: int = 0
@@ -101,7 +102,7 @@ async def one(
 
 async def repeat(url: str, number: int, rollouts: int, connections: int, seen: Seen) -> None:
     """All contracts at once; the rollouts of a group follow each other, as a loop's generation step gives them."""
-    turn = asyncio.Semaphore(connections)  # the clock starts when a request has its connection
+    turn = asyncio.Semaphore(connections)  # the clock of a request starts when it has a connection
     # not httpx, which looks at all its connections for every request: it was the slowest part here
     pool, patience = aiohttp.TCPConnector(limit=connections), aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(url, connector=pool, timeout=patience) as client, asyncio.TaskGroup() as tasks:
@@ -113,13 +114,13 @@ async def repeat(url: str, number: int, rollouts: int, connections: int, seen: S
 
 
 def metric(url: str, start: str) -> float:
-    """The sum of the gateway's metrics whose lines begin so."""
+    """The sum of the gateway's metrics whose lines begin with `start`."""
     lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(start))
 
 
 def judgments(url: str) -> float:
-    """How many judgments the engine has made."""
+    """The number of judgments that the engine has made."""
     return metric(url, "reasrm_probability_a_count")
 
 
@@ -142,7 +143,7 @@ async def few_connections(url: str, prompts: int, size: int, *, by_prompt: bool)
 
 
 def main() -> None:
-    """Start the parts, load them, print."""
+    """Start the servers, run the loads, print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rollouts", type=int, default=512, help="by contract and repeat")
     parser.add_argument("--repeats", type=int, default=10)

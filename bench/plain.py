@@ -1,4 +1,4 @@
-"""A plain FastAPI endpoint that returns a fixed body: what no gateway in this framework can beat."""
+"""A plain FastAPI endpoint that returns a fixed body: the upper bound for any gateway in this framework."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What ranking a group costs and what it is worth: comparisons and tokens against Kendall's tau and best-of-N regret, by method.
+"""The cost and the quality of ranking methods: comparisons and tokens against Kendall's tau and best-of-N regret.
 
 Simulated judges of known accuracy read groups whose true strengths are drawn from N(0, spread). The embedded judge, on real SGLang,
-reads every pair of a few groups both ways round, and each method is replayed on its readings. The yardstick is `all_pairs` in both
+reads every pair of a few groups in both orders, and each method is replayed on its readings. The baseline is `all_pairs` in both
 orders under the same fit. Last, what deliberation reuse saves (bench/reuse.py).
 
-  python bench/ranking.py --plot ranking.png                          (the whole of it: half an hour on two cores)
+  python bench/ranking.py --plot ranking.png                          (everything: half an hour on two cores)
   python bench/ranking.py --groups 20 --worlds 1 --embedded 0         (a minute, without SGLang)
   python bench/ranking.py --groups 20 --sizes 8 --embedded 50 --reuse-groups 2
 
@@ -58,7 +58,7 @@ CONFIGS = {
 
 @dataclass
 class Result:
-    """What one method did on one group."""
+    """The result of one method on one group."""
 
     readings: int
     tokens: int
@@ -194,14 +194,14 @@ def plot(rows: list[Row], path: Path) -> None:
 def main() -> None:
     """Measure, print, plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, default=500, help="simulated groups a cell")
+    parser.add_argument("--groups", type=int, default=500, help="simulated groups per cell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the plot here")
     parser.add_argument("--worlds", type=int, default=len(WORLDS), help="only the first so many kinds of simulated judge")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="simulated cells at a time")
     parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES, help="group sizes, as 8,16")
     parser.add_argument("--judge", type=Path, default=JUDGE, help="the folder of the judge that SGLang serves")
-    parser.add_argument("--embedded", type=int, default=1000, help="its readings a group size, at least; 0 leaves SGLang out")
+    parser.add_argument("--embedded", type=int, default=1000, help="the least readings per group size; 0 leaves SGLang out")
     parser.add_argument("--reuse-groups", type=int, default=12, help="groups of 8 by which deliberation reuse is measured")
     parser.add_argument("--replies", type=Path, help="what reuse would save at the lengths of these (JSON lines with a reply each)")
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
-"""What deliberation reuse saves of a group's generated tokens on real SGLang, and what it costs in accuracy.
+"""The share of a group's generated tokens that deliberation reuse saves on real SGLang, and its cost in accuracy.
 
 Groups of N responses to held-out questions of the embedded judge's world: the right one and others with one digit changed. Each
 group is ranked twice by the default method, with and without reuse; accuracy is over the comparisons that hold the right response.
 bench/ranking.py ends with the same measurement; by itself it takes longer groups, and other replies:
 
   python bench/reuse.py --groups 12 --responses 8
-  python bench/reuse.py --groups 2 --replies replies.jsonl    (what the method would save at their lengths; a "reply" a line)
+  python bench/reuse.py --groups 2 --replies replies.jsonl    (the saving at the lengths of these replies; one "reply" per line)
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def groups(count: int, size: int) -> Iterator[Group]:
 
 
 def accuracy(rankings: list[Ranking]) -> tuple[float, float]:
-    """Share of the comparisons with the right response that it wins, of those with a verdict; its standard error."""
+    """The share of comparisons with a verdict that the right response wins, with its standard error."""
     won = [
         (comparison.judgment.winner == "A") == (comparison.i == 0)
         for ranking in rankings
@@ -89,7 +89,7 @@ async def measure(url: str, count: int, size: int, max_tokens: int) -> dict[str,
 
 
 def projected(replies: Path, size: int) -> dict[str, float]:
-    """The same ratio at the lengths of other replies, in words: one whole reply and the rest without its deliberation."""
+    """The same ratio at the lengths (in words) of other replies: one whole reply, and the others without its deliberation."""
     readings = readings_needed(size)
     texts = [json.loads(line)["reply"] for line in replies.read_text(encoding="utf-8").splitlines()]
     parts = [(len(text.split()), len(part.split())) for text in texts if (part := deliberation_of(text)) is not None]
@@ -101,7 +101,7 @@ def projected(replies: Path, size: int) -> dict[str, float]:
 
 @contextmanager
 def served(judge: Path) -> Iterator[str]:
-    """A real SGLang with the judge in that folder; gives its address."""
+    """A real SGLang that serves the judge in a folder; yields its address."""
     if not (judge / "config.json").exists():
         sys.exit(f"there is no judge at {judge}: train one, or name its folder with --judge")
     with tempfile.TemporaryDirectory() as folder, Sglang(judge, Path(folder) / "sglang.log") as sglang:
@@ -109,7 +109,7 @@ def served(judge: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Start SGLang, measure, print."""
+    """Start SGLang, measure, print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, default=JUDGE)
     parser.add_argument("--groups", type=int, default=12)

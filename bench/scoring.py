@@ -1,9 +1,9 @@
-"""What offline scoring costs, side by side with the bare engine and with RM-R1's way of doing it.
+"""The cost of offline scoring, side by side with the bare engine and with RM-R1's way of scoring.
 
-(a) tokens a second of one SGLang under `reasrm score`, over those under a bare client that only floods it with the same prompts;
-(b) rows a second of a large file through an engine that answers at once, peak memory at 10k, 100k and 1M rows, and the journal's
+(a) tokens per second of one SGLang under `reasrm score`, over those under a bare client that floods it with the same prompts;
+(b) rows per second of a large file through an engine that answers at once, peak memory at 10k, 100k and 1M rows, and the journal's
     share of the time; (c) seconds of RM-R1's way (read all, one batch, write at the end) over those of `reasrm score`, at the same
-    engine, and what each has left when it is killed half way.
+    engine, and the work that each has saved when it is killed half way.
 
 Run: python bench/scoring.py [--part all|engine|rows] [--pairs 200] [--rounds 3] [--rows 1000000]
 (b) alone and short: python bench/scoring.py --part rows --rows 100000

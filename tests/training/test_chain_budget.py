@@ -44,7 +44,7 @@ def test_a_request_waits_for_replies_that_cost_less_than_was_reserved(setting: S
 
 
 def test_a_request_that_may_cost_more_than_the_budget_is_not_sent(setting: Setting, oracles: Oracles):
-    with pytest.raises(Refused, match=r"0 tokens and \$0\.00 are spent, and what is left of the budget may be less than one more"):
+    with pytest.raises(Refused, match=r"0 tokens and \$0\.00 are spent, and the rest of the budget may be less than one more"):
         setting.make(setting.recipe(max_usd=0.001))
     assert oracles.requests == []
 

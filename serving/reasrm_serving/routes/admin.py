@@ -30,7 +30,7 @@ EXAMPLES = {"after a training step": {"value": {"path": "/models/judge/step-200"
 
 @router.post("/v1/admin/weights", responses=ERRORS, openapi_extra=asks(MoveWeights, EXAMPLES))
 async def weights(request: Request) -> Response:
-    """Tell SGLang to load new weights. Judgments under way finish on the old weights and never count as judgments of the new ones."""
+    """Tell SGLang to load new weights. Judgments under way finish on the old weights and never count for the new ones."""
     require_admin()
     services = services_of(request)
     body = await read(request, MoveWeights)

@@ -1,1 +1,1 @@
-"""Recipes: what a training run is made of, checked before it starts."""
+"""Recipes: the settings of a training run, checked before it starts."""

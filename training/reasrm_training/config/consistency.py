@@ -1,4 +1,4 @@
-"""What the tables of a recipe must agree on: one check per rule. Each yields the mistakes that it sees, in words for people."""
+"""What the tables of a recipe must agree on: one check per rule. Each check yields messages for people."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _SPECIAL = re.compile(
 
 
 def magpie_ultra(example: PreferenceExample) -> bool:
-    """Skywork's part of that name. Its rejected responses hold `<im_start>`, so that they can be told without being read."""
+    """Skywork's part of that name. Its rejected responses hold `<im_start>`, so that this token alone gives the label away."""
     return example.subset.startswith("magpie_ultra")
 
 

@@ -33,7 +33,7 @@ from reasrm_training.data.sources import OnRows, read_source
 
 
 class SourceReport(Frozen):
-    """What became of a source's rows. `dropped` counts them by the rule, or by the reason why a row could not be used.
+    """The fate of a source's rows. `dropped` counts them by the rule, or by the reason why a row could not be used.
 
     `kept` rows are in the folder; `winner_a` of these have the better response on side A. `first_error` names the file, the row
     and the fault of the first row that could not be read; empty where all could.

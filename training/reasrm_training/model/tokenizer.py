@@ -47,7 +47,7 @@ def load_tokenizer(recipe: Recipe, folder: Path | None = None) -> PreTrainedToke
 
 
 def check_path(source: str) -> None:
-    """Raises RecipeError where `source` is written as a path and is no folder. A hub id passes."""
+    """Raises RecipeError where `source` is written as a path and is not a folder. A hub id passes."""
     if source.startswith((".", "/", "~")) and not Path(source).is_dir():
         raise RecipeError(f"model.path: there is no folder {source}")
 

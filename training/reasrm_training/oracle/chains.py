@@ -33,7 +33,7 @@ from reasrm_training.oracle.journal import OracleJournal, Spend
 
 
 class ChainReport(Frozen):
-    """What became of the examples. `problems` counts the replies that may not be learned from, by pass and reason.
+    """The results of the examples. `problems` counts the replies that may not be learned from, by pass and reason.
 
     `unanswered` counts the examples that still lack a reply; `failures` the last run's failed attempts, by kind.
     """
@@ -77,7 +77,7 @@ def make_chains(
     unanswered = f"{report.unanswered:,} of {report.examples:,} examples got no answer"
     if tally.capped:
         raise Refused(
-            f"oracle: {report.spend.tokens:,} tokens and ${report.spend.usd:,.2f} are spent, and what is left of the budget may be "
+            f"oracle: {report.spend.tokens:,} tokens and ${report.spend.usd:,.2f} are spent, and the rest of the budget may be "
             f"less than one more request costs; {unanswered}. Raise oracle.max_usd or max_tokens_total and run again"
         )
     if report.unanswered > oracle.may_lack * report.examples:
@@ -90,7 +90,7 @@ def make_chains(
 
 def _oracle(recipe: Recipe) -> Oracle:
     if recipe.oracle is None:
-        raise RecipeError(f"{recipe.name}: [oracle] is missing: it says who writes the chains")
+        raise RecipeError(f"{recipe.name}: [oracle] is missing: it names the models that write the chains")
     return recipe.oracle
 
 

@@ -74,7 +74,7 @@ def tokens_in(*texts: str) -> int:
 class OracleJournal:
     """The replies in the file at `path`. `belongs_to` names the data and prompts that they answer.
 
-    Raises Refused where the file belongs to others, or is no journal.
+    Raises Refused where the file belongs to others, or is not a journal.
     """
 
     def __init__(self, path: Path, belongs_to: str, oracle: Oracle) -> None:

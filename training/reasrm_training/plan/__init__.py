@@ -1,1 +1,1 @@
-"""What a recipe will need, before anything is spent: parameters, memory, hours, disk, money, packages and programs."""
+"""The needs of a recipe, before anything is spent: parameters, memory, hours, disk, money, packages and programs."""

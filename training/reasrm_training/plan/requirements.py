@@ -1,4 +1,4 @@
-"""What some recipes need beyond the `train` extra: packages, GPUs, and a program that starts an SGLang.
+"""Needs of some recipes beyond the `train` extra: packages, GPUs, and a program that starts an SGLang.
 
 It is checked before anything is spent, and no package is imported for it but torch, to count GPUs. `reasrm train plan` only
 plans, and needs none of it.

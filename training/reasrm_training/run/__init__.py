@@ -1,1 +1,1 @@
-"""A whole run: its stages in order, what decides each of them, and what a person sees of it."""
+"""A whole run: its stages in order, the keys that decide each of them, and its display."""

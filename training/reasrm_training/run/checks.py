@@ -1,4 +1,4 @@
-"""What can be known to fail before anything is spent."""
+"""Checks that run before anything is spent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def check_quickly(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """What can be checked in `stages` without torch, so that a mistake is reported at once.
+    """Check everything in `stages` that needs no torch, so that a mistake is reported at once.
 
     Raises RecipeError or PromptPackError.
     """
@@ -39,7 +39,7 @@ def check_quickly(recipe: Recipe, stages: Sequence[Stage]) -> None:
 
 
 def check(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """Everything that can be checked in `stages`. Raises RecipeError or PromptPackError."""
+    """Check everything that can be checked in `stages`. Raises RecipeError or PromptPackError."""
     check_quickly(recipe, stages)
     check_gpus(recipe, stages)
     if recipe.model.scratch is None:

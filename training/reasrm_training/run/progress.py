@@ -1,4 +1,4 @@
-"""What a person sees of a run: the list of its stages with a progress bar, or plain lines where there is no terminal."""
+"""The display of a run for people: the list of its stages with a progress bar, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Display:
 
     @classmethod
     def silent(cls) -> Display:
-        """One that shows nothing."""
+        """A progress display that shows nothing."""
         return cls(Console(quiet=True))
 
     def __enter__(self) -> Display:

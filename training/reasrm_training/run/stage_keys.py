@@ -1,4 +1,4 @@
-"""What decides the result of a stage. Everything in a recipe does, from the first stage on, except for what is named here.
+"""The keys of a recipe that decide the result of a stage. All keys do, from the first stage on, except for those named here.
 
 So a new key of a recipe decides every stage until someone says that it does not.
 """
@@ -17,14 +17,14 @@ from reasrm_training.config.values import Stage
 
 #: Keys that decide no result.
 IRRELEVANT = (
-    # where it is written and shown; the prompt pack counts by its contents
+    # where a result is written and shown; the prompt pack counts by its contents
     *("output", "track", "prompts"),
-    # on what machines it runs, and how the policy's weights reach its sampler
+    # the machines of the run, and how the policy's weights reach its sampler
     *("cluster", "rollouts.backend", "rollouts.url", "rollouts.server", "rollouts.gpus", "rollouts.weights"),
     *("rollouts.tensor_parallel", "rollouts.memory_fraction"),
-    # how often it is saved, and what would have stopped it
+    # how often a run is saved, and the bounds that stop it
     *("distill.save_steps", "rlvr.save_steps", "rlvr.guard"),
-    # what the oracles cost, and how they are reached; a run that spent its budget goes on with a larger one
+    # the prices of the oracles, and how they are reached; a run that spent its budget goes on with a larger one
     *("oracle.max_usd", "oracle.max_tokens_total", "oracle.attempts", "oracle.may_lack"),
     *(
         f"oracle.{endpoint}.{key}"

@@ -1,4 +1,4 @@
-"""Writing requests with weighted rules. Both replies are drawn in the same way, word by word; the heavier kept rules win."""
+"""Writing requests with weighted rules. Both replies are drawn in the same way, word by word; more weight of kept rules wins."""
 
 from __future__ import annotations
 

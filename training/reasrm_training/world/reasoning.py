@@ -97,7 +97,7 @@ def addition(rng: Random, level: int) -> Neighbours:
 
 
 def _borrowing(difference: int) -> str:
-    """Two digits: whether ten was borrowed, and what is left of the difference."""
+    """Two digits: whether ten was borrowed, and the last digit of the difference."""
     return f"{int(difference < 0)}{difference % 10}"
 
 
