@@ -138,7 +138,29 @@ def test_all_that_share_the_highest_reward_are_marked(open_page: Open) -> None:
     page.wait_for_selector(".matrix")
     expect(page.locator(".response.wins .letter")).to_have_text(["B", "C"])
     expect(page.locator(".response.wins .wins-word")).to_have_text(["shared first"] * 2)
+    expect(page.locator(".podium .than")).to_have_text(["=", "›"])
     expect(page.locator("#said")).to_have_text("Best is B and C")
+
+
+def test_a_probability_is_not_rounded_up_to_certainty_and_equal_rewards_are_no_order(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Rank five")
+
+    def nearly_certain(route: Route) -> None:
+        ranking = route.fetch().json()
+        for standing in ranking["standings"]:
+            standing.update(place=1, reward=0.0)
+        for comparison in ranking["comparisons"]:
+            comparison["judgment"]["outcome"] = {"kind": "verdict", "winner": "A", "probability_a": 0.9996, "source": "logprobs"}
+        route.fulfill(json=ranking)
+
+    page.route("**/v1/rank", nearly_certain)
+    page.locator("#judge").click()
+    page.wait_for_selector(".matrix")
+    assert set(page.locator(".podium .than").all_inner_texts()) == {"="}
+    cells = {text.removesuffix("≠").strip() for text in page.locator(".matrix .cell").all_inner_texts()}
+    assert cells == {"> 99", "< 1"}
+    expect(page.locator(".chosen .surely").first).to_have_text("> 99.9 %")
 
 
 def test_up_to_eight_responses_can_be_added_and_removed(open_page: Open) -> None:
