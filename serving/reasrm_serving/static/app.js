@@ -9,9 +9,9 @@ import { LETTERS } from "./words.js";
 
 const composer = new Composer(forget);
 let running = null; // the AbortController of the judging under way
-/** The other pages: each a module with `enter` and perhaps `leave`, loaded when it is wanted. */
+/** The other pages: each a module with `enter` and perhaps `leave`, loaded at the first visit. */
 const PAGES = { recent: () => import("./recent.js"), api: () => import("./reference.js") };
-let leave = null; // what the page that is shown wants done when it goes
+let leave = null; // the cleanup of the current page, called when it is left
 
 // --- judging --------------------------------------------------------------------------------------------------------------
 
@@ -43,7 +43,7 @@ function viewPair(orders) {
   return new JudgmentView($("result"), { A: "A", B: "B" }, (quotes) => composer.mark([quotes.A, quotes.B]), orders);
 }
 
-/** What was said, or is about to be said, is of other texts than those in the form. */
+/** Mark the result as outdated: it belongs to other texts than those in the form. */
 function forget() {
   running?.abort();
   fresh();
@@ -56,7 +56,7 @@ function beginReading() {
   composer.read(true);
 }
 
-/** What the result shows from now on speaks of the texts in the form. */
+/** Mark the result as current: from now on it belongs to the texts in the form. */
 function fresh() {
   $("result").classList.remove("stale");
 }
@@ -115,7 +115,7 @@ function enterWithKey() {
   else route();
 }
 
-/** A TypeError is how `fetch` says that nobody answers. */
+/** `fetch` throws a TypeError if no server answers. */
 const messageOf = (error) => (error instanceof TypeError ? "The gateway does not answer. Is it still running?" : error.message);
 
 function actions(request, result) {

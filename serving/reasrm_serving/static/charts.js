@@ -3,15 +3,15 @@
 import { h, s } from "./dom.js";
 import { LETTERS, percent, signed, surely } from "./words.js";
 
-/** Where each order, and their average, stand between the one side and the other. */
+/** The probabilities of both orders and their average, on a line between the two sides. */
 export function axis(judgment, names) {
   const dots = judgment.opinions.filter(({ outcome }) => outcome.winner);
   const where = (probability_a) => 2 + 96 * (1 - probability_a); // A is at the left
-  const said = dots.map(({ order, outcome }) => `${order === "ab" ? names.A : names.B} first: ${surely(outcome.probability_a)} for ${names[outcome.winner]}`);
+  const labels = dots.map(({ order, outcome }) => `${order === "ab" ? names.A : names.B} first: ${surely(outcome.probability_a)} for ${names[outcome.winner]}`);
   const at = (probability) => `${where(probability)}%`;
   return h("figure", { class: "axis" },
     h("span", { class: `letter side-${names.A}`, "aria-hidden": "true" }, names.A),
-    s("svg", { role: "img", "aria-label": said.join("; "), width: "100%", height: "44" },
+    s("svg", { role: "img", "aria-label": labels.join("; "), width: "100%", height: "44" },
       s("line", { class: "track", x1: "2%", x2: "98%", y1: "16", y2: "16" }),
       s("line", { class: "middle", x1: "50%", x2: "50%", y1: "8", y2: "24" }),
       s("line", { class: `span side-${names[judgment.winner]}`, x1: "50%", x2: at(judgment.probability_a), y1: "16", y2: "16" }),
@@ -31,9 +31,9 @@ export function rewards(rows, responses) {
   const step = 40; // px, the height of a row of the names beside it
   const height = rows.length * step + 22;
   const name = (index) => (index < responses ? LETTERS[index] : "reference");
-  const said = known.map(({ index, reward, stderr }) => `${name(index)} ${signed(reward)}${stderr ? ` ± ${stderr.toFixed(2)}` : ""}`);
+  const labels = known.map(({ index, reward, stderr }) => `${name(index)} ${signed(reward)}${stderr ? ` ± ${stderr.toFixed(2)}` : ""}`);
   const ticks = [-1, -0.5, 0, 0.5, 1].map((tick) => tick * Math.floor(reach));
-  return s("svg", { class: "rewards", role: "img", "aria-label": `Rewards: ${said.join("; ")}`, width: "100%", height },
+  return s("svg", { class: "rewards", role: "img", "aria-label": `Rewards: ${labels.join("; ")}`, width: "100%", height },
     ticks.map((tick) => [
       s("line", { class: tick ? "grid" : "zero", x1: at(tick), x2: at(tick), y1: 0, y2: height - 20 }),
       s("text", { x: at(tick), y: height - 4, "text-anchor": "middle" }, tick > 0 ? `+${tick}` : String(tick).replace("-", "−")),

@@ -10,7 +10,7 @@ const MOST = LETTERS.length;
 const OPTIONS = { orders: "both", votes: "1", temperature: "0", max_tokens: "", seed: "0", rubric: "", method: "" };
 
 export class Composer {
-  /** `reshaped` is called when responses have come, gone or changed places: what was said of them holds no more. */
+  /** `reshaped` is called when responses have come, gone or changed places: their result is outdated then. */
   constructor(reshaped) {
     this.reshaped = reshaped;
     this.question = new Turns("user", "Question", "What was asked?");
@@ -49,7 +49,7 @@ export class Composer {
     };
   }
 
-  /** The other way round: A becomes B; of more than two, the order is reversed. */
+  /** Reverse the responses: A becomes B. */
   swap() {
     const values = this.responses.map((field) => field.value).reverse();
     this.responses.forEach((field, i) => (field.value = values[i]));
@@ -106,7 +106,7 @@ export class Composer {
     });
   }
 
-  /** Say how many options are not as usual, since they are mostly out of sight. */
+  /** Show how many options differ from their defaults, since they are mostly hidden. */
   #countOptions() {
     const changed = Object.entries(OPTIONS).filter(([name, usual]) => $(name).value.trim() !== usual).length;
     $("options-word").textContent = changed ? `Options (${changed} changed)` : "Options";

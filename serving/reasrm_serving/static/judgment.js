@@ -1,4 +1,4 @@
-// One judgment, while it is written and when it is there: the verdict, and each reply as structure.
+// One judgment, during and after its writing: the verdict, and each reply as structure.
 
 import { clock, h, say, slot } from "./dom.js";
 import { bare } from "./highlight.js";
@@ -10,7 +10,7 @@ const SHOWN_BESIDE = 2; // replies side by side; more of them (votes) share one 
 
 export class JudgmentView {
   /**
-   * `names` are what the sides are called: {A, B}; `onquotes` is told what the replies quote, as {A: [...], B: [...]};
+   * `names` are the names of the sides: {A, B}; `onquotes` gets the quotations of the replies, as {A: [...], B: [...]};
    * `orders` are those of the replies to come, as far as they have a place of their own.
    */
   constructor(root, names, onquotes, orders = []) {
@@ -36,7 +36,7 @@ export class JudgmentView {
     });
   }
 
-  /** The judgment is there. */
+  /** Show the finished judgment. */
   finish(judgment, actions = []) {
     this.judgment = judgment;
     this.replies = judgment.opinions.map((opinion) => ({ order: opinion.order, text: opinion.reply, opinion }));
@@ -46,7 +46,7 @@ export class JudgmentView {
     say(this.verdict.querySelector(".headline").textContent + " " + (this.verdict.querySelector(".plain")?.textContent ?? ""));
   }
 
-  /** There will be no judgment; what was written stays. */
+  /** Show that there will be no judgment; the text so far stays. */
   fail(message) {
     this.judgment = {};
     this.#draw();
@@ -126,7 +126,7 @@ export class JudgmentView {
     ];
   }
 
-  /** What the two orders say, in a sentence. */
+  /** The result of the two orders, in a sentence. */
   #plain(judgment) {
     const orders = { ab: [], ba: [] };
     for (const { order, outcome } of judgment.opinions) orders[order].push(outcome);
@@ -155,7 +155,7 @@ class ReplyView {
     const nodes = parts.map((part) => h("div", { class: `part ${part}` }));
     this.slots = Object.fromEntries(parts.map((part, i) => [part, slot(nodes[i])]));
     const renamed = names[first] !== "A" || names[second] !== "B";
-    this.told = renamed && `In this reply, the judge's “A” is ${names[first]} and its “B” is ${names[second]}.`;
+    this.note = renamed && `In this reply, the judge's “A” is ${names[first]} and its “B” is ${names[second]}.`;
     this.title = `Read with ${names[first]} first`;
     this.raw = h("pre", {});
     this.node = h("article", { class: "card reply", "aria-label": `Reply with ${names[first]} read first, then ${names[second]}` }, nodes,
@@ -175,7 +175,7 @@ class ReplyView {
     this.slots.type(parts.type ?? "", () => parts.type && titled("Kind of task", h("span", { class: "chip" }, parts.type === "chat" ? "Chat: judged by a rubric" : "Reasoning: judged by a solution")));
     this.slots.rubric(JSON.stringify(rubric ?? ""), () => rubric && titled("Rubric", criteria(rubric)));
     this.slots.solution(parts.solution ?? "", () => parts.solution && titled("The judge's own solution", h("pre", { class: "prose mono" }, parts.solution)));
-    this.slots.evaluation(`${Boolean(reading)} ${evaluation ?? ""}`, () => evaluation && titled("Evaluation", [this.told && h("p", { class: "told" }, this.told), this.#evaluation(evaluation, reading?.quotes ?? [])]));
+    this.slots.evaluation(`${Boolean(reading)} ${evaluation ?? ""}`, () => evaluation && titled("Evaluation", [this.note && h("p", { class: "told" }, this.note), this.#evaluation(evaluation, reading?.quotes ?? [])]));
     const bare = !rubric && !parts.solution && !evaluation && !parts.type;
     this.slots.rest(bare ? parts.rest ?? "" : "", () => bare && parts.rest && h("p", { class: "prose" }, parts.rest));
   }
@@ -234,7 +234,7 @@ function criteria({ items, justification, text }) {
   ];
 }
 
-/** What it took, and what made it. */
+/** The cost of the judgment, and the judge that made it. */
 function facts(judgment) {
   const { usage } = judgment;
   const all = [

@@ -1,4 +1,4 @@
-// Asking for an API key, where the gateway wants one.
+// Asking for an API key, if the gateway requires one.
 
 import { setToken } from "./api.js";
 import { h } from "./dom.js";

@@ -7,11 +7,11 @@ import { LETTERS, count, plural, seconds, signed } from "./words.js";
 
 const nameOf = (index, responses) => (index < responses ? LETTERS[index] : "reference");
 
-/** Those in the first place: mostly one, several where they tie. */
+/** The responses in the first place: mostly one, several if they tie. */
 export const leaders = ({ order, standings }) => order.filter((index) => standings[index].place === 1);
 
 export class RankingView {
-  /** `onquotes` is told what the chosen comparison quotes, as one list a response. */
+  /** `onquotes` gets the quotations of the chosen comparison, as one list per response. */
   constructor(root, responses, onquotes) {
     Object.assign(this, { root, responses, onquotes });
     const verdict = h("section", { class: "card verdict waiting" },
@@ -43,7 +43,7 @@ export class RankingView {
         h("section", { class: "card" }, h("h3", {}, "Comparisons"), this.#matrix())),
       this.chosen);
     if (ranking.comparisons.length) this.#choose(ranking.comparisons[0].i, ranking.comparisons[0].j);
-    // After the comparison has said its own: a listener hears what was said last.
+    // After the comparison's own announcement, because screen readers read the last one.
     say(best === undefined ? "No comparison gave a verdict." : `Best is ${leaders(ranking).map((index) => nameOf(index, this.responses)).join(" and ")}`);
   }
 
@@ -90,47 +90,47 @@ export class RankingView {
   /** The judgments between two, whichever stood first, with the row's probability of winning each. */
   #between(i, j) {
     return this.ranking.comparisons
-      .filter((each) => (each.i === i && each.j === j) || (each.i === j && each.j === i))
-      .map((each) => ({ ...each, probability: each.judgment.probability_a === null ? null : each.i === i ? each.judgment.probability_a : 1 - each.judgment.probability_a }));
+      .filter((comparison) => (comparison.i === i && comparison.j === j) || (comparison.i === j && comparison.j === i))
+      .map((comparison) => ({ ...comparison, probability: comparison.judgment.probability_a === null ? null : comparison.i === i ? comparison.judgment.probability_a : 1 - comparison.judgment.probability_a }));
   }
 
   #cell(i, j) {
     const between = i === j ? [] : this.#between(i, j);
     if (!between.length) return h("td", { class: i === j ? "self" : "blank" });
     const known = between.map(({ probability }) => probability).filter((probability) => probability !== null);
-    const mean = known.length ? known.reduce((sum, each) => sum + each, 0) / known.length : null;
+    const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
     const [row, column] = [nameOf(i, this.responses), nameOf(j, this.responses)];
     const shown = mean === null ? "–" : rounded(mean);
-    const said = mean === null ? "no verdict" : `${shown} %`;
+    const label = mean === null ? "no verdict" : `${shown} %`;
     const doubtful = between.some(({ judgment }) => judgment.order_consistent === false);
     return h("td", {}, h("button", {
       type: "button", class: mean === null ? "cell none" : `cell ${mean >= 0.5 ? "for" : "against"}`, "data-cell": `${i}-${j}`,
-      "aria-label": `${row} against ${column}: ${said}${doubtful ? ", the orders disagree" : ""}`, "aria-pressed": "false",
+      "aria-label": `${row} against ${column}: ${label}${doubtful ? ", the orders disagree" : ""}`, "aria-pressed": "false",
       vars: mean === null ? {} : { "--sure": `${Math.round(Math.abs(mean - 0.5) * 120 + 6)}%` }, onclick: () => this.#choose(i, j, true),
     }, shown, doubtful && h("span", { class: "doubt", "aria-hidden": "true" }, "≠")));
   }
 
-  #choose(i, j, asked = false) {
+  #choose(i, j, focused = false) {
     for (const cell of this.root.querySelectorAll(".cell")) cell.setAttribute("aria-pressed", String([`${i}-${j}`, `${j}-${i}`].includes(cell.dataset.cell)));
     const between = this.#between(i, j);
     const sections = between.map(() => h("div", { class: "judgment" }));
     const [first, second] = [nameOf(between[0].i, this.responses), nameOf(between[0].j, this.responses)];
     this.chosen.replaceChildren(h("h3", { class: "chosen-head", tabindex: "-1" }, "Comparison of ", h("span", { class: `letter side-${first}` }, first), " and ", h("span", { class: `letter side-${second}` }, second)), ...sections);
     const quoted = Array.from({ length: this.responses }, () => []);
-    between.forEach((each, at) => {
-      const names = { A: nameOf(each.i, this.responses), B: nameOf(each.j, this.responses) };
+    between.forEach((comparison, at) => {
+      const names = { A: nameOf(comparison.i, this.responses), B: nameOf(comparison.j, this.responses) };
       const view = new JudgmentView(sections[at], names, (quotes) => {
-        quoted[each.i]?.push(...quotes.A);
-        quoted[each.j]?.push(...quotes.B);
+        quoted[comparison.i]?.push(...quotes.A);
+        quoted[comparison.j]?.push(...quotes.B);
       });
-      view.finish(each.judgment);
+      view.finish(comparison.judgment);
     });
     this.onquotes(quoted);
-    if (asked) this.chosen.firstChild.focus();
+    if (focused) this.chosen.firstChild.focus();
   }
 }
 
-/** What the ranking took; comparisons from the cache took nothing. */
+/** The cost of the ranking; comparisons from the cache cost nothing. */
 function facts({ comparisons, cached, seconds: took, usage, method }) {
   return [
     ["Method", method.replaceAll("_", " ")],
@@ -147,11 +147,11 @@ function rounded(probability) {
   return whole === 0 && probability > 0 ? "< 1" : String(whole);
 }
 
-/** Give a bare judgment the facts that /v1/judge says beside it. */
+/** Add the derived facts that /v1/judge returns to a bare judgment. */
 function derive(judgment) {
   judgment.winner = judgment.outcome.winner ?? null;
   judgment.probability_a = judgment.outcome.probability_a ?? null;
-  const winners = ["ab", "ba"].map((order) => judgment.opinions.filter((each) => each.order === order).map(({ outcome }) => outcome.winner));
-  const single = winners.every((each) => each.length === 1 && each[0]);
+  const winners = ["ab", "ba"].map((order) => judgment.opinions.filter((opinion) => opinion.order === order).map(({ outcome }) => outcome.winner));
+  const single = winners.every((named) => named.length === 1 && named[0]);
   judgment.order_consistent = single ? winners[0][0] === winners[1][0] : null;
 }

@@ -1,4 +1,4 @@
-// What was judged lately: the newest judgments of this gateway, searched, filtered, and in numbers.
+// The newest judgments of this gateway: a search, filters, and statistics.
 
 import { get } from "./api.js";
 import { histogram, trend } from "./charts.js";
@@ -44,23 +44,23 @@ async function refresh() {
   if (!$("view-recent").hidden) timer = setTimeout(refresh, EVERY_MS);
 }
 
-function draw(found) {
-  choices($("recent-run"), found.runs, "All runs");
-  choices($("recent-subset"), found.subsets, "All subsets");
-  choices($("recent-outcome"), ["A", "B", ...found.reasons], "Any outcome", (value) => (value.length === 1 ? `${value} better` : value.replaceAll("_", " ")));
-  const { matching, rate_per_s, rate_over_s, cached, no_verdict, consistent, both_orders } = found;
+function draw(results) {
+  choices($("recent-run"), results.runs, "All runs");
+  choices($("recent-subset"), results.subsets, "All subsets");
+  choices($("recent-outcome"), ["A", "B", ...results.reasons], "Any outcome", (value) => (value.length === 1 ? `${value} better` : value.replaceAll("_", " ")));
+  const { matching, rate_per_s, rate_over_s, cached, no_verdict, consistent, both_orders } = results;
   $("recent-tiles").replaceChildren(
-    tile("Judgments", count(matching), `of the latest ${count(found.kept)}`),
+    tile("Judgments", count(matching), `of the latest ${count(results.kept)}`),
     tile("Per second", rate_per_s.toFixed(rate_per_s < 10 ? 1 : 0), rate_over_s < 60 ? `over the last ${plural(Math.round(rate_over_s), "second")}` : "over the last minute"),
     tile("From cache", matching ? percent(cached / matching) : "–", ""),
     tile("No verdict", matching ? percent(no_verdict / matching, 1) : "–", ""),
     tile("Orders agree", both_orders ? percent(consistent / both_orders, 1) : "–", both_orders ? `of ${count(both_orders)} in both orders` : ""));
-  $("recent-histogram").replaceChildren(histogram(found.histogram));
-  $("recent-trend").replaceChildren(trend(found.trend));
+  $("recent-histogram").replaceChildren(histogram(results.histogram));
+  $("recent-trend").replaceChildren(trend(results.trend));
   const focused = document.activeElement?.dataset?.id;
-  $("recent-list").replaceChildren(found.items.length ? table(found.items) : h("p", { class: "empty" }, found.kept ? "Nothing matches." : "Nothing has been judged yet."));
+  $("recent-list").replaceChildren(results.items.length ? table(results.items) : h("p", { class: "empty" }, results.kept ? "Nothing matches." : "Nothing has been judged yet."));
   if (focused) document.querySelector(`#recent-list [data-id="${CSS.escape(focused)}"]`)?.focus();
-  $("recent-more").hidden = found.items.length >= matching;
+  $("recent-more").hidden = results.items.length >= matching;
 }
 
 function choices(select, values, all, name = (value) => value) {

@@ -29,17 +29,17 @@ function described([method, path, operation]) {
   const fields = content ? Object.entries(body.properties ?? {}) : (operation.parameters ?? []).map(({ name, schema, description }) => [name, { description, ...schema }]);
   const required = body.required ?? [];
   fields.sort(([one], [other]) => required.includes(other) - required.includes(one));
-  const told = fields.some(([, schema]) => schema.description);
+  const explained = fields.some(([, schema]) => schema.description);
   return h("details", { class: "card operation" },
     h("summary", {}, h("code", { class: `method ${method}` }, method.toUpperCase()), h("code", { class: "path" }, path), h("span", { class: "dim" }, firstSentence(operation.description))),
     h("p", { class: "prose" }, operation.description),
     fields.length > 0 && h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Fields of ${path}` }, h("table", { class: "list" },
-      h("thead", {}, h("tr", {}, ["Field", "Type", "Default", told && "Meaning"].filter(Boolean).map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["Field", "Type", "Default", explained && "Meaning"].filter(Boolean).map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, fields.map(([name, schema]) => h("tr", {},
         h("td", {}, h("code", {}, name)),
         h("td", { class: "dim type" }, typeOf(schema)),
         h("td", { class: "dim" }, required.includes(name) ? "required" : schema.default === undefined || schema.default === null ? "" : JSON.stringify(schema.default)),
-        told && h("td", { class: "dim means" }, schema.description ?? "")))))),
+        explained && h("td", { class: "dim means" }, schema.description ?? "")))))),
     examples.map(([name, { value }]) => [h("h3", {}, name), h("pre", { class: "mono prose" }, curl(method, path, value))]),
     !examples.length && method === "get" && !path.includes("{") && h("pre", { class: "mono prose" }, curl(method, path)));
 }

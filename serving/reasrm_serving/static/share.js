@@ -1,8 +1,8 @@
-// A judgment to take along: as a link, as curl, as Python, as JSON. An API key goes along by its variable's name only.
+// Sharing a judgment: as a link, as curl, as Python, as JSON. Only the name of an API key's variable is shared, never the key.
 
 import { hasToken } from "./api.js";
 
-const LONGEST_LINK = 16000; // what chats and mail programs still leave whole
+const LONGEST_LINK = 16000; // characters; chats and mail programs cut longer links
 const MOST_BYTES = 1_000_000; // of texts in a link: a few kilobytes of it can hold a hundred times as much
 const MOST_TURNS = 100;
 
@@ -83,7 +83,7 @@ function python(value) {
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
   if (typeof value === "object") return `{${Object.entries(value).map(([k, v]) => `${python(k)}: ${python(v)}`).join(", ")}}`;
-  return JSON.stringify(value); // texts and numbers are written alike in both languages
+  return JSON.stringify(value); // texts and numbers have the same form in both languages
 }
 
 /** Put `text` on the clipboard; where the browser forbids it (plain http on another host), by way of a selection. */

@@ -1,5 +1,5 @@
 // A reply, whole or half written, taken apart for showing. The gateway's own reading replaces this one when it is there;
-// until then the same rules hold as in reasrm/parsing.py.
+// until then it follows the rules of reasrm/parsing.py.
 
 const NAMES = { A: "B", B: "A" };
 

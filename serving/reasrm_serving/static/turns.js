@@ -6,7 +6,7 @@ import { marked } from "./highlight.js";
 const ROLES = { user: ["user", "assistant", "tool", "system"], assistant: ["assistant", "tool", "user"] };
 
 export class Turns {
-  /** `role` is whose text a single one is; `name` what people call the field. */
+  /** `role` is the role of a single text; `name` is the field's label. */
   constructor(role, name, placeholder) {
     Object.assign(this, { role, name, placeholder });
     this.turns = [{ role, content: "" }];
@@ -89,7 +89,7 @@ export class Turns {
   #turn(turn, i) {
     const label = `${this.name}, turn ${i + 1}`;
     const role = h("select", { "aria-label": `${label}: who speaks`, onchange: (event) => (turn.role = event.target.value) },
-      ROLES[this.role].map((each) => h("option", { value: each }, each)));
+      ROLES[this.role].map((role) => h("option", { value: role }, role)));
     role.value = turn.role;
     const remove = () => {
       this.turns.splice(i, 1);
