@@ -93,7 +93,7 @@ def projected(replies: Path, size: int) -> dict[str, float]:
     readings = readings_needed(size)
     texts = [json.loads(line)["reply"] for line in replies.read_text(encoding="utf-8").splitlines()]
     parts = [(len(text.split()), len(part.split())) for text in texts if (part := deliberation_of(text)) is not None]
-    whole, deliberation = sum(each for each, _ in parts), sum(each for _, each in parts)
+    whole, deliberation = sum(words for words, _ in parts), sum(words for _, words in parts)
     ratio = (whole + (readings - 1) * (whole - deliberation)) / (readings * whole)
     print(f"{len(parts)} of {len(texts)} replies deliberate first; the deliberation is {deliberation / whole:.1%} of their words")
     return {"projected_ratio": round(ratio, 4), "projected_replies": len(parts)}
