@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -17,10 +20,19 @@ CORPUS = [
     "<type>Chat</type> <rubric>Accuracy (60%) Clarity (40%)</rubric> <eval>The first response is right.</eval>",
     "<type>Reasoning</type> <solution>17 + 25 = 42</solution>",
 ]
+#: What an endless model writes after the beginnings `<type>Chat</type>` and `<type>Reasoning</type>`: each piece is one token.
+CHAINS = (
+    ("<type>Chat</type>", "<rubric>.</rubric>", "<answer>[[A]]</answer>"),
+    ("<type>Reasoning</type>", "<solution>.</solution>", "<answer>[[B]]</answer>"),
+)
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endless: bool = False) -> Path:
-    """Write a random model with its tokenizer into `folder`; equal seeds give equal weights. `endless`: no greedy reply ends."""
+    """Write a random model with its tokenizer into `folder`; equal seeds give equal weights.
+
+    `endless`: no greedy reply ends, and a reply that was begun with the first piece of a chain in `CHAINS` goes on with the others,
+    so that it gives a verdict.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -43,6 +55,8 @@ def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endl
         chat_template=CHATML,
         model_max_length=max_length,
     )
+    if endless:
+        tokenizer.add_tokens([piece for chain in CHAINS for piece in chain])
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -54,19 +68,40 @@ def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endl
             num_key_value_heads=2,
             max_position_embeddings=max_length,
             initializer_range=0.2,
-            tie_word_embeddings=True,
+            tie_word_embeddings=not endless,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    if endless:  # one of about 370 logits is always above 0, and this one never is
-        with torch.no_grad():
-            model.get_input_embeddings().weight[tokenizer.eos_token_id] = 0.0
+    if endless:
+        chains = [tokenizer.convert_tokens_to_ids(list(chain)) for chain in CHAINS]
+        _make_endless(model, chains, tokenizer.convert_tokens_to_ids(list(ascii_lowercase)))
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _make_endless(model: Any, chains: list[list[int]], letters: list[int]) -> None:
+    """Let each token decide the next one: the layers add nothing, and the output looks for the embedding of the token before.
+
+    A chain is followed to its end; then come the `letters`, one after the other, for ever.
+    """
+    import torch
+
+    following = dict(zip(letters, [*letters[1:], letters[0]], strict=True))
+    for chain in chains:
+        following |= dict(pairwise([*chain, letters[0]]))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        unit = torch.nn.functional.normalize(model.get_input_embeddings().weight, dim=1)
+        output = torch.zeros_like(unit)
+        for before, after in following.items():
+            output[after] += 2.0 * unit[before]
+        model.get_output_embeddings().weight.copy_(output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 
 from tests.components import Gateway, Redis, Sglang, answers, talk
 from tests.serving.traffic import finished, metric, new_pair, until, version
-from tests.tiny_model import make_tiny_model
+from tests.tiny_model import CHAINS, make_tiny_model
 
 TYPED = {"engine_failed", "deadline", "busy"}
 
@@ -98,7 +98,7 @@ def test_a_redis_that_hangs_is_waited_for_once(
             subprocess.run(["kill", "-CONT", str(redis.pid)], check=True)
 
 
-def test_a_pair_with_rubbish_in_redis_is_judged_again(two_gateways, redis_server: Redis) -> None:
+def test_new_pair_with_rubbish_in_redis_is_judged_again(two_gateways, redis_server: Redis) -> None:
     first, second = two_gateways
     body = new_pair()
     ask(first, body)
@@ -138,7 +138,7 @@ def test_gateway_redis_and_engine_killed_in_turn_under_load_give_no_wrong_answer
     random_judge: Sglang,
 ) -> None:
     """Every response equals that of a quiet run, or is a typed failure or a broken connection; later requests succeed."""
-    bodies = [new_pair(deliberation=f"<answer>[[{side}]]</answer>") for _ in range(10) for side in "AB"]
+    bodies = [new_pair(deliberation=chain[0]) for _ in range(10) for chain in CHAINS]
     with redis_factory() as redis, gateway_factory("--engine", random_judge.url, "--cache", redis.url) as gateway:
         quiet = [ask(gateway, body)["winner"] for body in bodies]
         assert quiet == ["A", "B"] * 10

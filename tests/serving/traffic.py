@@ -13,19 +13,20 @@ from typing import Any
 import httpx
 
 from tests.components import Gateway, Sglang
+from tests.tiny_model import CHAINS
 
 _numbers = itertools.count(int(time.time() * 1000))
 
 
 def new_pair(**more: Any) -> dict[str, Any]:
-    """A pair that was never judged before. The reply begins with its answer, since random weights never give one."""
+    """A pair that was never judged before. The beginning of the reply makes the endless model answer A (see `CHAINS`)."""
     number = next(_numbers)
     return {
         "question": f"What is {number} + 1?",
         "a": str(number + 1),
         "b": str(number + 2),
         "orders": "ab",
-        "deliberation": "<answer>[[A]]</answer>",
+        "deliberation": CHAINS[0][0],
         "max_tokens": 8,
     } | more
 
