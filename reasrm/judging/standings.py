@@ -36,9 +36,10 @@ def standings_of(group: Group, options: RankOptions, entrants: Entrants, compari
 
 
 def order_of(standings: Sequence[Standing]) -> tuple[int, ...]:
-    """The indices of the responses with a place, from best to worst; responses that tie stand in their own order."""
-    placed = [(standing.place, standing.index) for standing in standings if standing.place is not None]
-    return tuple(index for _, index in sorted(placed))
+    """The indices of the responses with a place, from best to worst; those of equal rewards stand in their own order."""
+    placed = [standing for standing in standings if standing.place is not None and standing.reward is not None]
+    # rounded: a fit leaves differences of 1e-9 between responses that it cannot tell apart
+    return tuple(standing.index for standing in sorted(placed, key=lambda standing: -round(standing.reward or 0.0, 6)))
 
 
 def _strengths(group: Group, entrants: Entrants, comparisons: Sequence[Comparison]) -> dict[int, tuple[float, float]]:
