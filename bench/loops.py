@@ -189,7 +189,7 @@ def main() -> None:
         starved += asyncio.run(few_connections(gateway.url, 96, 2, by_prompt=False))
     p50, p99 = np.percentile(seen.seconds, [50, 99]) * 1000
     figures = {
-        "requests": seen.requests,
+        "asked": seen.requests,  # the key of earlier runs
         "answered": seen.answered,
         "null_share": round(seen.nulls / max(1, seen.answered), 4),
         "p50_ms": round(float(p50), 1),
