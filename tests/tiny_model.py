@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 from itertools import pairwise
 from pathlib import Path
 from string import ascii_lowercase
@@ -76,7 +77,7 @@ def make_tiny_model(folder: Path, *, seed: int = 0, max_length: int = 8192, endl
     )
     if endless:
         chains = [tokenizer.convert_tokens_to_ids(list(chain)) for chain in CHAINS]
-        _make_endless(model, chains, tokenizer.convert_tokens_to_ids(list(ascii_lowercase)))
+        _make_endless(model, chains, tokenizer.convert_tokens_to_ids(random.Random(seed).sample(ascii_lowercase, 26)))
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -100,7 +101,7 @@ def _make_endless(model: Any, chains: list[list[int]], letters: list[int]) -> No
         unit = torch.nn.functional.normalize(model.get_input_embeddings().weight, dim=1)
         output = torch.zeros_like(unit)
         for before, after in following.items():
-            output[after] += 2.0 * unit[before]
+            output[after] += unit[before]  # greedy replies follow, samples leave the chain once in ten tokens
         model.get_output_embeddings().weight.copy_(output)
 
 

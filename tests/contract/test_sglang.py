@@ -87,7 +87,7 @@ def test_over_long_input_is_refused_with_its_length(server: Sglang) -> None:
 
 def test_new_weights_change_the_replies_and_the_version_that_each_of_them_names(server: Sglang, tmp_path: Path) -> None:
     before = chat(server, logprobs=True)
-    other = make_tiny_model(tmp_path / "other", seed=1)
+    other = make_tiny_model(tmp_path / "other", seed=1, endless=True)
     assert post(server, "/update_weights_from_disk", {"model_path": str(other), "weight_version": "second"})["success"]
     after = chat(server, logprobs=True)
     assert (before["metadata"]["weight_version"], after["metadata"]["weight_version"]) == ("default", "second")

@@ -116,7 +116,7 @@ def test_no_verdict_of_old_weights_is_served_for_new_ones(
     body = new_pair()
     old = ask(first, body)
     load = f"{random_judge.url}/update_weights_from_disk"
-    other = make_tiny_model(tmp_path_factory.mktemp("other") / "model", seed=1)
+    other = make_tiny_model(tmp_path_factory.mktemp("other") / "model", seed=1, endless=True)
     try:
         httpx.post(load, json={"model_path": str(other), "weight_version": "v2"}, timeout=30).raise_for_status()
         until(lambda: all(version(gateway) == "v2" for gateway in two_gateways))
