@@ -240,7 +240,7 @@ def test_a_part_of_each_published_file_is_judged_by_the_embedded_judge(
         (["eval", "rmb"], "give PATH to judge, or --from JUDGMENTS"),
         (["eval", "rmb", "{in}", "--protocol", "odd"], "RMB has no protocol 'odd'; there are rm-r1, both-orders"),
         (["data", "clean", "{in}", "-o", "{out}", "--margin"], "give --strength FILE"),
-        (["data", "strength", "{in}", "-o", "{out}", "--votes", "3"], "--votes is even"),
+        (["data", "strength", "{in}", "-o", "{out}", "--votes", "3"], "--votes must be even"),
         (["score", "{in}", "-o", "{out}", "--engine", "{url}", "--report", "no/such/r.html"], "there is no folder no/such"),
         (["eval", "rmb", "{in}", "--engine", "{url}", "--report", "/"], "--report /: is a folder; name a file in it"),
     ],
