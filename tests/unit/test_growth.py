@@ -125,7 +125,8 @@ def test_importing_grows_with_the_length_of_a_constant_and_no_faster(name: str, 
     source, packs = tmp_path / "prompts.py", iter(range(100))
 
     def work(text: str) -> None:
-        source.write_text(f"P = {'{question} {answer_a} {answer_b} ' + text!r}")
+        asks = "{question} {answer_a} {answer_b} End with <answer>[[A]]</answer> or <answer>[[B]]</answer>. "
+        source.write_text(f"P = {asks + text!r}")
         import_pack(source, tmp_path / str(next(packs)))
 
     assert exponent(work, HOSTILE[name]) < MOST

@@ -183,7 +183,7 @@ def test_any_folder_is_a_pack_and_its_digest_follows_every_byte(tmp_path):
         ("{{response_a}} {{response_b}}", "", "must fence both"),
         ("{{fence_a}}{{fence_b}}{{response_a}} {{response_b}} {{answer}}", "", "unknown placeholder"),
         ("x", "colour = 1\n", "colour"),
-        ("x", "= 1\n", "no TOML"),
+        ("x", "= 1\n", "not TOML"),
     ],
 )
 def test_a_broken_pack_is_refused_by_name(tmp_path, user, extra, complaint):
