@@ -1,7 +1,7 @@
 """The gateway's own connections to an engine.
 
-Plain completions go through aiohttp, which takes a third of the processor time that httpx takes (326 against 928 us per request
-with `httpx-aiohttp`, and more with httpx's own transport): the client is the largest single cost of an uncached judgment here.
+Plain completions go through aiohttp: the client is the largest single cost of an uncached judgment here, and httpx takes more
+processor time per request.
 Streams, aborts and questions about the weights, of which there are few, go through the library's client.
 """
 
