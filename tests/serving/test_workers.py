@@ -93,4 +93,4 @@ def test_workers_and_engine_exclude_each_other() -> None:
     command = [str(Path(sys.executable).parent / "reasrm"), "serve", "--engine", "http://a", "--workers", "http://b"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == "reasrm: --workers: the router before them is the engine; leave out --engine\n"
+    assert done.stderr == "reasrm: --workers: the router in front of them is the engine; leave out --engine\n"
