@@ -232,11 +232,12 @@ class Ranking(Frozen):
 class Ask(Frozen):
     """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues.
 
-    `order` is the order of the pair's responses in it.
+    `order` is the order of the pair's responses in it; `alternatives` is how many of the likeliest tokens are wanted per token.
     """
 
     messages: tuple[Message, ...]
     prefill: str = ""
+    alternatives: int = 3  # the verdict's letter and its twin; not more, because an 8k-token reply carries them for every token
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 2048

@@ -8,6 +8,6 @@ refusal.py       a server's refusals and broken connections as errors
 
 from reasrm.engine.http_engine import IDLE_S, HttpEngine
 from reasrm.engine.reply import TAIL_TOKENS, EngineInfo, HttpReply, completion_of
-from reasrm.engine.request import TOP_LOGPROBS, overlaid
+from reasrm.engine.request import overlaid
 
-__all__ = ["IDLE_S", "TAIL_TOKENS", "TOP_LOGPROBS", "EngineInfo", "HttpEngine", "HttpReply", "completion_of", "overlaid"]
+__all__ = ["IDLE_S", "TAIL_TOKENS", "EngineInfo", "HttpEngine", "HttpReply", "completion_of", "overlaid"]

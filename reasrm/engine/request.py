@@ -12,7 +12,6 @@ from reasrm.errors import CannotContinue
 from reasrm.types import Ask
 
 log = logging.getLogger("reasrm.engine")
-TOP_LOGPROBS = 3  # the verdict's letter and its twin; not more, because an 8k-token reply carries them for every token
 #: Arguments that not every server takes. Those of one group only make sense together.
 _GROUPS = (
     ("continue_final_message", "add_generation_prompt"),
@@ -38,7 +37,7 @@ def payload_of(ask: Ask, info: EngineInfo, rid: str, *, logprobs: bool = True) -
         messages.append({"role": "assistant", "content": ask.prefill})
         payload |= {"continue_final_message": True, "add_generation_prompt": False}
     if logprobs:
-        payload |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        payload |= {"logprobs": True, "top_logprobs": ask.alternatives}
     if ask.seed is not None:
         payload["seed"] = ask.seed
     if ask.stop:

@@ -26,11 +26,12 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from reasrm.engine import TAIL_TOKENS, TOP_LOGPROBS
+from reasrm.engine import TAIL_TOKENS
 from reasrm.errors import InputError, TooLong
 from reasrm.types import Ask, Token
 
 CHUNK = 2**20
+TOP_ALTERNATIVES = 20  # of each token, as many as a request may ask for
 #: Weights; configuration, tokenizer and domain; the chat template; the tokenizers of older models.
 DECIDING = (".safetensors", ".json", ".jinja", ".txt", ".model")
 disable_progress_bar()  # no progress bars: a server's log needs none
@@ -146,7 +147,7 @@ class _Chooser(LogitsProcessor):
         for index, row in enumerate(self._rows):
             if row.ask.temperature > 0.0:
                 chosen[index] = _sample(logprobs[index], row.ask, self._noise[index])
-        likely = logprobs.topk(min(TOP_LOGPROBS, logprobs.shape[-1])).indices
+        likely = logprobs.topk(min(TOP_ALTERNATIVES, logprobs.shape[-1])).indices
         ids = torch.cat((likely, chosen), dim=1)
         self._steps.append((ids, logprobs.gather(1, ids)))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
