@@ -233,6 +233,7 @@ class Ask(Frozen):
     """One prompt for the judge model. `prefill` is the beginning of the reply, which the engine continues.
 
     `order` is the order of the pair's responses in it; `alternatives` is how many of the likeliest tokens are wanted per token.
+    `pattern` is a regular expression for the whole continuation; engines that know none write freely.
     """
 
     messages: tuple[Message, ...]
@@ -243,6 +244,7 @@ class Ask(Frozen):
     max_tokens: int = 2048
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    pattern: str | None = None
     order: Order = "ab"
 
 

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
+from reasrm.engine.abilities import EngineInfo
+from reasrm.engine.cutting import stop_in
 from reasrm.errors import EngineError, EngineNonsense, EngineRefused, EngineUnreachable
 from reasrm.parsing import mended
 from reasrm.types import Ask, Completion, Token, Usage
 
 TAIL_TOKENS = 64  # the verdict tag stands at the end of a reply: the log-probabilities before it are not kept
 THOUGHT_END = "</think>"
+MOST = 1.05  # the sum of probabilities, with what their rounding may add
 #: A verdict's letter, which no other letter follows or precedes.
 _LETTER = re.compile(r"(?<![A-Za-z])[ABab](?![A-Za-z])")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """An engine's model name, the version of its weights, its context window in tokens (0 = unknown), whether it is SGLang."""
-
-    model: str
-    weight_version: str
-    max_context: int
-    sglang: bool
 
 
 class HttpReply(NamedTuple):
@@ -55,9 +50,17 @@ def object_of(body: bytes, url: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class StreamedReply:
-    """The chunks of a stream so far. `error` is an error that the engine reported inside the stream."""
+    """The chunks of a stream so far. `error` is an error that the engine reported inside the stream.
 
+    `echo` is the beginning that the engine may repeat in front of its reply, "" where it does not. `finish` closes a stream that
+    was left early, with its reason.
+    """
+
+    echo: str = ""
     error: dict[str, Any] | None = None
+    _held: str = ""
+    _pieces: int = 0
+    _tokens: deque[Any] = field(default_factory=lambda: deque[Any](maxlen=2 * TAIL_TOKENS))
     _thought: list[str] = field(default_factory=list[str])
     _text: list[str] = field(default_factory=list[str])
     _finish: str | None = None
@@ -83,7 +86,10 @@ class StreamedReply:
 
     def _add(self, choice: dict[str, Any]) -> str:
         self._finish = choice.get("finish_reason") or self._finish
+        self._tokens.extend((choice.get("logprobs") or {}).get("content") or ())
         thought, text = _parts(choice.get("delta") or choice.get("message") or {})
+        self._pieces += bool(thought or text)
+        text = self._without_echo(text)
         piece = thought
         if thought:
             self._thought.append(thought)
@@ -92,33 +98,55 @@ class StreamedReply:
             self._text.append(text)
         return piece
 
+    def _without_echo(self, text: str) -> str:
+        """The text of a piece that is not the repeated beginning; what may still become that is held."""
+        if not self.echo:
+            return text
+        text = self._held + text
+        if len(text) < len(self.echo) and self.echo.startswith(text):
+            self._held = text
+            return ""
+        echo, self.echo, self._held = self.echo, "", ""
+        return text.removeprefix(echo)
+
+    def finish(self, reason: str) -> None:
+        """Take the reply as it is, although the engine did not end it. Its tokens are then counted by the pieces of the stream."""
+        self._finish, self._done = reason, True
+        self._usage = self._usage or {"completion_tokens": self._pieces}
+
     def body(self, url: str) -> dict[str, Any]:
         """The body that a plain request would have had. Raises `EngineUnreachable` for a stream that ends in the middle."""
         if self._finish is None and not self._done:
             raise EngineUnreachable(f"the stream of the engine at {url} ended in the middle of the reply")
-        message = {"content": "".join(self._text), "reasoning_content": "".join(self._thought)}
-        choice = {"message": message, "finish_reason": self._finish}
+        message = {"content": "".join(self._text) + self._held, "reasoning_content": "".join(self._thought)}
+        choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": list(self._tokens)}}
         return {"choices": [choice], "usage": self._usage, "metadata": self._metadata}
 
     @property
     def unsaid(self) -> str:
-        """The text that is only in the whole reply: the closing mark of a thought without an answer."""
-        return THOUGHT_END if self._thought and not self._text else ""
+        """The text that is only in the whole reply: held text, or the closing mark of a thought without an answer."""
+        return self._held or (THOUGHT_END if self._thought and not self._text else "")
 
 
-def completion_of(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float = 0.0) -> Completion:
-    """The completion of `ask` by `info` in a chat-completion body. Raises `EngineError`, mostly `EngineNonsense`."""
+def completion_of(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: float = 0.0, *, echo: str = "") -> Completion:
+    """The completion of `ask` by `info` in a chat-completion body; `echo` is a beginning that the engine may repeat.
+
+    It ends at the first stop string, also where the engine ignores `Ask.stop`. Raises `EngineError`, mostly `EngineNonsense`.
+    """
     try:
         choice = body["choices"][0]
         _check_finish(choice.get("finish_reason"))
         thought, text = _parts(choice["message"])
+        text = text.removeprefix(echo)
+        # A server that parses reasoning hands the thought over separately; the judge's format wants it in place.
+        text = f"{thought}{THOUGHT_END}{text}" if thought else text
+        stopped = stop_in(text, ask.stop)
         usage: dict[str, Any] = body.get("usage") or {}
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
         return Completion(
-            # A server that parses reasoning hands the thought over separately; the judge's format wants it in place.
-            text=f"{thought}{THOUGHT_END}{text}" if thought else text,
-            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-            tokens=_tokens(choice.get("logprobs"), ask.temperature if info.sglang else 1.0),
+            text=text[:stopped],
+            finish_reason="length" if choice.get("finish_reason") == "length" and stopped is None else "stop",
+            tokens=_tokens(choice.get("logprobs"), ask, ask.temperature if info.sglang else 1.0),
             usage=Usage(
                 prompt_tokens=_count(usage, "prompt_tokens"),
                 completion_tokens=_count(usage, "completion_tokens"),
@@ -158,17 +186,32 @@ def _served_version(body: dict[str, Any], info: EngineInfo) -> str:
     return str(metadata.get("weight_version", info.weight_version))
 
 
-def _tokens(logprobs: dict[str, Any] | None, temperature: float) -> tuple[Token, ...] | None:
-    """The last tokens. Those that may hold a verdict's letter have their alternatives; the others have none.
+def _tokens(logprobs: Any, ask: Ask, temperature: float) -> tuple[Token, ...] | None:
+    """The last tokens up to a stop string; None where the engine gave no log-probabilities, or impossible ones.
 
-    SGLang computes log-probabilities after the temperature; this undoes the scaling.
+    Tokens that may hold a verdict's letter have their alternatives; the others have none. SGLang computes log-probabilities after
+    the temperature; this undoes the scaling.
     """
-    content = (logprobs or {}).get("content")
-    if not content:
+    try:
+        content = _until_stop((logprobs or {}).get("content") or (), ask.stop)
+        alone = len(content) == 1  # a single token was requested for its alternatives
+        scale = temperature or 1.0
+        return tuple(_token(entry, scale, alone=alone) for entry in content[-TAIL_TOKENS:]) or None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
-    scale = temperature or 1.0
-    alone = len(content) == 1  # a single token was requested for its alternatives
-    return tuple(_token(entry, scale, alone=alone) for entry in content[-TAIL_TOKENS:])
+
+
+def _until_stop(content: Sequence[Any], stops: Sequence[str]) -> Sequence[Any]:
+    """The tokens that begin before the first stop string."""
+    end = stop_in("".join(entry["token"] for entry in content), stops) if stops else None
+    if end is None:
+        return content
+    length = 0
+    for count, entry in enumerate(content):
+        if length >= end:
+            return content[:count]
+        length += len(entry["token"])
+    return content
 
 
 def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
@@ -177,4 +220,7 @@ def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
     if not alone and not _LETTER.search(text):
         return Token(text=text, top={})
     alternatives = (*(entry.get("top_logprobs") or ()), entry)
-    return Token(text=text, top={mended(alternative["token"]): scale * alternative["logprob"] for alternative in alternatives})
+    top = {mended(alternative["token"]): float(alternative["logprob"]) for alternative in alternatives}
+    if not sum(map(math.exp, top.values())) <= MOST:  # also where one of them is not a number
+        raise ValueError("these are no log-probabilities")
+    return Token(text=text, top={text: scale * logprob for text, logprob in top.items()})

@@ -174,15 +174,15 @@ async def test_half_of_a_surrogate_pair_becomes_a_question_mark_in_text_tokens_a
     ],
 )
 def test_a_thought_that_is_handed_over_apart_is_put_back_in_its_place(message: dict[str, str], text: str):
-    assert completion_of({"choices": [{"message": message}]}, EngineInfo("m", "", 0, sglang=False), ask()).text == text
+    assert completion_of({"choices": [{"message": message}]}, EngineInfo("m"), ask()).text == text
 
 
 def test_a_server_that_miscounts_tokens_is_corrected_or_reported():
     body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 3, "completion_tokens": -1}}
-    usage = completion_of(body, EngineInfo("m", "", 0, sglang=False), ask()).usage
+    usage = completion_of(body, EngineInfo("m"), ask()).usage
     assert (usage.prompt_tokens, usage.completion_tokens) == (3, 0)
     with pytest.raises(EngineNonsense):
-        completion_of(body | {"usage": {"prompt_tokens": math.inf}}, EngineInfo("m", "", 0, sglang=False), ask())
+        completion_of(body | {"usage": {"prompt_tokens": math.inf}}, EngineInfo("m"), ask())
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_an_address_may_contain_the_version_of_the_api(address: str, path:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         over = {"max_tokens": None, "max_completion_tokens": 9}
-        known = EngineInfo("m", "", 0, sglang=False)  # so no request is made for it
+        known = EngineInfo("m")  # so no request is made for it
         await HttpEngine(address, body=over, info=known, http=http).complete(ask())
     ((route, body),) = requests
     assert (route, body["model"], body["max_completion_tokens"], "max_tokens" in body) == (path, "m", 9, False)

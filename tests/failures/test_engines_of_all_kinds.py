@@ -128,7 +128,7 @@ def events(*chunks: object) -> httpx.Response:
 async def streamed(response: httpx.Response) -> list[str | Completion]:
     transport = httpx.MockTransport(lambda _: response)
     async with httpx.AsyncClient(transport=transport) as http:
-        info = EngineInfo("m", "", 0, sglang=False)
+        info = EngineInfo("m")
         return [part async for part in HttpEngine("http://engine", info=info, logprobs=False, http=http).stream(ASK)]
 
 

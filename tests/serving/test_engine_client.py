@@ -28,7 +28,7 @@ from tests.serving.loops import ScriptedEngine, gateway, serving
 from tests.serving.traffic import until
 
 ASK = Ask(messages=(Message(role="user", content="Which is better?"),))
-INFO = EngineInfo("scripted", "v1", 8192, sglang=False)
+INFO = EngineInfo("scripted", "v1", 8192)
 
 
 @contextmanager
@@ -115,7 +115,7 @@ async def test_a_wrong_redis_password_stops_the_gateway_and_is_not_read_as_an_ab
 class _Moving(HttpEngine):
     """An engine whose weights move while a stream is read."""
 
-    async def _events(self, payload: dict[str, Any]) -> Any:
+    async def _events(self, path: str, payload: dict[str, Any]) -> Any:
         yield '{"choices": [{"delta": {"content": "<answer>[[A]]</answer>"}, "finish_reason": "stop"}]}'
         yield "[DONE]"
 

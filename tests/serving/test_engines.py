@@ -229,7 +229,7 @@ class Fake:
         raise EngineUnreachable("in the middle of a word")
 
     async def info(self, *, refresh: bool = False) -> EngineInfo:
-        return EngineInfo("m", "1", 0, sglang=False)
+        return EngineInfo("m", "1")
 
     async def aclose(self) -> None:
         pass

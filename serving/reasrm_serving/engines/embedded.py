@@ -51,7 +51,7 @@ class EmbeddedEngine:
 
     def __init__(self, model: EmbeddedModel) -> None:
         self._model = model
-        self._info = EngineInfo(model.name, model.weight_version, model.max_context, sglang=False)
+        self._info = EngineInfo(model.name, model.weight_version, model.max_context)
         self._jobs: queue.Queue[_GenerationJob | None] = queue.Queue()
         self._under_way: list[_GenerationJob] = []
         self._thread = threading.Thread(target=self._work, name="reasrm-local-engine", daemon=True)

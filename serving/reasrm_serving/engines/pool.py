@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from reasrm.engine import EngineInfo, HttpEngine
+from reasrm.engine import EngineInfo, HttpEngine, common
 from reasrm.errors import ConfigurationError, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
 from reasrm.types import Ask, Completion
 from reasrm_serving.engines.member import Member
@@ -173,5 +173,5 @@ def _combined(infos: Sequence[EngineInfo]) -> EngineInfo:
         model="+".join(sorted({info.model for info in infos})),
         weight_version="+".join(sorted({info.weight_version for info in infos})),
         max_context=min((info.max_context for info in infos if info.max_context), default=0),
-        sglang=all(info.sglang for info in infos),
+        abilities=common([info.abilities for info in infos]),
     )

@@ -89,7 +89,7 @@ def _take(line: str, requests: Mapping[str, OracleRequest], examiner: Examiner, 
         return f"status {status}" if response else "no response"
     try:
         ask = examiner.ask(request, journal.replies)
-        completion = completion_of(response["body"], EngineInfo("", "", 0, sglang=False), ask)
+        completion = completion_of(response["body"], EngineInfo(""), ask)
     except (KeyError, EngineError):  # no body, no completion in it, or a correction of a chain that is not there
         return "nonsense"
     journal.add(request, ask, completion)

@@ -201,7 +201,7 @@ async def _ask_oracles(
                 logprobs=False,
                 connections=endpoint.concurrency,
                 body=endpoint.overlay,
-                info=None if endpoint.listed else EngineInfo(endpoint.model, "", 0, sglang=False),
+                info=None if endpoint.listed else EngineInfo(endpoint.model),
             )
             await stack.enter_async_context(engine)
             patient = stamina.AsyncRetryingCaller(attempts=oracle.attempts, timeout=None, wait_initial=0.5, wait_max=30.0)
