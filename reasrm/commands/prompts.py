@@ -26,6 +26,18 @@ def list_packs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         sys.stdout.write(f"{row['digest']:<24} {row['kind']:<8} {'reuses deliberations' if row['reuse'] else ''}\n")
 
 
+@app.command("published")
+def list_published(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Judges that others have published, with the form of their replies and the pack that fits."""
+    from reasrm.prompts.published import published_judges
+
+    if as_json:
+        sys.stdout.write(json.dumps([judge.model_dump(mode="json") for judge in published_judges()], indent=2) + "\n")
+        return
+    for judge in published_judges():
+        sys.stdout.write(f"{judge.name:<36} {judge.hub:<44} {judge.kind:<8} {judge.sglang}\n")
+
+
 @app.command()
 def show(
     pack: Annotated[str, typer.Argument(help="A built-in pack's name, or a folder.")],
@@ -53,12 +65,29 @@ def show(
         sys.stdout.write(f"--- the reply begins\n{prefill}")
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog="""Examples:
+
+  reasrm prompts import rm-r1-qwen2.5-instruct-32b --from RM-R1/demo/demo.ipynb
+
+  reasrm prompts import eval/prompts.py -o packs/mine --system SYSTEM_PROMPT""",
+)
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="A Python file or a notebook with the prompts as string constants; it is not run.")
+        str,
+        typer.Argument(
+            help="A Python file or a notebook with the prompts as string constants; it is not run. "
+            "Or the name of a published judge, and its authors' file in --from.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write; packs/NAME for a published judge.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="The file of a published judge's authors.", show_default=False)
+    ] = None,
     kind: Annotated[
         str, typer.Option(help="rubric (type, rubric or solution, eval, answer) or free (think, then answer).")
     ] = "rubric",
@@ -66,17 +95,25 @@ def import_(
     conversation: Annotated[str | None, typer.Option(help="The constant with two conversations.")] = None,
     system: Annotated[str | None, typer.Option(help="The constant that is the system message.")] = None,
 ) -> None:
-    """Make a pack out of the string constants of a published judge, so that it gets the texts that it was trained on.
-
-    Example: reasrm prompts import eval/prompts.py -o packs/rm-r1 --system SYSTEM_PROMPT
-    """
+    """Make a pack out of the string constants of a published judge, so that it gets the texts that it was trained on."""
     from reasrm.errors import InputError
     from reasrm.prompts import load_pack
     from reasrm.prompts.importing import import_pack
+    from reasrm.prompts.published import import_published, published
 
-    if kind not in ("rubric", "free"):
+    judge = published(source) if not Path(source).exists() or file else None
+    if file:
+        output = output or Path("packs") / (judge.name if judge else source)
+        chosen = import_published(source, file, output)
+    elif judge:
+        where = " or ".join(judge.files)
+        raise InputError(f"{judge.name}: give its authors' file with --from; its prompts stand in {where} of {judge.repository}")
+    elif kind not in ("rubric", "free"):
         raise InputError(f"--kind is rubric or free, not {kind!r}", field="kind")
-    chosen = import_pack(source, output, kind=kind, user=user, conversation=conversation, system=system)
-    for file, name in chosen.items():
-        sys.stdout.write(f"{file:<18} from {name}\n")
+    elif output is None:
+        raise InputError("give the folder to write with -o", field="output")
+    else:
+        chosen = import_pack(Path(source), output, kind=kind, user=user, conversation=conversation, system=system)
+    for name, constant in chosen.items():
+        sys.stdout.write(f"{name:<18} from {constant}\n")
     sys.stdout.write(f"wrote {load_pack(output).digest} to {output}; look at it with: reasrm prompts show {output}\n")
