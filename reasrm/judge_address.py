@@ -18,7 +18,11 @@ class JudgeAddress(Frozen):
     engine: str | None = Field(
         default=None, description="Judge by this engine directly, without a gateway: an http or https address."
     )
-    prompts: str = Field(default="rubric", description="With --engine: the prompt pack, by name or folder.")
+    prompts: str | None = Field(
+        default=None,
+        description="With --engine: the prompt pack, by name or folder.",
+        json_schema_extra={"shown": "the one that fits the model"},
+    )
     model: str | None = Field(default=None, description="With --engine: which of the engine's models judges.")
     token: str | None = Field(
         default=None,

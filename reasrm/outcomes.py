@@ -11,6 +11,7 @@ from reasrm.messages import Frozen
 Side = Literal["A", "B"]
 TaskType = Literal["chat", "reasoning"]
 Order = Literal["ab", "ba"]
+Source = Literal["logprobs", "votes", "forced"]
 
 #: Why there is no verdict. The first six are read from a reply, the others have causes outside of it.
 Reason = Literal[
@@ -90,12 +91,17 @@ class NoVerdict(Frozen):
 
 
 class Verdict(Frozen):
-    """The better side. `probability_a` in [0, 1] comes from the verdict token's logprobs or from counting votes: `source`."""
+    """The better side, with `probability_a` in [0, 1].
+
+    `source`: "logprobs" of the verdict token; "votes" that were counted; "forced" where a reply ended without an answer, and the
+    engine continued it at the answer tag.
+    """
 
     winner: Side = Field(description="The better response.")
     probability_a: float = Field(ge=0.0, le=1.0, description="The probability that A is better.")
-    source: Literal["logprobs", "votes"] = Field(
-        description="Where the probability comes from: log-probabilities of the verdict token, or counted votes."
+    source: Source = Field(
+        description="Where the probability comes from: log-probabilities of the verdict token, counted votes, or an answer that "
+        "was forced from a reply without one."
     )
 
     @property

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from reasrm.grammar import ANSWER, REPLY_TAGS, Scan, Span, Tag, scan
-from reasrm.types import NoVerdict, Quote, Reading, Rubric, RubricItem, Side, TaskType, Token, other
+from reasrm.types import Completion, NoVerdict, Quote, Reading, Rubric, RubricItem, Side, TaskType, Token, other
 
 __all__ = [
     "REPLY_TAGS",
     "ReplyKind",
     "deliberation_of",
+    "letter_of",
     "mended",
     "parse",
     "read",
@@ -31,6 +32,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _TYPE = re.compile(r"<type>\s*(chat|reasoning)\s*</type>", re.IGNORECASE)
+#: A token that is one of the two letters.
+_LETTER = re.compile(r"\s*([ABab])(?![A-Za-z])")
 _ITEM_START = re.compile(r"\s*(?:\d{1,4}\s{0,4}[.)]|[-*•])\s+")
 _PERCENT = r"(?<![\d.,])(\d{1,3}(?:\.\d{1,4})?)\s{0,4}%"
 _WEIGHT_WORD = r"(?:weight(?:ed|ing)?\s{0,4}[:=]?\s{0,4})"
@@ -211,6 +214,27 @@ def _share_of_a(token: Token, at: int) -> float | None:
         return None
     share = mine / (mine + theirs)
     return share if side == "A" else 1.0 - share
+
+
+def letter_of(completion: Completion) -> tuple[Side | None, float]:
+    """The side that a reply of one token names after the answer tag, and P(A) in [0, 1]; (None, 0.5) where it names neither.
+
+    P(A) is the share of all listed tokens that are an A, in any spelling, among those that are an A or a B. Without
+    log-probabilities the written letter has it all.
+    """
+    written = _LETTER.match(completion.text)
+    if not completion.tokens:
+        return (None, 0.5) if written is None else (_side(written[1]), float(_side(written[1]) == "A"))
+    mass = {"A": 0.0, "B": 0.0}
+    listed = [math.exp(min(logprob, 0.0)) for logprob in completion.tokens[0].top.values()]
+    for text, probability in zip(completion.tokens[0].top, listed, strict=True):
+        if letter := _LETTER.match(text):
+            mass[_side(letter[1])] += probability
+    if not mass["A"] + mass["B"]:
+        return None, 0.5
+    rest = max(0.0, min(min(listed), 1.0 - sum(listed)))  # the most that an unlisted letter can have
+    share = max(mass["A"], rest) / (max(mass["A"], rest) + max(mass["B"], rest))
+    return ("A" if share >= 0.5 else "B"), share
 
 
 def deliberation_of(reply: str) -> str | None:

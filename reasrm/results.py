@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from reasrm.types import Frozen, Judgment, Order, Reason, Side, Verdict, other
+from reasrm.types import Frozen, Judgment, Order, Reason, Side, Source, Verdict, other
 
 
 class JudgeIdentity(NamedTuple):
@@ -36,7 +36,7 @@ class Compared(Frozen):
     j: int
     winner: Side | None
     probability_a: float | None
-    source: Literal["logprobs", "votes"] | None = None
+    source: Source | None = None
     reason: Reason | None = None
     detail: str = ""
     games: tuple[Game, ...] = ()

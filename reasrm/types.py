@@ -26,6 +26,7 @@ from reasrm.outcomes import (
     Rubric,
     RubricItem,
     Side,
+    Source,
     TaskType,
     Verdict,
     other,
@@ -60,6 +61,7 @@ __all__ = [
     "Rubric",
     "RubricItem",
     "Side",
+    "Source",
     "Standing",
     "TaskType",
     "Token",
@@ -121,6 +123,9 @@ class Options(Frozen):
     `orders`: "both" reads the pair in both orders (votes alternate); "ab" only as given.
     `deliberation`: a reply's beginning (type and rubric or solution) that every reply continues from.
     `reuse`: replies about one question continue the deliberation of the first reply; None leaves that to the prompt pack.
+    `reasoning`: "off" reads the verdict without any reasoning, from the log-odds of the two letters (one token per order); None
+    leaves that to the prompt pack. `forced`: a reply that ends without an answer is continued at the answer tag.
+    `split_band`: where the orders contradict each other and P(A) is within this distance of 0.5, there is no verdict.
     """
 
     orders: Literal["ab", "both"] = Field(default="both", description="both reads the pair in both orders, ab only as given.")
@@ -138,11 +143,26 @@ class Options(Frozen):
         default=None,
         description="Whether replies about one question continue the first one's deliberation; null leaves it to the prompt pack.",
     )
+    reasoning: Literal["on", "off"] | None = Field(
+        default=None,
+        description="off reads the verdict without any reasoning, by one token per order; null leaves it to the prompt pack.",
+    )
+    forced: bool = Field(
+        default=True, description="Whether a reply that ends without an answer is continued at the answer tag to get one."
+    )
+    split_band: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=0.25,
+        description="Where the orders contradict each other and P(A) is within this distance of 0.5, there is no verdict.",
+    )
 
     @model_validator(mode="after")
     def _votes_differ(self) -> Options:
         if self.votes > 1 and self.temperature == 0.0:
             raise ValueError("votes > 1 needs temperature > 0: greedy votes are all the same")
+        if self.votes > 1 and self.reasoning == "off":
+            raise ValueError('votes > 1 needs reasoning: with reasoning "off" every vote is the same')
         return self
 
 
@@ -234,6 +254,7 @@ class Ask(Frozen):
 
     `order` is the order of the pair's responses in it; `alternatives` is how many of the likeliest tokens are wanted per token.
     `pattern` is a regular expression for the whole continuation; engines that know none write freely.
+    `optional`: the judgment can do without an answer, so an engine that cannot continue a reply is no failure.
     """
 
     messages: tuple[Message, ...]
@@ -246,6 +267,7 @@ class Ask(Frozen):
     stop: tuple[str, ...] = ()
     pattern: str | None = None
     order: Order = "ab"
+    optional: bool = False
 
 
 class Token(Frozen):

@@ -29,6 +29,9 @@ class JudgeOptions(TypedDict, total=False):
     seed: int
     deliberation: str | None
     reuse: bool | None
+    reasoning: Literal["on", "off"] | None
+    forced: bool
+    split_band: float
 
 
 class RankFields(JudgeOptions, total=False):

@@ -113,12 +113,14 @@ async def engine_judge(address: JudgeAddress) -> AsyncGenerator[tuple[EngineJudg
     from reasrm.engine import HttpEngine
     from reasrm.judging import EngineJudge
     from reasrm.prompts import fence_key, load_pack
+    from reasrm.prompts.choice import pack_for
 
-    pack = load_pack(address.prompts)
+    given = load_pack(address.prompts) if address.prompts else None
     async with HttpEngine(
         address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file
     ) as completer:
-        await completer.info()
+        info = await completer.info()
+        pack = given or load_pack(pack_for(info.model).pack)
         yield EngineJudge(completer, pack, fence_key()), pack
 
 

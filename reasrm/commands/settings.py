@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,12 @@ class JudgingSettings(Frozen):
     )
     max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
     seed: int = Field(default=DEFAULTS.seed, ge=0, description="Seed of sampled replies.")
+    reasoning: Literal["on", "off"] | None = Field(
+        default=None,
+        description="off reads the verdict without any reasoning.",
+        json_schema_extra={"shown": "as the prompt pack says"},
+    )
+    forced: bool = Field(default=DEFAULTS.forced, description="Get an answer from replies that end without one.")
 
     @property
     def options(self) -> Options:
@@ -44,7 +50,14 @@ class JudgingSettings(Frozen):
         temperature = self.temperature if self.temperature is not None else float(self.votes > 1)
         orders = "ab" if self.one_order else "both"
         return checked(
-            Options, orders=orders, votes=self.votes, temperature=temperature, max_tokens=self.max_tokens, seed=self.seed
+            Options,
+            orders=orders,
+            votes=self.votes,
+            temperature=temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            reasoning=self.reasoning,
+            forced=self.forced,
         )
 
 

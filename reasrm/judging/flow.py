@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reasrm.errors import ReasrmError
 from reasrm.failures import no_verdict_of, whole
+from reasrm.judging.glance import glance
 from reasrm.judging.opinions import Flow
 from reasrm.judging.pairwise import pairwise
 from reasrm.judging.voting import voting
@@ -15,15 +16,19 @@ from reasrm.types import Answer, Ask, Completer, Failure, Judgment, Options, Pai
 
 
 def judge_flow(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
-    """The protocol that `options` ask for."""
-    return (voting if options.votes > 1 else pairwise)(pair, options, pack, key)
+    """The protocol that `options` ask for, and the pack where they leave it open."""
+    if options.votes > 1:
+        return voting(pair, options, pack, key)
+    reasons = pack.reasoning if options.reasoning is None else options.reasoning == "on"
+    return (pairwise if reasons else glance)(pair, options, pack, key)
 
 
 async def run(flow: Flow, completer: Completer) -> Judgment:
     """Drive `flow` over `completer`; the requests of each wave run concurrently. The failure policy (`reasrm.failures`) applies
     here.
 
-    If one reply fails, the whole judgment has failed, so no further request is sent. Raises the caller's mistakes.
+    If one reply fails, the whole judgment has failed, so no further request is sent; an optional reply that the engine refuses is
+    no failure. Raises the caller's mistakes.
     Cancelling this cancels the open requests.
     """
     failure: Failure | None = None
@@ -41,10 +46,15 @@ async def run(flow: Flow, completer: Completer) -> Judgment:
                 except ExceptionGroup as several:  # a mistake fails every order in the same way: one error is enough
                     raise several.exceptions[0] from None
                 answers = [task.result() for task in tasks]
-            failure = next((answer for answer in answers if isinstance(answer, Failure)), None)
+            failure = next((answer for ask, answer in zip(asks, answers, strict=True) if _fails(ask, answer)), None)
             asks = flow.send(answers)
     except StopIteration as stop:
         return whole(stop.value)
+
+
+def _fails(ask: Ask, answer: Answer) -> bool:
+    """Whether `answer` fails the whole judgment."""
+    return isinstance(answer, Failure) and (not ask.optional or answer.no_verdict.transient)
 
 
 async def _answer(ask: Ask, completer: Completer) -> Answer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reasrm.judging.forced import forced
 from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, verdict_of, why_none
 from reasrm.prompts import Pack
 from reasrm.types import Answer, Ask, NoVerdict, Opinion, Options, Order, Outcome, Pair, Verdict
@@ -19,14 +20,17 @@ def voting(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
     """Judge `pair` by `options.votes` sampled replies; with both orders they alternate.
 
     P(A) is the share of the votes for A, and with both orders the mean of the two orders' shares: a constant position bias cancels
-    also where the number of votes is odd. A reply without a verdict counts for neither side. Exactly even is `NoVerdict("split")`.
+    also where the number of votes is odd. A reply without an answer is continued at the answer tag (`options.forced`), and counts
+    for neither side where that gives none; an order without any vote leaves the judgment without a verdict. Exactly even is
+    `NoVerdict("split")`.
     """
     turns: tuple[Order, ...] = ("ab", "ba") if options.orders == "both" else ("ab",)
     shown: dict[Order, Ask] = {order: ask_for(pair, order, options, pack, key) for order in turns}
     asks = [_seeded(shown[turns[vote % len(turns)]], vote) for vote in range(options.votes)]
     answers: list[Answer] = yield asks
-    opinions = [opinion_of(pair, ask, answer, pack) for ask, answer in zip(asks, answers, strict=True)]
-    return judgment_of(_counted(opinions), opinions, answers, pack, max(answer.seconds for answer in answers))
+    read = [opinion_of(pair, ask, answer, pack) for ask, answer in zip(asks, answers, strict=True)]
+    opinions = yield from forced(asks, answers, read, options, pack)
+    return judgment_of(_counted(opinions, len(shown)), opinions, answers, pack, max(opinion.seconds for opinion in opinions))
 
 
 def _seeded(ask: Ask, vote: int) -> Ask:
@@ -34,12 +38,12 @@ def _seeded(ask: Ask, vote: int) -> Ask:
     return ask if vote == 0 or ask.seed is None else ask.model_copy(update={"seed": ask.seed + vote})
 
 
-def _counted(opinions: Sequence[Opinion]) -> Outcome:
+def _counted(opinions: Sequence[Opinion], orders: int) -> Outcome:
     votes: dict[Order, list[bool]] = {}
     for opinion in opinions:
         if isinstance(opinion.outcome, Verdict):
             votes.setdefault(opinion.order, []).append(opinion.outcome.winner == "A")
-    if not votes:
+    if len(votes) < orders:
         return why_none(opinions)
     probability = sum(sum(for_a) / len(for_a) for for_a in votes.values()) / len(votes)
     if math.isclose(probability, 0.5, abs_tol=1e-12):

@@ -1,10 +1,11 @@
 """A prompt pack: a folder of text files with which the judge is asked about a pair.
 
-    pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, fixed;
+    pack.toml          name, version, kind ("rubric" | "free"), fence ("hmac" | "escape"), reuse, reasoning, fixed;
                        strip = false keeps the blank lines at a file's ends
     user.txt           the user message; placeholders {{question}} {{response_a}} {{response_b}} and their fences
     conversation.txt   optional: used instead where there is more than one turn; may use {{conversation_a}} {{conversation_b}}
     system.txt         optional: the system message
+    glance.txt         optional: the only message where the judge names the winner without reasoning (else it is as above)
     rubric.txt         optional: the text around a caller's rubric at {{given_rubric}}; kind "rubric" begins the reply with it
 
 A template is rendered in a single pass: placeholders in filled-in texts are not expanded.
@@ -41,13 +42,17 @@ class _PackHeader(BaseModel):
     kind: ReplyKind
     fence: Literal["hmac", "escape"] = "hmac"
     reuse: bool = False
+    reasoning: bool = True
     strip: bool = True
     fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A loaded prompt pack. `digest` names its exact text and stands in every judgment; `reuse`: trained for deliberation reuse."""
+    """A loaded prompt pack. `digest` names its exact text and stands in every judgment.
+
+    `reuse`: trained for deliberation reuse. `reasoning`: whether its judge reasons unless the caller says otherwise.
+    """
 
     name: str
     kind: ReplyKind
@@ -59,12 +64,18 @@ class Pack:
     conversation: str | None = None
     system: str | None = None
     given_rubric: str | None = None
+    glance: str | None = None
+    reasoning: bool = True
 
-    def render(self, pair: Pair, key: bytes) -> tuple[Message, ...]:
+    def render(self, pair: Pair, key: bytes, *, glance: bool = False) -> tuple[Message, ...]:
         """The messages that ask the judge about `pair`. `key` is the secret behind the fences; packs with fixed ones ignore it.
+
+        With `glance` they ask for the winner without reasoning, where the pack has words for that.
 
         Raises `InputError` where the pair brings a rubric that this pack has no place for.
         """
+        if glance and self.glance is not None:
+            return (Message(role="user", content=_filled(self.glance, self._values(pair, key, self.glance))),)
         single = all(len(part) == 1 and not part[0].tool_calls for part in (pair.question, pair.a, pair.b))
         template = self.user if single or self.conversation is None else self.conversation
         user = Message(role="user", content=_filled(template, self._values(pair, key, template)))
@@ -170,6 +181,8 @@ def _load(path: Path, digest: str) -> Pack:
         conversation=_template_if(path, "conversation.txt", manifest.strip),
         system=_template_if(path, "system.txt", manifest.strip),
         given_rubric=_template_if(path, "rubric.txt", manifest.strip),
+        glance=_template_if(path, "glance.txt", manifest.strip),
+        reasoning=manifest.reasoning,
     )
     _check(path, pack)
     return pack
@@ -177,7 +190,7 @@ def _load(path: Path, digest: str) -> Pack:
 
 def _check(path: Path, pack: Pack) -> None:
     known = {*_TEXTS, *_FENCES, "given_rubric"}
-    for file, template in (("user.txt", pack.user), ("conversation.txt", pack.conversation)):
+    for file, template in (("user.txt", pack.user), ("conversation.txt", pack.conversation), ("glance.txt", pack.glance)):
         if template is None:
             continue
         placeholders = set(_PLACEHOLDER.findall(template))

@@ -66,8 +66,9 @@ async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGener
     from reasrm.engine import HttpEngine
     from reasrm.judging import EngineJudge
     from reasrm.prompts import fence_key, load_pack
+    from reasrm.prompts.choice import pack_for
 
-    pack = load_pack(address.prompts)
+    given = load_pack(address.prompts) if address.prompts else None
     async with HttpEngine(
         address.engine or "",
         model=address.model,
@@ -78,6 +79,7 @@ async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGener
         ca_file=address.ca_file,
     ) as engine:
         info = await engine.info()
+        pack = given or load_pack(pack_for(info.model).pack)
 
         async def is_there() -> bool:
             try:

@@ -76,7 +76,7 @@ class Settings(BaseModel):
     prompts: str | None = Field(
         default=None,
         description="The prompt pack, by name or folder.",
-        json_schema_extra={"shown": "the embedded judge's own with local, else rubric"},
+        json_schema_extra={"shown": "the embedded judge's own with local, else the one that fits the model"},
     )
     cache: Annotated[str, AfterValidator(_cache)] = Field(
         default="memory", description="Where judgments are cached: memory, none, or redis://HOST:PORT/DB."

@@ -23,6 +23,7 @@ from reasrm_serving.judging.engine_judge import PoolJudge
 from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.fences import fence_key
 from reasrm_serving.judging.lease import Leases
+from reasrm_serving.judging.prompts import ServedPrompts
 from reasrm_serving.judging.ranking import Ranker
 from reasrm_serving.judging.service import JudgingService
 from reasrm_serving.observe.history import History
@@ -36,7 +37,7 @@ class Services:
     """`judge` is the `PairJudge` behind every route; `link` the Redis, if there is one."""
 
     settings: Settings
-    pack: Pack
+    prompts: ServedPrompts
     engines: EnginePool
     judge: JudgingService
     ranker: Ranker
@@ -67,16 +68,17 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         key = await fence_key(secret(settings.fence_secret), link, settings.state_dir.expanduser())
         history = History(settings.keeps_recent)
         leases = Leases(link, metrics.coalesced.labels("cluster").inc) if link else None
-        judge = JudgingService(PoolJudge(engines, pack, key, domain), engines, cache, leases, queue, metrics, history)
+        prompts = ServedPrompts(pack, key)
+        judge = JudgingService(PoolJudge(engines, prompts, domain), engines, cache, leases, queue, metrics, history)
         stack.push_async_callback(cache.aclose)
         _show(metrics, queue, engines, link)
-        ranker = Ranker(judge, engines, pack.reuse)
+        ranker = Ranker(judge, engines, prompts)
         warming = Ranker.warm()
         stack.callback(warming.cancel)
         store, early = RedisStore(link) if link else MemoryStore(), settings.cache != "none"
         cohorts = Cohorts(ranker, store, judge.identity, early=early, count=metrics.cohort_ended, sent_back=metrics.sent_back)
         stack.push_async_callback(cohorts.aclose)
-        yield Services(settings, pack, engines, judge, ranker, cohorts, queue, metrics, history, link)
+        yield Services(settings, prompts, engines, judge, ranker, cohorts, queue, metrics, history, link)
 
 
 def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLink | None) -> None:
@@ -89,14 +91,14 @@ def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLi
         metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
 
 
-def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack, Domain | None]:
+def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack | None, Domain | None]:
     opened: dict[str, Engine] = {}
     if settings.embedded:
         from reasrm_serving.engines.embedded import open_embedded  # imports torch and transformers, so only for the embedded judge
 
         opened[LOCAL], pack, domain = open_embedded(settings)
     else:
-        pack, domain = load_pack(settings.prompts or "rubric"), None
+        pack, domain = load_pack(settings.prompts) if settings.prompts else None, None
         key = secret(settings.engine_key)
         for url in settings.engine:
             opened[_shown(url)] = EngineClient(

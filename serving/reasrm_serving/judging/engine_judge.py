@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from reasrm.judging import judge_flow, run
-from reasrm.prompts import Pack
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, Pair
 from reasrm_serving.engines.domain import Domain
 from reasrm_serving.engines.pool import EnginePool
+from reasrm_serving.judging.prompts import ServedPrompts
 
 LARGE = 50_000  # characters; rendering the prompt of longer texts takes milliseconds
 #: Gets a piece of a reply: the order of the pair, the reply's number (from 0), and the text.
@@ -20,11 +20,10 @@ Emit = Callable[[Order, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class PoolJudge:
-    """Judges by `engines` with `pack`; `key` is the secret behind its fences, `domain` the limits of the embedded judge."""
+    """Judges by `engines` with `prompts`; `domain` has the limits of the embedded judge."""
 
     engines: EnginePool
-    pack: Pack
-    key: bytes
+    prompts: ServedPrompts
     domain: Domain | None = None
     _one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -36,7 +35,8 @@ class PoolJudge:
             async with self._one_by_one:  # rendering all prompts of a large group at once would block the event loop
                 await asyncio.sleep(0)
         completer = self.engines if emit is None else _StreamingCompleter(self.engines, emit)
-        return await run(judge_flow(pair, options, self.pack, self.key), completer)
+        pack = self.prompts.of((await self.engines.now()).model)
+        return await run(judge_flow(pair, options, pack, self.prompts.key), completer)
 
     async def _outside(self, reason: str) -> Judgment:
         info = await self.engines.now()
@@ -44,7 +44,7 @@ class PoolJudge:
             outcome=NoVerdict(reason="outside_domain", detail=reason),
             model=info.model,
             weight_version=info.weight_version,
-            prompt_digest=self.pack.digest,
+            prompt_digest=self.prompts.of(info.model).digest,
         )
 
 
@@ -57,6 +57,8 @@ class _StreamingCompleter:
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion; raises as the pool does."""
+        if ask.optional:  # the one token of a verdict: nothing to watch
+            return await self._engines.complete(ask)
         number, self._replies = self._replies, self._replies + 1
         if ask.prefill:
             self._emit(ask.order, number, ask.prefill)

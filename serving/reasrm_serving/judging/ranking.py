@@ -15,6 +15,7 @@ from reasrm.judging.ranking import rank
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.http.schemas import RequestEnvelope
+from reasrm_serving.judging.prompts import ServedPrompts
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
@@ -37,11 +38,11 @@ class RankRequest(Group, RankOptions, RequestEnvelope):
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """Ranks groups by `judge`; `reuse` is whether its prompt pack was trained for deliberation reuse."""
+    """Ranks groups by `judge`, whose `prompts` say whether it was trained for deliberation reuse."""
 
     judge: PairJudge
     engines: EnginePool
-    reuse: bool
+    prompts: ServedPrompts
 
     @classmethod
     def warm(cls) -> asyncio.Task[object]:
@@ -51,7 +52,8 @@ class Ranker:
     async def rank(self, group: Group, options: RankOptions, within_s: float) -> Ranking:
         """Rank `group` within `within_s` seconds; a comparison that failed for a passing reason is repeated until then."""
         deadline = asyncio.get_running_loop().time() + within_s
-        return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=self.reuse, deadline=deadline)
+        reuse = self.prompts.of((await self.engines.now(deadline)).model).reuse
+        return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=reuse, deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -60,8 +59,6 @@ class JudgingService:
         self._queue, self._metrics, self._history = queue, metrics, history
         self._flights: SingleFlight[GivenJudgment] = SingleFlight(metrics.coalesced.labels("process").inc)
         self._in_memory, self._in_redis, self._miss = (metrics.cache.labels(where) for where in ("memory", "redis", "miss"))
-        secret_id = hashlib.blake2b(judge.key, digest_size=8).hexdigest() if judge.pack.fenced else ""
-        self._decided_by = (judge.pack.digest, secret_id)
 
     async def judge(self, pair: Pair, options: Options) -> Judgment:
         """Judge `pair`; waits for its turn. Raises `InputError` for the caller's mistake, and nothing for a failed judgment."""
@@ -78,7 +75,7 @@ class JudgingService:
     async def identity(self) -> str:
         """The identity of the judge: the model and its weights, the prompts, and the fence. Raises `EngineError`."""
         info = await self._engines.now()
-        return "\0".join((info.model, info.weight_version, *self._decided_by))
+        return "\0".join((info.model, info.weight_version, *self._judge.prompts.identity(info.model)))
 
     async def stored(self, key: str) -> JudgmentJson | None:
         """The judgment that this process or Redis holds."""
@@ -157,4 +154,4 @@ class JudgingService:
         return request.key if info == request.info else self._key(request.pair, request.options, info)
 
     def _key(self, pair: Pair, options: Options, info: EngineInfo) -> str:
-        return judgment_key(pair, options, (info.model, info.weight_version, *self._decided_by))
+        return judgment_key(pair, options, (info.model, info.weight_version, *self._judge.prompts.identity(info.model)))

@@ -7,7 +7,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
-from reasrm.types import Judgment
+from reasrm.types import Judgment, Verdict
 
 disable_created_metrics()  # the creation times double the page, and no dashboard uses them
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -26,6 +26,12 @@ class Metrics:
         )
         self.seconds = Histogram("reasrm_judgment_seconds", "From request to judgment", ["cached"], buckets=_SECONDS, registry=own)
         self.probability = Histogram("reasrm_probability_a", "P(A) of new verdicts", buckets=_TENTHS, registry=own)
+        self.sources = Counter(
+            "reasrm_verdicts",
+            "New verdicts by the source of P(A): logprobs, votes, or forced from a reply without an answer",
+            ["source"],
+            registry=own,
+        )
         self.consistent = Counter("reasrm_order_consistency", "New judgments in both orders", ["consistent"], registry=own)
         self.tokens = Counter("reasrm_engine_tokens", "Tokens that went through the engine", ["kind"], registry=own)
         self.cache = Counter("reasrm_cache", "Where judgments were looked for and found", ["result"], registry=own)
@@ -94,7 +100,8 @@ class Metrics:
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("completion").inc(usage.completion_tokens)
         self.tokens.labels("prefix_cached").inc(usage.cached_tokens)
-        if judgment.probability_a is not None:
-            self.probability.observe(judgment.probability_a)
+        if isinstance(judgment.outcome, Verdict):
+            self.probability.observe(judgment.outcome.probability_a)
+            self.sources.labels(judgment.outcome.source).inc()
         if judgment.order_consistent is not None:
             self.consistent.labels("true" if judgment.order_consistent else "false").inc()

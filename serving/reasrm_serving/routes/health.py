@@ -54,7 +54,7 @@ async def models(request: Request) -> Response:
         "object": "model",
         "owned_by": "reasrm",
         "weight_version": info.weight_version,
-        "prompt_digest": services.pack.digest,
+        "prompt_digest": services.prompts.of(info.model).digest,
         "max_context": info.max_context,
     }
     return _json({"object": "list", "data": [judge]})

@@ -76,7 +76,8 @@ def _index(recent: bool, world: bool) -> File:
 async def index(request: Request) -> Response:
     """The page."""
     services = services_of(request)
-    return _index(services.settings.keeps_recent, services.pack.name == "world").answer(request)
+    given = services.prompts.given
+    return _index(services.settings.keeps_recent, given is not None and given.name == "world").answer(request)
 
 
 @router.api_route("/static/{name}", methods=READ)
