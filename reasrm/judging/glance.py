@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 
 from reasrm.judging.forced import letter_ask
-from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, why_none
+from reasrm.judging.opinions import Flow, ask_for, judgment_of, opinion_of, verdict_of, why_none
 from reasrm.parsing import letter_of
 from reasrm.prompts import Pack
-from reasrm.types import Answer, Ask, Completion, Failure, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Verdict
+from reasrm.types import Answer, Ask, Failure, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Verdict
 
 SHORT = 16  # tokens of a whole answer tag, where the engine cannot continue one
 _FLOOR = 1e-6  # of a probability, so that one order never outweighs any other
@@ -49,7 +49,7 @@ def _opinion(ask: Ask, answer: Answer) -> Opinion:
     letter, probability = letter_of(answer)
     outcome: Outcome = NoVerdict(reason="no_answer", detail="neither letter is among the likeliest tokens after the answer tag")
     if letter is not None:
-        outcome = Verdict(winner=letter, probability_a=probability, source=_source(answer))
+        outcome = Verdict(winner=letter, probability_a=probability, source="logprobs" if answer.tokens else "votes")
         outcome = outcome.swapped() if ask.order == "ba" else outcome
     reading = Reading(
         answer=outcome.winner if isinstance(outcome, Verdict) else None,
@@ -59,24 +59,20 @@ def _opinion(ask: Ask, answer: Answer) -> Opinion:
     return Opinion(order=ask.order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds)
 
 
-def _source(answer: Completion) -> str:
-    return "logprobs" if answer.tokens else "votes"
-
-
 def _mean(opinions: Sequence[Opinion], orders: int) -> Outcome:
     """The verdict of the mean log-odds. Every order must have one: a single order has the judge's position bias."""
     verdicts = [opinion.outcome for opinion in opinions if isinstance(opinion.outcome, Verdict)]
     if len(verdicts) < orders:
         return why_none(opinions)
-    odds = sum(_log_odds(verdict.probability_a) for verdict in verdicts) / orders
-    if odds == 0.0:
-        return NoVerdict(reason="split", detail="the two orders weigh the same")
     by_logprobs = all(verdict.source == "logprobs" for verdict in verdicts)
-    return Verdict(
-        winner="A" if odds > 0 else "B",
-        probability_a=1.0 / (1.0 + math.exp(-odds)) if by_logprobs else sum(v.probability_a for v in verdicts) / orders,
-        source="logprobs" if by_logprobs else "votes",
-    )
+    if by_logprobs:
+        odds = sum(_log_odds(verdict.probability_a) for verdict in verdicts) / orders
+        probability = 1.0 / (1.0 + math.exp(-odds))
+    else:
+        probability = sum(verdict.probability_a for verdict in verdicts) / orders
+    if math.isclose(probability, 0.5, abs_tol=1e-9):
+        return NoVerdict(reason="split", detail="the two orders weigh the same")
+    return verdict_of(probability, "logprobs" if by_logprobs else "votes")
 
 
 def _log_odds(probability: float) -> float:
