@@ -135,6 +135,10 @@ demo: demo-venv ## judge a handful of pairs over HTTP with the embedded judge, o
 train: venv ## make the embedded judge from nothing (the tiny recipe)
 	$(BIN)/reasrm train run tiny
 
+.PHONY: judge-gguf
+judge-gguf: venv ## write the embedded judge as the GGUF file that llama.cpp reads
+	$(BIN)/reasrm train gguf serving/reasrm_serving/judge -o serving/reasrm_serving/judge/judge.gguf --type f32
+
 .PHONY: bench
 bench: venv sglang redis ## every benchmark, or one: make bench-gateway
 	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done

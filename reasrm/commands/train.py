@@ -206,6 +206,38 @@ def plan(
         _show(loaded, needs)
 
 
+@app.command(
+    epilog="""Examples:
+
+  reasrm train gguf runs/mine/export
+
+  reasrm train gguf runs/mine/export -o mine.gguf --type q8_0
+
+Llama, Qwen2 and Qwen3 with a byte-level BPE. llama.cpp reads the file and cuts test texts before the file gets its name."""
+)
+def gguf(
+    folder: Annotated[
+        Path, typer.Argument(help="The model's folder: safetensors, config.json, tokenizer.json.", show_default=False)
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; FOLDER/NAME.gguf otherwise.")] = None,
+    precision: Annotated[str, typer.Option("--type", help="The type of matrices: f32, f16, or q8_0 (8 bits).")] = "f16",
+) -> None:
+    """Write a model as one GGUF file, for llama.cpp, Ollama and LM Studio."""
+    from reasrm.errors import InputError
+
+    check_installed()
+    try:
+        from reasrm_training.export.gguf_file import PRECISIONS, write_gguf
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing: pip install 'reasrm[train]'") from error
+    chosen = next((known for known in PRECISIONS if known == precision), None)
+    if chosen is None:
+        raise InputError(f"--type is one of {', '.join(PRECISIONS)}, not {precision!r}", field="type")
+    file, checked = write_gguf(folder, output, chosen)
+    sys.stderr.write(f"llama.cpp cuts {checked} test texts as the folder's tokenizer does\n")
+    sys.stdout.write(f"{file}\n")
+
+
 @app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Print this one.", show_default=False)] = None) -> None:
     """List the built-in recipes, or print one as a start for your own."""

@@ -28,7 +28,21 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 USAGE_ERROR: Any = typer.BadParameter.__base__  # of the click that typer depends on
 OURS = ("reasrm", "reasrm_serving", "reasrm_training")
 #: Foreign programs: their lines must only follow the shell's grammar.
-FOREIGN = {"accelerate", "cat", "cd", "docker", "export", "git", "kubectl", "python", "sbatch", "sed", "swift", "tar"}
+FOREIGN = {
+    "accelerate",
+    "cat",
+    "cd",
+    "docker",
+    "export",
+    "git",
+    "kubectl",
+    "llama-server",
+    "python",
+    "sbatch",
+    "sed",
+    "swift",
+    "tar",
+}
 
 
 def blocks_in(*languages: str) -> list[Any]:
