@@ -88,17 +88,28 @@ class JudgingService:
             self._in_redis.inc()
         return stored
 
+    def kept(self, request: PairRequest) -> GivenJudgment | None:
+        """The judgment that this process holds, counted as given."""
+        started = time.perf_counter()
+        stored = self._cache.in_memory(request.key)
+        if stored is None:
+            return None
+        self._in_memory.inc()
+        given = GivenJudgment(stored, cached=True)
+        self.note(request, given, time.perf_counter() - started)
+        return given
+
     async def give(self, request: PairRequest, *, wait_s: float | None = None, emit: Emit | None = None) -> GivenJudgment:
         """The judgment: from the cache, from equal work in flight, or a new one, whose replies go to `emit` while they are written.
 
         A new one waits for its turn, at most `wait_s` seconds, else raises `EngineBusy`. Cancelling it stops the engine unless
         other callers wait for the same. Raises `InputError`.
         """
+        if (kept := self.kept(request)) is not None:
+            return kept
         started = time.perf_counter()
-        stored = self._cache.in_memory(request.key)
-        if stored is not None:
-            self._in_memory.inc()
-        elif not self._queue.free:  # a judgment in Redis needs no slot; with a free slot, `_fly` looks it up
+        stored = None
+        if not self._queue.free:  # a judgment in Redis needs no slot; with a free slot, `_fly` looks it up
             stored = await self.stored(request.key)
         if stored is not None:
             given = GivenJudgment(stored, cached=True)

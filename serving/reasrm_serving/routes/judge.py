@@ -26,6 +26,8 @@ async def judge(request: Request) -> Response:
     work = services.judge.request(body.pair, body.options(info.max_context), info)
     if request.headers.get("cache-control") == "only-if-cached":  # RFC 9111, 5.2.1.7
         given = await _only_if_cached(services, work)
+    elif (kept := services.judge.kept(work)) is not None:  # nothing to wait for, so nothing to watch the client for
+        given = kept
     else:
         async with asyncio.timeout_at(deadline):
             given = await unless_gone(request, services.judge.give(work, wait_s=services.settings.turn_wait_s))
