@@ -14,6 +14,7 @@ from reasrm.commands.settings import GreedySettings, JobSettings, report_field
 from reasrm.errors import InputError
 from reasrm.judge_address import JudgeAddress
 from reasrm.messages import Frozen
+from reasrm.types import Options
 from reasrm.wording import terminal_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class LongReplies(GreedySettings):
     """Benchmarks hold questions that take a long solution."""
 
     max_tokens: int = Field(default=8192, ge=1, description="Longest reply in tokens.")
+
+    @property
+    def options(self) -> Options:
+        """The official scorers count a reply without an answer as wrong, and an average by its sign: nothing is forced or split."""
+        return Options(max_tokens=self.max_tokens, forced=False, split_band=0.0)
 
 
 def evaluate(settings: BenchmarkSettings, judging: LongReplies, job: JobSettings, address: JudgeAddress) -> None:

@@ -18,12 +18,16 @@ def list_packs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     from reasrm.prompts import BUILTIN, load_pack
 
     packs = [load_pack(entry) for entry in sorted(BUILTIN.iterdir()) if (entry / "pack.toml").exists()]
-    rows = [{"name": pack.name, "kind": pack.kind, "digest": pack.digest, "reuse": pack.reuse} for pack in packs]
+    rows = [
+        {"name": pack.name, "kind": pack.kind, "digest": pack.digest, "reuse": pack.reuse, "reasoning": pack.reasoning}
+        for pack in packs
+    ]
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     for row in rows:
-        sys.stdout.write(f"{row['digest']:<24} {row['kind']:<8} {'reuses deliberations' if row['reuse'] else ''}\n")
+        note = "reuses deliberations" if row["reuse"] else "" if row["reasoning"] else "no reasoning"
+        sys.stdout.write(f"{row['digest']:<24} {row['kind']:<8} {note}\n")
 
 
 @app.command("published")
