@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -38,7 +39,7 @@ from reasrm.metrics import Calibration, Mean  # noqa: E402
 from reasrm.prompts import load_pack  # noqa: E402
 from reasrm.types import Judgment, Options, Pair, Side, Verdict  # noqa: E402
 
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = Path(os.environ.get("REASRM_SHARED_DATA") or ROOT.parent / "shared" / "data")
 
 
 class Arm(NamedTuple):

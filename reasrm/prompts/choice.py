@@ -1,8 +1,8 @@
 """Which prompt pack fits a model, where nobody says: by what its name tells.
 
-A published judge gets the pack of its form. A model that thinks by itself gets `free`. An untrained instruct model of few parameters
-judges worse after its own reasoning than at a glance (see "Real preferences" in LAB.md), so it gets `compact`, whose judge names the
-winner without reasoning. Every other model gets `rubric`.
+A published judge gets the pack of its form. A model that thinks by itself gets `free`. An untrained instruct model of few
+parameters judges worse after its own reasoning than at a glance (see "Real preferences" in LAB.md), so it gets `compact`, whose
+judge names the winner without reasoning. Every other model gets `rubric`.
 """
 
 from __future__ import annotations
