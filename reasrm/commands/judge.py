@@ -119,7 +119,7 @@ async def engine_judge(address: JudgeAddress) -> AsyncGenerator[tuple[EngineJudg
     async with HttpEngine(
         address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file
     ) as completer:
-        info = await completer.info()
+        info = await completer.probe()
         pack = given or load_pack(pack_for(info.model).pack)
         yield EngineJudge(completer, pack, fence_key()), pack
 

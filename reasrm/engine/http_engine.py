@@ -12,7 +12,6 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,17 @@ import httpx
 from reasrm.engine.abilities import EngineInfo
 from reasrm.engine.connection import EngineConnection
 from reasrm.engine.cutting import StreamCutter
-from reasrm.engine.recognition import chosen_model, recognised, same_engine
+from reasrm.engine.probe import Probe
+from reasrm.engine.recognition import chosen_model, mark_of, merged, recognised, same_engine
 from reasrm.engine.refusal import log
 from reasrm.engine.reply import TAIL_TOKENS, StreamedReply, completion_of
 from reasrm.engine.request import Dialect, overlaid, payload_of
-from reasrm.errors import EngineError, EngineRefused, TooLong
+from reasrm.errors import EngineError, EngineRefused, EngineUnreachable, TooLong
 from reasrm.parsing import read
 from reasrm.types import Ask, Completion, Token
 
 RETRIES = 3
+PROBE_S = 20.0  # a small model on a slow processor reads the probe's prompt in a few seconds
 #: Addresses that name the version of the API, as Gemini's: no /v1 follows them.
 _VERSIONED = re.compile(r"/v\d\w*(/openai)?$")
 _ABORTS: set[asyncio.Future[None]] = set()  # asyncio keeps no reference to a running task
@@ -77,6 +78,7 @@ class HttpEngine(EngineConnection):
         self._chat = f"{self._v1}/chat/completions"
         self._body = body or {}
         self._info = info
+        self._seen: tuple[str, ...] | None = None
         self._measured: dict[str, Any] = {}
 
     async def __aenter__(self) -> HttpEngine:
@@ -86,21 +88,53 @@ class HttpEngine(EngineConnection):
         await self.aclose()
 
     async def info(self, *, refresh: bool = False) -> EngineInfo:
-        """The server's model and what it can do; cached unless `refresh`.
+        """The server's model and what it can do as far as it is known; cached unless `refresh`.
 
         Raises `EngineError`, or `ConfigurationError` for a wrong model.
         """
         if self._info is None or refresh:
-            listed = await self._request("GET", f"{self._v1}/models", None)
-            entry = chosen_model(listed, self._model, self._refusals.url)
-            info = await recognised(self._page, entry)
-            if self._info is not None and not same_engine(info, self._info):
-                self._dialect, self._measured = Dialect(self._refusals.url), {}
-            self._info = self._with_measured(info)
+            try:
+                self._info = await self._look()
+            except EngineError:
+                self._seen = None  # another server may come back at this address
+                raise
         return self._info
 
-    def _with_measured(self, info: EngineInfo) -> EngineInfo:
-        return replace(info, abilities=replace(info.abilities, **self._measured)) if self._measured else info
+    async def _look(self) -> EngineInfo:
+        listed = await self._request("GET", f"{self._v1}/models", None)
+        entry = chosen_model(listed, self._model, self._refusals.url)
+        seen = mark_of(entry)
+        if self._info is not None and seen == self._seen and not self._info.sglang:  # its weights have no version to look for
+            return self._info
+        info = await recognised(self._page, entry)
+        if self._info is None or not same_engine(info, self._info):
+            self._dialect, self._measured = Dialect(self._refusals.url), {}
+        elif seen != self._seen:
+            self._measured.pop("probed", None)
+        self._seen = seen
+        return merged(info, self._measured)
+
+    async def probe(self, within_s: float | None = PROBE_S) -> EngineInfo:
+        """Measure what the server can do by three small requests, once (`reasrm.engine.probe`).
+
+        What is not known after `within_s` seconds, or because the server is busy, stays as it was. Raises like `info`.
+        """
+        info = await self.info()
+        if info.abilities.probed:
+            return info
+        probe = Probe(info, self._page, self._send, self._dialect)
+        with contextlib.suppress(EngineError, TimeoutError):
+            try:
+                async with asyncio.timeout(within_s):
+                    await probe.run()
+            finally:
+                if self._info is not None and same_engine(info, self._info):
+                    self._measured |= probe.found
+                    self._info = merged(self._info, self._measured)
+        return self._info or info
+
+    async def _send(self, payload: dict[str, Any]) -> dict[str, Any]:
+        return await self._request("POST", self._chat, overlaid(payload, self._body))
 
     async def complete(self, ask: Ask) -> Completion:
         """One completion of `ask`. Raises `EngineError`, `TooLong` for a prompt that does not fit, or `ConfigurationError`."""
@@ -112,6 +146,9 @@ class HttpEngine(EngineConnection):
             body = await self._request("POST", self._chat, payload)
         except asyncio.CancelledError:
             self._abort_later(info, rid)
+            raise
+        except EngineUnreachable:
+            self._seen = None
             raise
         completion = self._completion(body, info, ask, time.perf_counter() - started)
         if completion.tokens is None and completion.text and "logprobs" in payload:
@@ -161,7 +198,7 @@ class HttpEngine(EngineConnection):
         if self._info is not None and self._info.abilities.logprobs is not False:
             log.warning("%s gives no log-probabilities: probabilities come from votes from now on", self._refusals.url)
             self._measured["logprobs"] = False
-            self._info = self._with_measured(self._info)
+            self._info = merged(self._info, self._measured)
 
     async def _with_verdict_tokens(self, ask: Ask, completion: Completion) -> Completion:
         """`completion` with the alternatives of its verdict's letter, and with what they cost, where the stream had none.

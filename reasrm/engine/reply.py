@@ -219,8 +219,19 @@ def _token(entry: dict[str, Any], scale: float, *, alone: bool) -> Token:
     text = mended(entry["token"])
     if not alone and not _LETTER.search(text):
         return Token(text=text, top={})
-    alternatives = (*(entry.get("top_logprobs") or ()), entry)
-    top = {mended(alternative["token"]): float(alternative["logprob"]) for alternative in alternatives}
-    if not sum(map(math.exp, top.values())) <= MOST:  # also where one of them is not a number
+    if not plausible(entry):
         raise ValueError("these are no log-probabilities")
-    return Token(text=text, top={text: scale * logprob for text, logprob in top.items()})
+    return Token(text=text, top={text: scale * logprob for text, logprob in _alternatives(entry).items()})
+
+
+def plausible(entry: Any) -> bool:
+    """Whether a token's log-probabilities are numbers whose probabilities add up to at most one."""
+    try:
+        return sum(map(math.exp, _alternatives(entry).values())) <= MOST  # not for one that is not a number
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        return False
+
+
+def _alternatives(entry: dict[str, Any]) -> dict[str, float]:
+    listed = (*(entry.get("top_logprobs") or ()), entry)
+    return {mended(alternative["token"]): float(alternative["logprob"]) for alternative in listed}

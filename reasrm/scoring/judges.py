@@ -78,7 +78,7 @@ async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGener
         connections=1024,
         ca_file=address.ca_file,
     ) as engine:
-        info = await engine.info()
+        info = await engine.probe()
         pack = given or load_pack(pack_for(info.model).pack)
 
         async def is_there() -> bool:

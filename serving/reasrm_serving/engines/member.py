@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Protocol
 
-from reasrm.engine import EngineInfo
+from reasrm.engine import EngineInfo, HttpEngine
 from reasrm.errors import ConfigurationError, EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
 from reasrm.types import Ask, Completion
 
@@ -41,7 +41,8 @@ class Engine(Protocol):
 class Member:
     """An engine, its latest `info`, and its circuit. `error` says what is wrong with it, None where nothing is.
 
-    The gateway refreshes `info` at the start, every `every_s` seconds, and when an answer names other weights. `TRIPS` failures in
+    The gateway refreshes `info` at the start, every `every_s` seconds, and when an answer names other weights. After a refresh it
+    also measures once what the engine can do; nothing waits for that. `TRIPS` failures in
     a row open the circuit: then it gets no request until a refresh succeeds. After that one more failure opens it again, and a
     request that succeeds closes it for good. `mistake` is its latest failure where that is one of the set-up, which no retry cures.
     `on_failure` is called for every request that it failed. The pool counts what is `under_way` and resets `failures`.
@@ -59,13 +60,15 @@ class Member:
         self._every_s, self._on_failure = every_s, on_failure
         self._asking: asyncio.Task[EngineInfo] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._probe_from, self._probe_pause_s = 0.0, every_s
 
     async def __aenter__(self) -> Member:
         self._watch = asyncio.create_task(self._refresh_now_and_then())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._watch, self._asking):
+        for task in (self._watch, self._asking, self._probing):
             if task is not None:
                 task.cancel()
         await self.engine.aclose()
@@ -106,7 +109,24 @@ class Member:
             log.info("%s serves %s, weights %s", self.name, info.model, info.weight_version or "without a version")
         self.known, self.error, self.mistake = info, None, None
         self.failures, self.open = min(self.failures, TRIPS - 1), False
+        self._probe_if_new(info)
         return info
+
+    def _probe_if_new(self, info: EngineInfo) -> None:
+        """Measure what the engine can do, if that is not known. A busy engine is asked again later, after longer and longer."""
+        if not isinstance(self.engine, HttpEngine) or info.abilities.probed or time.monotonic() < self._probe_from:
+            return
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe(self.engine))
+
+    async def _probe(self, engine: HttpEngine) -> None:
+        with suppress(EngineError, InputError):  # no ability is needed: the engine serves without
+            info = await engine.probe(within_s=None)
+            if info.abilities.probed:
+                self.known, self._probe_pause_s = info, self._every_s
+                log.info("%s: %s", self.name, info.abilities)
+                return
+        self._probe_from, self._probe_pause_s = time.monotonic() + self._probe_pause_s, 2 * self._probe_pause_s
 
     def _count(self, error: Exception, *, shown: bool = False) -> None:
         was_open, before = self.open, self.error
