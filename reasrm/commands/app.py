@@ -21,6 +21,7 @@ for name, function, about in (
     ("rank", "rank:rank", "Rank responses to one question: a reward for each, with its standard error."),
     ("score", "score:score", "Judge a whole data set: pairs, groups, or single responses against a reference."),
     ("eval", "eval:evaluate", "Judge a benchmark greedily and print its table, beside the published scores."),
+    ("engines", "engines:engines", "Show what engines can do: log-probabilities, begun replies, stop strings, slots and more."),
     ("audit", "audit:audit", "Test a judge for reproducibility, consistency with itself and with labels, and over domains."),
 ):
     flags.add(app, name, f"reasrm.commands.{function}", about)

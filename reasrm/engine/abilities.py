@@ -20,7 +20,7 @@ class Abilities:
     assistant message; `echoes`: its reply then repeats that message. `seeds`: it takes a seed. `stops`: it ends at stop strings.
     `pattern`: the argument in which it takes a pattern for a reply. `thoughts`: it hands a thought over apart from the answer
     (a reasoning parser). `slots`: requests that it works on at once; `prefixes`: how it shares the beginnings of prompts among
-    them. `aborts`: it stops a request by its id. `adapters`: it serves LoRA adapters. `weight_version`: each answer names the
+    them. `aborts`: it stops a request by its id. `adapters`: it serves LoRA adapters. `names_weights`: each answer names the
     version of the weights. `probed`: the measuring is over.
     """
 
@@ -38,7 +38,7 @@ class Abilities:
     prefixes: Literal["radix tree", "blocks", "slots"] | None = None
     aborts: bool | None = None
     adapters: bool | None = None
-    weight_version: bool | None = None
+    names_weights: bool | None = None
     probed: bool = False
 
 
@@ -54,7 +54,7 @@ KNOWN: dict[Kind, Abilities] = {
         pattern="regex",
         prefixes="radix tree",
         aborts=True,
-        weight_version=True,
+        names_weights=True,
         probed=True,  # everything is known: the tests run a real one
     ),
     "vllm": Abilities(
@@ -68,7 +68,7 @@ KNOWN: dict[Kind, Abilities] = {
         pattern="structured_outputs",
         prefixes="blocks",
         aborts=False,
-        weight_version=False,
+        names_weights=False,
     ),
     "llama.cpp": Abilities(
         kind="llama.cpp",
@@ -80,11 +80,11 @@ KNOWN: dict[Kind, Abilities] = {
         pattern="grammar",
         prefixes="slots",
         aborts=False,
-        weight_version=False,
+        names_weights=False,
     ),
-    "ollama": Abilities(kind="ollama", seeds=True, stops=True, prefixes="slots", aborts=False, weight_version=False),
-    "lmstudio": Abilities(kind="lmstudio", seeds=True, stops=True, aborts=False, weight_version=False),
-    "openai": Abilities(kind="openai", aborts=False, weight_version=False),
+    "ollama": Abilities(kind="ollama", seeds=True, stops=True, prefixes="slots", aborts=False, names_weights=False),
+    "lmstudio": Abilities(kind="lmstudio", seeds=True, stops=True, aborts=False, names_weights=False),
+    "openai": Abilities(kind="openai", aborts=False, names_weights=False),
 }
 
 

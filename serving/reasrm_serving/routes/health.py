@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from reasrm import __version__
+from reasrm.engine.table import as_data
 from reasrm_serving.wiring import services_of
 
 router = APIRouter(tags=["operating"])
@@ -46,7 +47,10 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
-    """The judge that is served: model, weight version, prompt digest, and the longest context in tokens."""
+    """The judge that is served: model, weight version, prompt digest, the longest context in tokens, and what its engines can do.
+
+    Null is what is not known of an engine; `probed` is false while its abilities are being measured.
+    """
     services = services_of(request)
     info = await services.engines.now()
     judge = {
@@ -56,6 +60,7 @@ async def models(request: Request) -> Response:
         "weight_version": info.weight_version,
         "prompt_digest": services.prompts.of(info.model).digest,
         "max_context": info.max_context,
+        "engines": [{"name": member.name} | as_data(member.known) for member in services.engines.members if member.known],
     }
     return _json({"object": "list", "data": [judge]})
 
