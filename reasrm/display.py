@@ -25,7 +25,7 @@ _MEANING = {
     "unclosed_think": "the judge never stopped thinking",
     "refused": "the judge declined",
     "empty": "the reply is empty",
-    "split": "the votes or the two orders are even",
+    "split": "the votes or the two orders are even, or nearly so while they contradict each other",
     "outside_domain": "this judge was not made for such inputs",
     "too_long": "the pair does not fit the judge's context window",
     "engine_failed": "the engine gave no reply",
@@ -50,7 +50,8 @@ def verdict_line(judgment: Judgment) -> Text:
     outcome = judgment.outcome
     if isinstance(outcome, Verdict):
         line.append(f"{outcome.winner} is better", style="bold green")
-        line.append(f"  {sure(outcome.probability_a)} by {outcome.source}")
+        source = "forced, since a reply has no answer" if outcome.source == "forced" else f"by {outcome.source}"
+        line.append(f"  {sure(outcome.probability_a)} {source}")
     else:
         line.append("no verdict", style="bold yellow")
         line.append(f"  {why(outcome)}")

@@ -73,7 +73,7 @@ class LongReplies(GreedySettings):
     @property
     def options(self) -> Options:
         """The official scorers count a reply without an answer as wrong, and an average by its sign: nothing is forced or split."""
-        return Options(max_tokens=self.max_tokens, forced=False, split_band=0.0)
+        return Options(max_tokens=self.max_tokens, reasoning=self.reasoning, forced=False, split_band=0.0)
 
 
 def evaluate(settings: BenchmarkSettings, judging: LongReplies, job: JobSettings, address: JudgeAddress) -> None:

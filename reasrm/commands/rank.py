@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from pydantic import Field
 
 from reasrm.commands.judge import NO_VERDICT, engine_judge, object_in, text_of
+from reasrm.commands.settings import reasoning_field
 from reasrm.errors import InputError
 from reasrm.judge_address import JudgeAddress
 from reasrm.judging.group import Group, MethodName, RankOptions
@@ -70,6 +71,7 @@ class RankingSettings(Frozen):
     both_orders: bool = Field(default=False, description="Read each comparison in both orders.")
     budget: int | None = Field(default=None, ge=1, description="The most readings of a pair.")
     budget_tokens: int | None = Field(default=None, ge=1, description="The most tokens.")
+    reasoning: Literal["on", "off"] | None = reasoning_field()
     raw: bool = Field(default=False, description="Rewards in logits instead of (-1, 1).")
     max_tokens: int | None = Field(
         default=None, ge=1, description="Longest reply in tokens.", json_schema_extra={"shown": f"{DEFAULTS.max_tokens}"}
@@ -85,6 +87,7 @@ class RankingSettings(Frozen):
         }
         if self.budget or self.budget_tokens:
             fields["budget"] = {"comparisons": self.budget, "tokens": self.budget_tokens}
+        fields |= {"reasoning": self.reasoning} if self.reasoning else {}
         return fields | ({"max_tokens": self.max_tokens} if self.max_tokens else {})
 
 

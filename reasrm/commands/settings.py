@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 DEFAULTS = Options()
 
 
+def reasoning_field() -> Literal["on", "off"] | None:
+    """The field `reasoning` of every command that judges."""
+    return Field(
+        default=None,
+        description="off reads the verdict without any reasoning, by one token per order.",
+        json_schema_extra={"shown": "as the prompt pack says"},
+    )
+
+
 class JudgingSettings(Frozen):
     """How one pair is judged."""
 
@@ -35,11 +44,7 @@ class JudgingSettings(Frozen):
     )
     max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
     seed: int = Field(default=DEFAULTS.seed, ge=0, description="Seed of sampled replies.")
-    reasoning: Literal["on", "off"] | None = Field(
-        default=None,
-        description="off reads the verdict without any reasoning.",
-        json_schema_extra={"shown": "as the prompt pack says"},
-    )
+    reasoning: Literal["on", "off"] | None = reasoning_field()
     forced: bool = Field(default=DEFAULTS.forced, description="Get an answer from replies that end without one.")
 
     @property
@@ -65,11 +70,12 @@ class GreedySettings(Frozen):
     """How one pair is judged by commands that always read both orders greedily."""
 
     max_tokens: int = Field(default=DEFAULTS.max_tokens, ge=1, description="Longest reply in tokens.")
+    reasoning: Literal["on", "off"] | None = reasoning_field()
 
     @property
     def options(self) -> Options:
         """The same as the library's `Options`."""
-        return Options(max_tokens=self.max_tokens)
+        return Options(max_tokens=self.max_tokens, reasoning=self.reasoning)
 
 
 class DataSettings(Frozen):

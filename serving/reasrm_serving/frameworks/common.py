@@ -110,7 +110,7 @@ async def _from_cohorts(services: Services, terms: Sequence[Terms], rollouts: Se
 def rank_options(query: RewardQuery, size: int) -> RankOptions:
     """How a group of `size` is ranked, as the query says."""
     options = method_for(size) if query.method is None else RankOptions(method=query.method)
-    return options.model_copy(update={"orders": query.orders})
+    return options.model_copy(update={"orders": query.orders, "reasoning": query.reasoning})
 
 
 def fitted(options: AnyOptions, context: int) -> AnyOptions:

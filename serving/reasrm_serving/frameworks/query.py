@@ -31,7 +31,8 @@ class RewardQuery(Frozen):
     training run, so that runs do not share cohorts. `wait`: seconds to wait for the cohort. `timeout`: seconds for the whole
     request. `reference`: "label" makes the label a reference answer. `thinking`: whether the policy's thoughts are left out
     ("strip") or judged ("keep"). `hold`: when more rollouts of the run wait, the oldest are sent back with an early 503 and keep
-    their places (0: never). `method`, `orders`: how groups are ranked. `key`: the name of the reward in slime's answer.
+    their places (0: never). `method`, `orders`: how groups are ranked; `reasoning`: "off" compares at a glance. `key`: the name of
+    the reward in slime's answer.
     """
 
     cohort: Annotated[int, Field(ge=1, le=MAX_RESPONSES)] | None = None
@@ -39,6 +40,7 @@ class RewardQuery(Frozen):
     no_verdict: NoVerdictIs = "mean"
     method: MethodName | None = None
     orders: Literal["ab", "both"] = "ab"
+    reasoning: Literal["on", "off"] | None = None
     wait: Annotated[float, Field(gt=0, le=3600)] = 60.0
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
     reference: Literal["label"] | None = None
