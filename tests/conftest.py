@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.components import JUDGE, ROOT, Gateway, Redis, Server, Sglang
+from tests.components import JUDGE, ROOT, Gateway, LlamaCpp, Redis, Server, Sglang, smollm2
 from tests.tiny_model import make_tiny_model
 from tests.workers import ByServer, long_first
 
@@ -109,6 +109,19 @@ def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_judge(sglang_factory: Callable[..., Sglang], endless_model: Path) -> Sglang:
     """The same with random weights. A test that kills it or moves its weights leaves it as it found it."""
     return sglang_factory(endless_model)
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LlamaCpp]]:
+    """`with llama_cpp_factory(slots) as server:` starts another llama.cpp with SmolLM2 (2 s, 0.3 GB)."""
+    model = smollm2()
+    yield from _factory(tmp_path_factory, "llama_cpp", lambda log, *args: LlamaCpp(model, log, *args))
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(llama_cpp_factory: Callable[..., LlamaCpp]) -> LlamaCpp:
+    """The llama.cpp that the whole run shares, with two slots."""
+    return llama_cpp_factory()
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,6 @@ KNOWN: dict[Kind, Abilities] = {
         prefixes="radix tree",
         aborts=True,
         names_weights=True,
-        probed=True,  # everything is known: the tests run a real one
     ),
     "vllm": Abilities(
         kind="vllm",

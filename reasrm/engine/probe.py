@@ -50,12 +50,15 @@ class Probe:
         self.found["probed"] = True
 
     async def _read_sglang(self) -> None:
-        about = await self._page("/server_info") or await self._page("/get_server_info") or {}
+        """SGLang describes itself, and what it says holds: the tests run a real one."""
+        about = await self._page("/server_info") or await self._page("/get_server_info")
+        if about is None:
+            return
         backend = about.get("grammar_backend")
         self.found |= {
             "version": str(about.get("version") or ""),
             "slots": count(about.get("max_running_requests")) or None,
-            "adapters": about.get("enable_lora"),
+            "adapters": bool(about.get("enable_lora")),
             "prefixes": None if about.get("disable_radix_cache") else "radix tree",
             "pattern": None if backend == "none" else "regex",
         }
