@@ -136,8 +136,8 @@ train: venv ## make the embedded judge from nothing (the tiny recipe)
 	$(BIN)/reasrm train run tiny
 
 .PHONY: judge-gguf
-judge-gguf: venv ## write the embedded judge as the GGUF file that llama.cpp reads
-	$(BIN)/reasrm train gguf serving/reasrm_serving/judge -o serving/reasrm_serving/judge/judge.gguf --type f32
+judge-gguf: venv ## write the embedded judge as the GGUF file that llama.cpp reads (its verdicts are those of the folder)
+	$(BIN)/reasrm train gguf serving/reasrm_serving/judge -o serving/reasrm_serving/judge/judge.gguf --type f16
 
 .PHONY: bench
 bench: venv sglang redis ## every benchmark, or one: make bench-gateway

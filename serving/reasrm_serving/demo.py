@@ -1,17 +1,19 @@
-"""`python -m reasrm_serving.demo [MODEL]`: the embedded judge at work, over HTTP, on pairs whose better side is known.
+"""`python -m reasrm_serving.demo [MODEL] [--engine URL]`: a judge at work, over HTTP, on pairs whose better side is known.
 
-MODEL is the folder of another judge of the same world, as `reasrm train run tiny` exports it.
+Without arguments it is the judge that comes with the package, on the tasks that it was made for. MODEL is another one's folder, as
+`reasrm train run tiny` exports it. With --engine, the model of a running engine judges real questions, and MODEL is its name there.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -20,57 +22,84 @@ from rich.text import Text
 from reasrm.client import SyncJudge
 from reasrm.display import judgment_panel, verdict_line
 from reasrm.errors import ReasrmError
-from reasrm.types import Frozen, Judgment, Options, Pair, Side
+from reasrm.types import Frozen, Judgment, Message, Options, Pair, Side
+from reasrm.wording import plain
 from reasrm_serving.main import running
 from reasrm_serving.settings import Settings
 
 PAIRS = Path(__file__).with_name("demo_pairs.json")
+QUESTIONS = Path(__file__).parent / "static" / "examples_general.json"
 OUTSIDE = Pair.of("Who wrote the Odyssey?", "Homer, so it is said.", "Nobody knows anything about it.")
+TIMEOUT_S = 1800.0  # seconds for a judgment: models of some billion parameters need minutes on a laptop
+NEXT = """This judge was made for these tasks, and for nothing else. To judge real questions, put a real model behind the gateway:
+  make demo ENGINE=http://127.0.0.1:8080          real questions, judged by the model of a running engine
+  reasrm serve --engine http://127.0.0.1:8080     your own questions, in the browser and over HTTP"""
 
 
 class DemoPair(Frozen):
-    """A pair out of the world that the embedded judge was made for; `better` is computed, not judged."""
+    """A pair whose better side is known, and `why` it is better."""
 
-    family: str
-    question: str
-    a: str
-    b: str
+    name: str
+    pair: Pair
     better: Side
-
-    @property
-    def pair(self) -> Pair:
-        """The pair without its known answer."""
-        return Pair.of(self.question, self.a, self.b)
+    why: str
 
 
-def main(model: str | None = None) -> None:
-    """Start a gateway on a free port, judge a handful of pairs of each family, print them, and stop it."""
+def main(model: str | None = None, engine: str | None = None) -> None:
+    """Start a gateway on a free port, judge the pairs that suit its judge, print them, and stop it."""
     console = Console()
-    pairs = TypeAdapter(tuple[DemoPair, ...]).validate_json(PAIRS.read_bytes())
+    settings = Settings(port=0, model=model, timeout_s=TIMEOUT_S, **({"engine": (engine,)} if engine else {}))
     try:
         with ExitStack() as stack:
-            with console.status("loading the embedded judge"):
-                url = stack.enter_context(running(Settings(port=0, model=model)))
-            judge = stack.enter_context(SyncJudge(url))
-            _show(console, judge, pairs, url)
+            with console.status("loading the judge"):
+                url = stack.enter_context(running(settings))
+            _show(console, stack.enter_context(SyncJudge(url, timeout_s=TIMEOUT_S)), url)
     except ReasrmError as error:
-        sys.stderr.write(f"demo: {error}\n")
+        sys.stderr.write(f"demo: {plain(str(error))}\n")
         sys.exit(1)
 
 
-def _show(console: Console, judge: SyncJudge, pairs: Sequence[DemoPair], url: str) -> None:
+def _show(console: Console, judge: SyncJudge, url: str) -> None:
     (model,) = judge.models()
-    console.rule(Text(f"the embedded judge, {model['id']}"))
+    world = str(model["prompt_digest"]).startswith("world@")
+    pairs = _world_pairs() if world else _real_pairs()
+    console.rule(Text(plain(f"{'the embedded judge' if world else 'the judge'}, {model['id']}")))
     console.print(Text(f"gateway {url} · weights {model['weight_version']} · prompts {model['prompt_digest']}", style="dim"))
     judged: list[tuple[DemoPair, Judgment, float]] = []
     for number, pair in enumerate(pairs, 1):
-        with console.status(Text(f"judging {number} of {len(pairs)}: {pair.family}")):
+        with console.status(Text(f"judging {number} of {len(pairs)}: {pair.name}")):
             judgment, seconds = _timed(judge, pair.pair)
         judged.append((pair, judgment, seconds))
         console.print(_panel(pair, judgment, seconds))
-    outside, _ = _timed(judge, OUTSIDE)
-    console.print(Panel(Group(Text(OUTSIDE.question[0].content), verdict_line(outside)), title="anything else", title_align="left"))
+        if number == 1 and not world:
+            rest = len(pairs) - 1
+            console.print(f"The first judgment took {seconds:.0f} s; the other {rest} take about {_duration(seconds * rest)}.")
+    if world:
+        outside, _ = _timed(judge, OUTSIDE)
+        parts = Group(Text(OUTSIDE.question[0].content), verdict_line(outside))
+        console.print(Panel(parts, title="anything else", title_align="left"))
     console.print(_summary(judged, _timed(judge, pairs[0].pair)))
+    if world:
+        console.print(Text(NEXT))
+
+
+def _world_pairs() -> Sequence[DemoPair]:
+    """Pairs of the generated world; a program computed which side is better."""
+    return [
+        DemoPair(
+            name=row["family"], pair=Pair.of(row["question"], row["a"], row["b"]), better=row["better"], why="as a program computed"
+        )
+        for row in json.loads(PAIRS.read_bytes())
+    ]
+
+
+def _real_pairs() -> Sequence[DemoPair]:
+    """The pairs among the examples of the page."""
+    return [
+        DemoPair(name=row["name"], pair=Pair.model_validate(row["request"]), better=row["better"], why=row["why"])
+        for row in json.loads(QUESTIONS.read_bytes())
+        if "better" in row
+    ]
 
 
 def _timed(judge: SyncJudge, pair: Pair) -> tuple[Judgment, float]:
@@ -83,29 +112,53 @@ def _panel(pair: DemoPair, judgment: Judgment, seconds: float) -> Panel:
     inputs = Table.grid(padding=(0, 2))
     inputs.add_column(style="bold", no_wrap=True)
     inputs.add_column(overflow="fold")
-    for name, text in (("question", pair.question), ("A", pair.a), ("B", pair.b)):
-        inputs.add_row(name, Text(text))
+    for name, messages in (("question", pair.pair.question), ("A", pair.pair.a), ("B", pair.pair.b)):
+        inputs.add_row(name, Text(_text(messages)))
     right = judgment.winner == pair.better
-    outcome = "right" if right else "WRONG"
-    truth = Text(f"{outcome}: {pair.better} is better, as a program computed", style="green" if right else "bold red")
+    outcome = "right" if right else "WRONG" if judgment.winner else "no verdict"
+    truth = Text(f"{outcome}: {pair.better} is better, {pair.why}", style="green" if right else "bold red")
     parts = Group(inputs, judgment_panel(judgment), truth)
-    return Panel(parts, title=Text(f"{pair.family} · {seconds:.2f} s"), title_align="left", border_style="dim")
+    return Panel(parts, title=Text(f"{pair.name} · {seconds:.2f} s"), title_align="left", border_style="dim")
+
+
+def _text(messages: Sequence[Message]) -> str:
+    """A single turn as it is; several with their roles."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n".join(
+        line
+        for message in messages
+        for line in (
+            *(f"[{message.role} calls {call.name}({call.arguments})]" for call in message.tool_calls),
+            *([f"[{message.role}] {message.content}"] if message.content else []),
+        )
+    )
 
 
 def _summary(judged: Sequence[tuple[DemoPair, Judgment, float]], again: tuple[Judgment, float]) -> Table:
-    table = Table(title="embedded judge: made for these tasks, and for nothing else", title_justify="left")
-    for column in ("family", "pairs", "right", "both orders agree", "seconds a pair"):
-        table.add_column(column, justify="left" if column == "family" else "right")
-    for family in dict.fromkeys(pair.family for pair, _, _ in judged):
-        rows = [row for row in judged if row[0].family == family]
+    table = Table(title="right or wrong, by kind of question", title_justify="left")
+    for column in ("kind", "pairs", "right", "both orders agree", "seconds a pair"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    kinds = list(dict.fromkeys(pair.name for pair, _, _ in judged))
+    for kind in (*kinds, "all"):
+        rows = [row for row in judged if kind in (row[0].name, "all")]
         right = sum(judgment.winner == pair.better for pair, judgment, _ in rows)
         agree = sum(judgment.order_consistent is True for _, judgment, _ in rows)
         took = sum(seconds for _, _, seconds in rows) / len(rows)
-        table.add_row(family, str(len(rows)), str(right), str(agree), f"{took:.2f}")
+        table.add_row(kind, str(len(rows)), str(right), str(agree), f"{took:.2f}", end_section=kind == kinds[-1])
     judgment, seconds = again
     table.caption = f"the first pair again: {seconds * 1000:.1f} ms, {'cached' if judgment.cached else 'not cached'}"
     return table
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(
+        prog="python -m reasrm_serving.demo", description="A judge at work, on pairs with known answers."
+    )
+    parser.add_argument("model", nargs="?", help="a judge's folder; with --engine, the model's name there")
+    parser.add_argument("--engine", metavar="URL", help="the address of a running engine")
+    main(**vars(parser.parse_args()))

@@ -37,8 +37,8 @@ OUTSIDE: dict[str, Any] = {
 
 
 def examples() -> list[dict[str, Any]]:
-    """[{name, request}] in the order of the page."""
-    shown = [{"name": NAMES[family], "request": _pair(_task(family), swap=place % 2 == 0)} for place, family in enumerate(FIRST)]
+    """[{name, request}] in the order of the page; pairs of the world also have the side that is `better`, and `why`."""
+    shown = [{"name": NAMES[family]} | _pair(_task(family), swap=place % 2 == 0) for place, family in enumerate(FIRST)]
     return [*shown, {"name": "Rank five", "request": _group()}, {"name": "Outside its world", "request": OUTSIDE}]
 
 
@@ -52,8 +52,9 @@ def _task(family: str) -> tasks.WorldTask:
 
 
 def _pair(task: tasks.WorldTask, *, swap: bool) -> dict[str, Any]:
-    a, b = task.responses("ba" if swap else "ab")
-    return {"question": task.question, "a": a, "b": b}
+    order: tasks.Order = "ba" if swap else "ab"
+    a, b = task.responses(order)
+    return {"request": {"question": task.question, "a": a, "b": b}, "better": task.winner(order), "why": "as a program computed"}
 
 
 def _group() -> dict[str, Any]:

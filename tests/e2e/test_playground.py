@@ -346,9 +346,24 @@ def test_a_judge_of_real_questions_gets_real_questions_as_examples(open_page: Op
 
     page.route(gateway.url + "/", another)
     page.goto(gateway.url + "/")
-    expect(page.get_by_role("group", name="Examples").get_by_role("button").first).to_have_text("Fact")
-    expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("sky"))
+    expect(page.get_by_role("group", name="Examples").get_by_role("button").first).to_have_text("Summary")
+    expect(page.get_by_label("Question", exact=True)).to_have_value(re.compile("Bellmar"))
     expect(page.locator("#about")).to_be_hidden()
+
+
+def test_an_example_says_whether_its_verdict_is_right_until_its_texts_are_changed(open_page: Open) -> None:
+    page = open_page()
+    example(page, "Sum")
+    better = next(shown["better"] for shown in playground_examples.shipped() if shown["name"] == "Sum")
+    assert judge(page).startswith(better)
+    expect(page.locator(".known")).to_have_text(f"Right: {better} is better, as a program computed.")
+    page.get_by_role("button", name="Swap").click()
+    judge(page)
+    expect(page.locator(".known")).to_have_text(f"Right: {'AB'.replace(better, '')} is better, as a program computed.")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label("Response A", exact=True).fill("Answer: 1.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".known")).to_have_count(0)
 
 
 def test_a_quotation_that_is_not_in_its_response_is_flagged(open_page: Open) -> None:

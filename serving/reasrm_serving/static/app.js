@@ -9,6 +9,7 @@ import { LETTERS } from "./words.js";
 
 const composer = new Composer(forget);
 let running = null; // the AbortController of the judging under way
+let example = null; // the example in the form, with the side that is better and why
 /** The other pages: each a module with `enter` and perhaps `leave`, loaded at the first visit. */
 const PAGES = { recent: () => import("./recent.js"), api: () => import("./reference.js") };
 let leave = null; // the cleanup of the current page, called when it is left
@@ -80,8 +81,16 @@ async function stream(request, signal) {
 }
 
 function show(view, request, judgment) {
-  view.finish(judgment, actions(request, judgment));
+  view.finish(judgment, actions(request, judgment), known(request));
   composer.crown(judgment.winner ? ["AB".indexOf(judgment.winner)] : []);
+}
+
+/** The better side of an example and why, also after its sides were swapped; nothing for texts that were changed. */
+function known(request) {
+  if (!example?.better || JSON.stringify(request.question) !== example.question) return undefined;
+  const [a, b] = [request.a, request.b].map((text) => JSON.stringify(text));
+  if (a === example.a && b === example.b) return example;
+  return a === example.b && b === example.a ? { better: example.better === "A" ? "B" : "A", why: example.why } : undefined;
 }
 
 async function rank(request, signal) {
@@ -194,15 +203,22 @@ async function examples() {
   const world = document.body.dataset.world === "on";
   $("about").hidden = !world;
   const all = await api.get(world ? "static/examples.json" : "static/examples_general.json");
-  $("examples").replaceChildren(...all.map(({ name, request }) =>
+  $("examples").replaceChildren(...all.map((shown) =>
     h("button", { type: "button", class: "example", onclick: () => {
-      composer.load(request);
+      load(shown);
       forget();
       history.replaceState(null, "", "#/");
-      say(`Example ${name}`);
+      say(`Example ${shown.name}`);
       $("judge").focus({ preventScroll: true });
-    } }, name)));
-  if (location.hash.length < 3) composer.load(all[0].request);
+    } }, shown.name)));
+  if (location.hash.length < 3) load(all[0]);
+}
+
+/** Fill the form with an example. */
+function load({ request, better, why }) {
+  composer.load(request);
+  const [question, a, b] = ["question", "a", "b"].map((part) => JSON.stringify(composer.request()[part]));
+  example = { question, a, b, better, why };
 }
 
 async function model() {

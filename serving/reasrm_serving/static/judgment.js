@@ -36,11 +36,11 @@ export class JudgmentView {
     });
   }
 
-  /** Show the finished judgment. */
-  finish(judgment, actions = []) {
+  /** Show the finished judgment. `known` is the side that is better by an example's own account: {better, why}. */
+  finish(judgment, actions = [], known = undefined) {
     this.judgment = judgment;
     this.replies = judgment.opinions.map((opinion) => ({ order: opinion.order, text: opinion.reply, opinion }));
-    this.verdict.replaceChildren(...this.#outcome(judgment), facts(judgment), h("div", { class: "actions", hidden: !actions.length }, actions));
+    this.verdict.replaceChildren(...this.#outcome(judgment), known ? truth(judgment, known) : "", facts(judgment), h("div", { class: "actions", hidden: !actions.length }, actions));
     this.verdict.className = `card verdict ${judgment.winner ? `side-${this.names[judgment.winner]}` : "none"}`;
     this.#draw();
     say(this.verdict.querySelector(".headline").textContent + " " + (this.verdict.querySelector(".plain")?.textContent ?? ""));
@@ -246,4 +246,10 @@ function facts(judgment) {
     judgment.prompt_digest && ["Prompts", judgment.prompt_digest],
   ].filter(Boolean);
   return h("dl", { class: "facts" }, all.map(([name, value, kind]) => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** Whether the judgment of an example is right, and why. */
+function truth({ winner }, { better, why }) {
+  const outcome = winner === better ? "Right" : winner ? "Wrong" : "Known";
+  return h("p", { class: `known ${outcome.toLowerCase()}` }, h("strong", {}, `${outcome}: ${better} is better,`), ` ${why}.`);
 }
