@@ -128,8 +128,8 @@ test: venv sglang redis chromium promtool ## run every test, or some of them: ma
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 .PHONY: demo demo-venv
-demo: demo-venv ## judge a handful of pairs over HTTP with the embedded judge, or with MODEL=runs/tiny/export
-	@$(BIN)/python -m reasrm_serving.demo $(MODEL)
+demo: demo-venv ## judge some pairs with the embedded judge or MODEL=runs/tiny/export; with ENGINE=URL [MODEL=NAME] real questions
+	@$(BIN)/python -m reasrm_serving.demo $(MODEL) $(if $(ENGINE),--engine $(ENGINE))
 
 .PHONY: train
 train: venv ## make the embedded judge from nothing (the tiny recipe)
