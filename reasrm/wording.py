@@ -32,6 +32,11 @@ def sure(probability: float) -> str:
     return percent(max(probability, 1.0 - probability))
 
 
+def counted(count: int, noun: str) -> str:
+    """`count` with its noun: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage; only 1 is shown as 100, and only 0 as 0."""
     return f"{percentage(share, digits)} %"

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from reasrm.metrics import Share
 from reasrm.results import Scored
-from reasrm.wording import percent
+from reasrm.wording import counted, percent
 
 EVERY_S = 60.0
 
@@ -76,7 +76,7 @@ class Progress:
         if self._no_verdict:
             facts.append(f"{self._no_verdict:,} without verdict")
         if self._errors:
-            facts.append(f"{self._errors:,} bad rows")
+            facts.append(counted(self._errors, "bad row"))
         if in_flight:
             facts.append(f"{in_flight} in flight")
         return ", ".join(facts)

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from reasrm.datasets import DataRow, DataSet
 from reasrm.errors import InputError
+from reasrm.wording import counted
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Survey:
     @property
     def lines(self) -> list[str]:
         """The facts in lines for people."""
-        lines = [f"{self.rows:,} rows of schema {self.schema}", *self.notes]
+        lines = [f"{counted(self.rows, 'row')} of schema {self.schema}", *self.notes]
         if self.bad:
             lines.append(f"{self.bad:,} of them cannot be judged, the first is {self.first_bad}")
         if self.duplicates:
