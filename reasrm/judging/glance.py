@@ -15,6 +15,7 @@ from reasrm.parsing import letter_of
 from reasrm.prompts import Pack
 from reasrm.types import Answer, Ask, Failure, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Verdict
 
+WHOLE_ANSWER = r"<answer>\[\[[AB]\]\]</answer>"
 SHORT = 16  # tokens of a whole answer tag, where the engine cannot continue one
 _FLOOR = 1e-6  # of a probability, so that one order never outweighs any other
 
@@ -31,7 +32,7 @@ def glance(pair: Pair, options: Options, pack: Pack, key: bytes) -> Flow:
     answers = yield asks
     seconds = max(answer.seconds for answer in answers)
     if any(isinstance(answer, Failure) and answer.no_verdict.reason == "refused_by_engine" for answer in answers):
-        answers = yield whole
+        answers = yield [ask.model_copy(update={"pattern": WHOLE_ANSWER}) for ask in whole]
         opinions = [opinion_of(pair, ask, answer, pack) for ask, answer in zip(whole, answers, strict=True)]
     else:
         opinions = [_opinion(ask, answer) for ask, answer in zip(asks, answers, strict=True)]

@@ -7,7 +7,7 @@ import { LETTERS } from "./words.js";
 const FEWEST = 2;
 const MOST = LETTERS.length;
 /** The options of a request, by the id of their field: what is empty or at its default is not sent. */
-const OPTIONS = { orders: "both", votes: "1", temperature: "0", max_tokens: "", seed: "0", rubric: "", method: "" };
+const OPTIONS = { orders: "both", votes: "1", temperature: "0", max_tokens: "", seed: "0", rubric: "", method: "", reasoning: "" };
 
 export class Composer {
   /** `reshaped` is called when responses have come, gone or changed places: their result is outdated then. */

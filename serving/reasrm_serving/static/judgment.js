@@ -121,7 +121,7 @@ export class JudgmentView {
       h("p", { class: "headline" },
         h("span", { class: "letter big" }, this.names[judgment.winner]), " is better ",
         h("span", { class: "surely" }, surely(judgment.probability_a))),
-      h("p", { class: "plain" }, this.#plain(judgment)),
+      h("p", { class: "plain" }, this.#plain(judgment), how(judgment)),
       axis(judgment, this.names),
     ];
   }
@@ -140,8 +140,15 @@ export class JudgmentView {
       return `The two orders disagree: ${says("ab", "A")}; ${says("ba", "B")}. The average decides, but the place of a response has swayed this judge.`;
     }
     if (judgment.opinions.length < 2) return `Read in one order only, ${this.names.A} first.`;
-    return "Only one of the two orders gave a verdict; it stands alone.";
+    return "Only one of the two orders gave a verdict.";
   }
+}
+
+/** How the verdict was read, where that is not from the judge's own answer. */
+function how({ outcome, opinions }) {
+  if (opinions.every(({ usage }) => usage.completion_tokens <= 1)) return " It was read at a glance: the judge wrote no reasoning.";
+  if (outcome.source === "forced") return " A reply ended without an answer, so its answer was forced by one token.";
+  return "";
 }
 
 /** One reply of the judge as a column that grows. */

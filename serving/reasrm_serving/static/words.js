@@ -9,7 +9,7 @@ export const REASONS = {
   unclosed_think: "The judge never stopped thinking.",
   refused: "The judge declined to judge.",
   empty: "The reply is empty.",
-  split: "The votes, or the two orders, are exactly even.",
+  split: "The votes, or the two orders, are even, or contradict each other close to even.",
   outside_domain: "This judge was not made for such a question.",
   too_long: "The texts do not fit the judge's context.",
   refused_by_engine: "The engine refuses this prompt.",
