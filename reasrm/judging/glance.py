@@ -15,7 +15,7 @@ from reasrm.parsing import letter_of
 from reasrm.prompts import Pack
 from reasrm.types import Answer, Ask, Failure, NoVerdict, Opinion, Options, Order, Outcome, Pair, Reading, Verdict
 
-WHOLE_ANSWER = r"<answer>\[\[[AB]\]\]</answer>"
+WHOLE_ANSWER = r"(<answer>\[\[A\]\]</answer>|<answer>\[\[B\]\]</answer>)"
 SHORT = 16  # tokens of a whole answer tag, where the engine cannot continue one
 _FLOOR = 1e-6  # of a probability, so that one order never outweighs any other
 
