@@ -47,26 +47,26 @@ help: ## list the targets
 .PHONY: venv
 venv: ## the environment for everything but SGLang (.venv)
 
-# $(call install,EXTRAS,PIP FLAGS): make $(VENV) where there is none, and install this checkout with EXTRAS into it.
-# torch is installed first and alone, so that later packages find it and do not install another build.
+# $(call install,EXTRAS,FIRST): make $(VENV) where there is none, do FIRST, and install this checkout with EXTRAS into it.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@echo "installing reasrm[$(1)] into $(VENV) (the first time takes a few minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) \
 	  || { echo "could not make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) $(2) $$(grep '^torch==' constraints.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) $(2) -c constraints.txt -e '.[$(1)]'
+	@$(2)
+	@$(PIP) -c constraints.txt -e '.[$(1)]'
 endef
 
-# The demo needs only a gateway and the embedded engine. --no-compile leaves out the compilation of all of torch's modules.
+# The demo needs only a gateway and llama.cpp.
 $(VENV)/.demo: pyproject.toml constraints.txt
-	$(call install,serve$(comma)local,--no-compile)
+	$(call install,serve$(comma)local,true)
 	@touch $@
 
-# The same environment with everything that the checks and the tests need.
+# The same environment with everything that the checks and the tests need. torch is installed first and alone, so that later
+# packages find it and do not install another build.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(call install,dev)
+	$(call install,dev,$(PIP) $$(grep '^torch==' constraints.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)))
 	@touch $(VENV)/.demo $@
 
 ifneq ($(SGLANG_VENV),$(CURDIR)/.venv-sglang)

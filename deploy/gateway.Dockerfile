@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # From the repository's root:
-#   docker build -f deploy/gateway.Dockerfile -t reasrm-gateway .                 before SGLang; without torch
-#   docker build -f deploy/gateway.Dockerfile -t reasrm-demo --target demo .      with the embedded judge, on the CPU
+#   docker build -f deploy/gateway.Dockerfile -t reasrm-gateway .                 before an engine of its own, such as SGLang
+#   docker build -f deploy/gateway.Dockerfile -t reasrm-demo --target demo .      with llama.cpp, on the CPU
 
 ARG PYTHON=python:3.11-slim-bookworm
 
@@ -16,10 +16,8 @@ COPY serving serving
 COPY training training
 RUN pip install --no-cache-dir -c constraints.txt ".[serve]"
 
-FROM build AS build-demo
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" --index-url "${TORCH_INDEX}" \
-    && pip install --no-cache-dir -c constraints.txt ".[serve,local]"
+FROM build AS build-local
+RUN pip install --no-cache-dir -c constraints.txt ".[serve,local]"
 
 FROM ${PYTHON} AS base
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent reasrm \
@@ -35,7 +33,7 @@ ENTRYPOINT ["reasrm"]
 CMD ["serve"]
 
 FROM base AS demo
-COPY --from=build-demo /opt/reasrm /opt/reasrm
+COPY --from=build-local /opt/reasrm /opt/reasrm
 
 FROM base AS gateway
 COPY --from=build /opt/reasrm /opt/reasrm

@@ -65,11 +65,11 @@ def _flattened(function: Callable[..., None], models: Models, prefix: str) -> Ca
     """`function` with one parameter per field of its models, as typer reads it."""
     models = {name: model for name, model in models.items() if name != "return"}
 
-    def command(context: typer.Context, **values: Any) -> None:
-        given = {field: value for field, value in values.items() if _is_given(context, field)}
+    def command(typer_context: typer.Context, **values: Any) -> None:
+        given = {field: value for field, value in values.items() if _is_given(typer_context, field)}
         function(**{name: _made(model, given | _from_files(model, given, prefix)) for name, model in models.items()})
 
-    parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters = [inspect.Parameter("typer_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for model in models.values():
         parameters += [_parameter(field, info, prefix) for field, info in model.model_fields.items()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

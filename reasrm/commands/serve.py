@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from reasrm.commands.score import tell
 from reasrm.errors import InputError, ReasrmError
+from reasrm.launch.llama_cpp import check_installed
 
 if TYPE_CHECKING:
     from reasrm_serving.settings import Settings
 
 EXAMPLES = """Examples:
 
-  reasrm serve                                        (the embedded judge, on this machine)
+  reasrm serve                                        (the judge that comes with reasrm)
+
+  reasrm serve --launch ./Qwen2.5-7B-Instruct-Q4_K_M.gguf
+
+  reasrm serve --launch Qwen/Qwen2.5-7B-Instruct-GGUF:Q4_K_M      (downloaded from the hub)
 
   reasrm serve --engine http://127.0.0.1:30000        (a judge that SGLang serves)
 
@@ -42,7 +47,7 @@ def serve(settings: Settings) -> None:
     """Run the gateway until it gets a signal to stop. Mistakes in the settings are reported before heavy packages load."""
     _check_installed(settings)
     check(settings)
-    tell(f"reasrm: {'loading the embedded judge' if settings.embedded else 'starting the gateway'} ...")
+    tell("reasrm: starting the gateway ...")
     from reasrm_serving.main import main
 
     main(settings)
@@ -52,17 +57,23 @@ def check(settings: Settings) -> None:
     """Raise `InputError` for a setting that names a missing file or folder."""
     from reasrm.prompts import load_pack
 
-    if settings.workers and "engine" in settings.model_fields_set:
-        raise InputError("--workers: the router in front of them is the engine; leave out --engine", field="workers")
+    for flag, what in (("workers", "the router in front of them is the engine"), ("launch", "this model's engine is the engine")):
+        if getattr(settings, flag) and "engine" in settings.model_fields_set:
+            raise InputError(f"--{flag}: {what}; leave out --engine", field=flag)
+    if settings.launch and (settings.workers or settings.model):
+        raise InputError("--launch names the model and starts its engine; leave out --workers and --model", field="launch")
+    given = settings.model_fields_set & {"slots", "context", "engine_arg"}
+    if given and settings.launches is None:
+        flag = sorted(given)[0].replace("_", "-")
+        raise InputError(f"--{flag} is for an engine that reasrm starts; give --launch MODEL instead of --engine", field=flag)
+    if settings.embedded and not settings.model_folder.exists():
+        raise InputError(f"--model {settings.model_folder}: there is no model in this folder", field="model")
     if settings.prompts is not None:
         load_pack(settings.prompts)
     if settings.keys is not None:
         from reasrm_serving.auth.gate import load_keys
 
         load_keys(settings.keys)
-    folder = settings.model_folder
-    if settings.embedded and not (folder / "config.json").is_file():
-        raise InputError(f"--model {folder}: there is no model in this folder (it has no config.json)", field="model")
 
 
 def _check_installed(settings: Settings) -> None:
@@ -70,8 +81,5 @@ def _check_installed(settings: Settings) -> None:
     for name in ("fastapi", "uvicorn"):
         if importlib.util.find_spec(name) is None:
             raise ReasrmError(f'the gateway needs {name}: pip install "reasrm[serve]"')
-    for name in ("torch", "transformers", "safetensors") if settings.embedded else ():
-        if importlib.util.find_spec(name) is None:
-            raise ReasrmError(
-                f'the embedded judge needs {name}: pip install "reasrm[serve,local]", or give an engine with --engine URL'
-            )
+    if settings.embedded:
+        check_installed()

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from reasrm import __version__
 from reasrm_serving import errors, frameworks
 from reasrm_serving.auth.gate import gate_of
+from reasrm_serving.engines.launched import LaunchedEngine
 from reasrm_serving.http import openapi
 from reasrm_serving.http.front_door import OPEN_PATHS, FrontDoor
 from reasrm_serving.routes import admin, batch, health, judge, pages, rank, recent, stream
@@ -23,15 +24,15 @@ ROUTERS = (*JUDGING, recent.router, admin.router, health.router, pages.router)
 ABOUT = "Reasoned verdicts on pairs of responses: which is better, with what probability, and why."
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The app for `settings`; what it needs is opened when it starts."""
+def create_app(settings: Settings, launched: LaunchedEngine | None = None) -> FastAPI:
+    """The app for `settings` and the engine that was launched for them; everything else that it needs is opened when it starts."""
 
     gate = gate_of(settings.keys, settings.redis_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         try:
-            async with open_services(settings) as services:
+            async with open_services(settings, launched) as services:
                 app.state.services = services
                 yield
         except Exception as error:

@@ -15,6 +15,7 @@ import uvicorn
 
 from reasrm.errors import InputError
 from reasrm_serving.app import create_app
+from reasrm_serving.engines.launched import LaunchedEngine, launched
 from reasrm_serving.engines.sglang_router import router
 from reasrm_serving.settings import Settings, secret
 
@@ -29,12 +30,14 @@ def main(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with ExitStack() as stack:
-        engines = ", ".join(settings.workers or settings.engine)
-        listening = _listen(settings.host, settings.port)
+        listening = stack.enter_context(_listen(settings.host, settings.port))
+        engine = stack.enter_context(launched(settings))
+        engines = engine.name if engine else ", ".join(settings.workers or settings.engine)
         if settings.workers:
             url = stack.enter_context(router(settings.workers, secret(settings.engine_key)))
             settings = settings.model_copy(update={"engine": (url,)})
-        server = _Server(settings, f"reasrm serves {engines} on {_url(listening)} (open it in a browser; API: /openapi.json)\n")
+        greeting = f"reasrm serves {engines} on {_url(listening)} (open it in a browser; API: /openapi.json)\n"
+        server = _Server(settings, engine, greeting)
         try:
             server.run(sockets=[listening])
         except SystemExit:  # uvicorn's way to say that the app did not start
@@ -44,26 +47,26 @@ def main(settings: Settings) -> None:
 @contextmanager
 def running(settings: Settings) -> Generator[str]:
     """A gateway in a thread of this process; yields its address once it answers. Raises the error of a failed start."""
-    listening = _listen(settings.host, settings.port)
-    server = _Server(settings)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise server.app.state.failed
-        time.sleep(0.02)
-    try:
-        yield _url(listening)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with _listen(settings.host, settings.port) as listening, launched(settings) as engine:
+        server = _Server(settings, engine)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)
+        thread.start()
+        while not server.started:
+            if not thread.is_alive():
+                raise server.app.state.failed
+            time.sleep(0.02)
+        try:
+            yield _url(listening)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 class _Server(uvicorn.Server):
     """uvicorn with the gateway's settings, which prints `greeting` once it answers."""
 
-    def __init__(self, settings: Settings, greeting: str = "") -> None:
-        self.app = create_app(settings)
+    def __init__(self, settings: Settings, engine: LaunchedEngine | None, greeting: str = "") -> None:
+        self.app = create_app(settings, engine)
         self._greeting = greeting
         config = uvicorn.Config(
             self.app,

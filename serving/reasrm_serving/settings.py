@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +57,34 @@ class Settings(BaseModel):
         "least busy engine, and from one that fails to another; all of them must serve the same weights.",
         json_schema_extra={"shown": LOCAL},
     )
+    launch: str | None = Field(
+        default=None,
+        description="Instead of --engine: start an engine for this model, and stop it with the gateway. A GGUF file or "
+        "ORG/NAME-GGUF of the hub (:Q4_K_M names one of its files) runs in llama.cpp, another folder or hub id in SGLang.",
+    )
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="With --launch or local: replies that the engine writes at once.",
+        json_schema_extra={"shown": "by the model and the machine"},
+    )
+    context: int | None = Field(
+        default=None,
+        ge=512,
+        description="With --launch or local: tokens of a prompt with its reply.",
+        json_schema_extra={"shown": "by the model and the memory"},
+    )
+    engine_arg: tuple[str, ...] = Field(
+        default=(),
+        description="With --launch or local: an argument of the engine as NAME=VALUE: a field of xllamacpp's CommonParams "
+        "(n_gpu_layers=20), or a flag of SGLang (mem_fraction_static=0.8).",
+    )
+    engine_python: Path = Field(
+        default=Path(sys.executable),
+        description="With --launch: the Python of the environment that has SGLang.",
+        json_schema_extra={"shown": "the gateway's own"},
+    )
     workers: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_check_workers)] = Field(
         default=(),
         description="Instead of --engine: SGLang servers, several times or with commas. An sglang-router is started in front of "
@@ -70,9 +99,8 @@ class Settings(BaseModel):
     )
     model: str | None = Field(
         default=None,
-        description="The judge's name on an engine with several models; with local, the model's folder.",
+        description="The judge's name on an engine with several models; with local, a folder that `reasrm train` exported.",
     )
-    device: str = Field(default="auto", description="With local: cpu, cuda, cuda:1 or auto.")
     prompts: str | None = Field(
         default=None,
         description="The prompt pack, by name or folder.",
@@ -140,8 +168,18 @@ class Settings(BaseModel):
 
     @property
     def embedded(self) -> bool:
-        """Whether the engine is the one in this process."""
-        return self.engine == (LOCAL,) and not self.workers
+        """Whether the judge is the one that comes with the package, or another folder that the trainer exported."""
+        return self.engine == (LOCAL,) and not self.workers and self.launch is None
+
+    @property
+    def launches(self) -> str | None:
+        """The model whose engine the gateway starts; None where its engines run already."""
+        return str(self.model_folder) if self.embedded else self.launch
+
+    @property
+    def engine_arguments(self) -> dict[str, str]:
+        """The operator's own arguments of the engine, by name."""
+        return {name: value for name, _, value in (argument.partition("=") for argument in self.engine_arg)}
 
     @property
     def on_loopback(self) -> bool:

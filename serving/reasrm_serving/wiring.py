@@ -16,6 +16,7 @@ from reasrm_serving.cohorts.redis_store import RedisStore
 from reasrm_serving.cohorts.service import Cohorts
 from reasrm_serving.engines.client import EngineClient
 from reasrm_serving.engines.domain import Domain
+from reasrm_serving.engines.launched import LaunchedClient, LaunchedEngine
 from reasrm_serving.engines.member import Engine, Member
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.judging.cache import Cache
@@ -54,14 +55,17 @@ def services_of(request: Request) -> Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncGenerator[Services]:
-    """All services for `settings`. Raises `InputError` for settings that cannot work; an engine or Redis may come later."""
+async def open_services(settings: Settings, launched: LaunchedEngine | None = None) -> AsyncGenerator[Services]:
+    """All services for `settings` and the engine that was launched for them.
+
+    Raises `InputError` for settings that cannot work; an engine or Redis may come later.
+    """
     metrics, queue = Metrics(), FairQueue(settings.max_in_flight)
     async with AsyncExitStack() as stack:
         link = RedisLink(settings.redis_url, metrics.cache_errors.inc) if settings.redis_url else None
         if link is not None:
             await stack.enter_async_context(link)
-        pool, pack, domain = _open_engines(settings, metrics)
+        pool, pack, domain = _open_engines(settings, launched, metrics)
         engines = await stack.enter_async_context(pool)
         megabytes = 0.0 if settings.cache == "none" else settings.cache_mb
         cache = Cache(link, ttl_s=settings.cache_ttl_s, megabytes=megabytes)
@@ -91,28 +95,40 @@ def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLi
         metrics.gauge("reasrm_redis_up", "Whether Redis answers", lambda: link.up)
 
 
-def _open_engines(settings: Settings, metrics: Metrics) -> tuple[EnginePool, Pack | None, Domain | None]:
-    opened: dict[str, Engine] = {}
-    if settings.embedded:
-        from reasrm_serving.engines.embedded import open_embedded  # imports torch and transformers, so only for the embedded judge
-
-        opened[LOCAL], pack, domain = open_embedded(settings)
+def _open_engines(
+    settings: Settings, launched: LaunchedEngine | None, metrics: Metrics
+) -> tuple[EnginePool, Pack | None, Domain | None]:
+    opened: dict[str, Engine]
+    if launched is not None:
+        opened, pack, domain = {LOCAL: _client_of(launched, settings)}, launched.pack, launched.domain
     else:
-        pack, domain = load_pack(settings.prompts) if settings.prompts else None, None
-        key = secret(settings.engine_key)
-        for url in settings.engine:
-            opened[_shown(url)] = EngineClient(
-                url,
-                model=settings.model,
-                api_key=key,
-                timeout_s=settings.engine_timeout_s or settings.timeout_s,
-                ca_file=settings.engine_ca,
-                show_words=settings.show_engine_errors,
-            )
+        opened, pack, domain = _clients(settings), load_pack(settings.prompts) if settings.prompts else None, None
     members = [
         Member(engine, name, settings.refresh_s, metrics.engine_failures.labels(name).inc) for name, engine in opened.items()
     ]
     return EnginePool(members, metrics.engine_retries.inc), pack, domain
+
+
+def _client_of(launched: LaunchedEngine, settings: Settings) -> Engine:
+    timeout_s, show_words = settings.engine_timeout_s or settings.timeout_s, settings.show_engine_errors
+    if launched.info is not None:
+        return LaunchedClient(launched, launched.info, timeout_s=timeout_s, show_words=show_words)
+    return EngineClient(launched.url, model=None, api_key=None, timeout_s=timeout_s, show_words=show_words)
+
+
+def _clients(settings: Settings) -> dict[str, Engine]:
+    """The connections to the engines that run already, by the names of the engines."""
+    return {
+        _shown(url): EngineClient(
+            url,
+            model=settings.model,
+            api_key=secret(settings.engine_key),
+            timeout_s=settings.engine_timeout_s or settings.timeout_s,
+            ca_file=settings.engine_ca,
+            show_words=settings.show_engine_errors,
+        )
+        for url in settings.engine
+    }
 
 
 def _shown(url: str) -> str:

@@ -87,11 +87,11 @@ def test_every_file_that_an_image_copies_exists_and_is_in_the_build_context() ->
                     assert (ROOT / source).exists(), f"{file.name}: there is no {source}"
 
 
-def test_only_the_demo_and_the_trainer_bring_torch() -> None:
+def test_only_the_trainer_brings_torch() -> None:
     bring = {
         (file.stem, name)
         for file in DOCKERFILES
         for name, (_, own) in stages(file.read_text()).items()
         if any("torch==" in rest for _, rest in own)
     }
-    assert bring == {("gateway", "build-demo"), ("trainer", "build")}
+    assert bring == {("trainer", "build")}

@@ -35,7 +35,7 @@ def test_rows_from_standard_input_are_scored_by_a_gateway(url: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("command", "first_line"),
     [
-        (("serve", "--port", "0"), "reasrm: loading the embedded judge ..."),
+        (("serve", "--port", "0"), "reasrm: starting the gateway ..."),
         (("serve", "--port", "0", "--engine", "http://127.0.0.1:9"), "reasrm: starting the gateway ..."),
         (("train", "run", "tiny"), "loading torch and transformers ..."),
     ],

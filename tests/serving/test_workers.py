@@ -36,9 +36,11 @@ def urls(workers: list[Server]) -> str:
     return ",".join(f"http://127.0.0.1:{worker.port}" for worker in workers)
 
 
-def child_of(gateway: Gateway) -> psutil.Process:
-    [child] = psutil.Process(gateway.pid).children()
-    return child
+def router_of(gateway: Gateway) -> psutil.Process:
+    """The router's process; between it and the gateway is a guard."""
+    [guard] = psutil.Process(gateway.pid).children()
+    [router] = guard.children()
+    return router
 
 
 def judge(gateway: Gateway) -> httpx.Response:
@@ -56,20 +58,20 @@ def test_a_router_is_started_before_the_workers_and_ends_with_the_gateway(
         until(lambda: is_ready(gateway), within_s=60)
         answer = judge(gateway)
         assert (answer.status_code, answer.json()["winner"], answer.json()["weight_version"]) == (200, "A", "step-7")
-        router = child_of(gateway)
+        router = router_of(gateway)
         assert not any("a-secret" in argument for argument in router.cmdline()), "every user may read the arguments of a process"
         workers[0].kill()
         assert {judge(gateway).status_code for _ in range(6)} == {200}, "the router avoids a dead worker"
         router.kill()
         until(lambda: not router.is_running())
         until(lambda: judge(gateway).status_code == 200, within_s=60)  # it was started again
-        router = child_of(gateway)
+        router = router_of(gateway)
     until(lambda: not router.is_running(), within_s=15)
 
 
 def test_a_gateway_that_is_killed_leaves_no_router_behind(workers: list[Server], gateway_factory: Callable[..., Gateway]) -> None:
     with gateway_factory("--workers", urls(workers)) as gateway:
-        router = child_of(gateway)
+        router = router_of(gateway)
         psutil.Process(gateway.pid).kill()
         until(lambda: not router.is_running(), within_s=15)
 

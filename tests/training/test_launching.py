@@ -19,7 +19,7 @@ PARENT = """
 import subprocess, sys
 from pathlib import Path
 from reasrm_training.data.files import locked
-from reasrm_training.model.processes import end_with_parent
+from reasrm.launch.guard import end_with_parent
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
 with locked(Path(sys.argv[1])) as lock:
     child = subprocess.Popen(sleeper, preexec_fn=end_with_parent, pass_fds=[lock])

@@ -86,7 +86,11 @@ def test_an_error_message_cannot_control_the_terminal():
 @pytest.mark.parametrize(
     ("blocked", "arguments", "says"),
     [
-        ("torch", (), 'the embedded judge needs torch: pip install "reasrm[serve,local]", or give an engine with --engine URL'),
+        (
+            "xllamacpp",
+            (),
+            'llama.cpp is not installed: pip install "reasrm[serve,local]", or give an engine with --engine URL',
+        ),
         (
             "fastapi",
             ("--engine", "http://127.0.0.1:9"),

@@ -1,1 +1,1 @@
-"""The engines behind the gateway: a pool of members, their clients, the embedded engine, sglang-router."""
+"""The engines behind the gateway: a pool of members, their clients, engines and sglang-router as child processes."""

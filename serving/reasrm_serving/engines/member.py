@@ -33,8 +33,12 @@ class Engine(Protocol):
         """What is served."""
         ...
 
+    async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
+        """Move to the weights at `path`, called `weight_version`; raises `InputError` where it cannot."""
+        ...
+
     async def aclose(self) -> None:
-        """Let go of connections and threads."""
+        """Let go of connections."""
         ...
 
 

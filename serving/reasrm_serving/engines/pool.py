@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from reasrm.engine import EngineInfo, HttpEngine, common
+from reasrm.engine import EngineInfo, common
 from reasrm.errors import ConfigurationError, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
 from reasrm.types import Ask, Completion
 from reasrm_serving.engines.member import Member
@@ -122,15 +122,14 @@ class EnginePool:
 
     async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
         """Have every engine load the weights at `path`. Raises `EngineError` that names those which did not."""
-        engines = [(member.name, member.engine) for member in self.members if isinstance(member.engine, HttpEngine)]
-        if len(engines) < len(self.members):
-            raise InputError("the embedded judge cannot move its weights: start the gateway with --model", field="path")
-        loads = (engine.load_weights(path, weight_version) for _, engine in engines)
+        loads = (member.engine.load_weights(path, weight_version) for member in self.members)
         results = await asyncio.gather(*loads, return_exceptions=True)
-        named = zip(engines, results, strict=True)
-        failed = [f"{name}: {result}" for (name, _), result in named if isinstance(result, BaseException)]
+        if mistake := next((result for result in results if isinstance(result, InputError)), None):
+            raise mistake
+        named = zip(self.members, results, strict=True)
+        failed = [f"{member.name}: {result}" for member, result in named if isinstance(result, BaseException)]
         if failed:
-            raise EngineError(f"{len(failed)} of {len(engines)} engines did not load {path} ({'; '.join(failed)})")
+            raise EngineError(f"{len(failed)} of {len(results)} engines did not load {path} ({'; '.join(failed)})")
         return await self.refresh()
 
     def _infos(self) -> list[EngineInfo]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -34,13 +31,3 @@ def launched() -> bool:
 def is_first() -> bool:
     """Whether this process is alone, or the first of those that a launcher started. Needs no torch, unlike `processes`."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send `how` to this process when its parent ends, even if the parent was killed. On Linux only.
-
-    A process that lives on would hold its GPU.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(how))

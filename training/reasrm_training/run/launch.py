@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reasrm.errors import Refused
+from reasrm.launch.guard import end_with_parent
 from reasrm_training.config.recipe import Recipe
 from reasrm_training.config.values import Stage
-from reasrm_training.model.processes import end_with_parent
 from reasrm_training.plan.launch import accelerate_flags
 
 LOOK_EVERY_S = 1.0

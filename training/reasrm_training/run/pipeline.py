@@ -13,12 +13,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from reasrm.errors import ReasrmError, Refused
+from reasrm.launch.guard import end_with_parent
 from reasrm_training.config.recipe import Recipe
 from reasrm_training.config.values import Stage
 from reasrm_training.data.files import locked, write_whole
 from reasrm_training.model import devices, libraries
 from reasrm_training.model.loading import weights_digest
-from reasrm_training.model.processes import end_with_parent, launched, processes
+from reasrm_training.model.processes import launched, processes
 from reasrm_training.report import RunFolder, write_report
 from reasrm_training.report.run_folder import RECIPE
 from reasrm_training.run.checks import check
