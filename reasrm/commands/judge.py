@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import typer
 from pydantic import Field
@@ -19,10 +17,6 @@ from reasrm.judge_address import JudgeAddress
 from reasrm.messages import Frozen
 from reasrm.types import Judgment, Options, Pair
 from reasrm.wording import terminal_json
-
-if TYPE_CHECKING:
-    from reasrm.judging import EngineJudge
-    from reasrm.prompts import Pack
 
 EXAMPLES = """Examples:
 
@@ -37,6 +31,7 @@ EXAMPLES = """Examples:
 A text that begins with @ names a file that holds the text."""
 
 NO_VERDICT = 3  # the exit code
+PATIENCE_S = 30.0  # for an engine that is away, while a person waits
 
 
 class PairSettings(Frozen):
@@ -92,7 +87,9 @@ def judge(pair: PairSettings, judging: JudgingSettings, address: JudgeAddress) -
 
 async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgment:
     if address.engine is not None:
-        async with engine_judge(address) as (judge, _):
+        from reasrm.scoring import Limiter, engine_judge
+
+        async with engine_judge(address, Limiter(patience_s=PATIENCE_S)) as (judge, _):
             return await judge.judge(pair, options)
     from reasrm.client import Judge
     from reasrm.errors import GatewayUnreachable, ReasrmError
@@ -105,23 +102,6 @@ async def _judge(pair: Pair, options: Options, address: JudgeAddress) -> Judgmen
             raise
         except ReasrmError as error:
             return failed_judgment(error)
-
-
-@asynccontextmanager
-async def engine_judge(address: JudgeAddress) -> AsyncGenerator[tuple[EngineJudge, Pack]]:
-    """A judge over the engine of `address`, with its prompt pack. Raises `EngineError` or `PromptPackError`."""
-    from reasrm.engine import HttpEngine
-    from reasrm.judging import EngineJudge
-    from reasrm.prompts import fence_key, load_pack
-    from reasrm.prompts.choice import pack_for
-
-    given = load_pack(address.prompts) if address.prompts else None
-    async with HttpEngine(
-        address.engine or "", model=address.model, api_key=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file
-    ) as completer:
-        info = await completer.probe()
-        pack = given or load_pack(pack_for(info.model).pack)
-        yield EngineJudge(completer, pack, fence_key()), pack
 
 
 def object_in(path: Path, names: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import typer
 from pydantic import Field
 
-from reasrm.commands.judge import NO_VERDICT, engine_judge, object_in, text_of
+from reasrm.commands.judge import NO_VERDICT, PATIENCE_S, object_in, text_of
+from reasrm.commands.score import tell
 from reasrm.commands.settings import reasoning_field
 from reasrm.errors import InputError
 from reasrm.judge_address import JudgeAddress
@@ -116,6 +117,7 @@ async def _rank(fields: dict[str, Any], options: dict[str, Any], address: JudgeA
     if address.engine is None:
         async with Judge(address.url, token=address.token, timeout_s=address.timeout_s, ca_file=address.ca_file) as gateway:
             return await gateway.rank(**fields, **options)
-    async with engine_judge(address) as (judge, pack):
-        deadline = asyncio.get_running_loop().time() + address.timeout_s
-        return await rank_group(group, how, judge, reuse=pack.reuse, deadline=deadline)
+    from reasrm.scoring import Limiter, PacedJudge, engine_judge
+
+    async with engine_judge(address, Limiter(patience_s=PATIENCE_S)) as (judge, _):
+        return await rank_group(group, how, PacedJudge(judge, tell=tell), reuse=judge.pack.reuse)

@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reasrm.judge_address import JudgeAddress
-from reasrm.scoring.judges import Connected, connect
+from reasrm.scoring.judges import Connected, connect, engine_judge
 from reasrm.scoring.limiter import Limiter
+from reasrm.scoring.pace import PacedJudge
 from reasrm.scoring.progress import Progress, to_stderr
 from reasrm.scoring.rows import How, judge_row
 from reasrm.scoring.run import Job, Scoring, collecting_rarely, finish, open_journal, prepare
 from reasrm.scoring.tally import Tally
 
-__all__ = ["Connected", "How", "Job", "JudgeAddress", "Limiter", "Tally", "connect", "score", "score_with"]
+__all__ = [
+    "Connected",
+    "How",
+    "Job",
+    "JudgeAddress",
+    "Limiter",
+    "PacedJudge",
+    "Tally",
+    "connect",
+    "engine_judge",
+    "score",
+    "score_with",
+]
 
 
 async def score(
@@ -41,13 +54,14 @@ async def score_with(
 ) -> Tally:
     """`score` with a connected judge, whose requests keep within `limiter`."""
     survey = prepare(job, say or to_stderr)
+    judge = PacedJudge(connected.judge)
     with collecting_rarely(), open_journal(job, survey, connected.identity) as journal:
-        with Progress(survey.rows, journal.done.count, say=say, quiet=quiet) as progress:
+        with Progress(survey.rows, journal.done.count, say=say, quiet=quiet, pace=judge.pace) as progress:
             scoring = Scoring(
                 job,
                 journal,
                 ahead=lambda: int(limiter.limit * 1.25) + 1,
                 finished=lambda row: progress.add(row, limiter.in_flight),
             )
-            await scoring.run(lambda entry: judge_row(entry, connected.judge, job.how))
+            await scoring.run(lambda entry: judge_row(entry, judge, job.how))
         return finish(job, journal, survey.rows)

@@ -16,6 +16,8 @@ from reasrm.types import Ask, Completer, Completion, Judgment, Options, Pair, Pa
 
 if TYPE_CHECKING:
     from reasrm.client import Judge
+    from reasrm.engine import EngineInfo
+    from reasrm.judging import EngineJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,16 @@ async def connect(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Con
 
 @asynccontextmanager
 async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[Connected]:
+    async with engine_judge(address, limiter) as (judge, info):
+        yield Connected(judge, JudgeIdentity(info.model, info.weight_version, judge.pack.digest)._asdict())
+
+
+@asynccontextmanager
+async def engine_judge(address: JudgeAddress, limiter: Limiter) -> AsyncGenerator[tuple[EngineJudge, EngineInfo]]:
+    """A judge over the engine of `address`, whose requests keep within `limiter`, and what the engine is.
+
+    Raises EngineError, ConfigurationError or PromptPackError.
+    """
     from reasrm.engine import HttpEngine
     from reasrm.judging import EngineJudge
     from reasrm.prompts import fence_key, load_pack
@@ -89,8 +101,9 @@ async def _connect_engine(address: JudgeAddress, limiter: Limiter) -> AsyncGener
             return True
 
         limiter.probe = is_there
-        judge = EngineJudge(LimitedCompleter(engine, limiter, address.timeout_s), pack, fence_key())
-        yield Connected(judge, JudgeIdentity(info.model, info.weight_version, pack.digest)._asdict())
+        if info.abilities.prefixes == "slots" and info.abilities.slots:
+            limiter.keep_near(info.abilities.slots)
+        yield EngineJudge(LimitedCompleter(engine, limiter, address.timeout_s), pack, fence_key()), info
 
 
 @asynccontextmanager

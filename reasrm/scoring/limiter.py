@@ -26,6 +26,9 @@ class Limiter:
 
     `start`: the first bound. `patience_s`: the run stops if nothing succeeds for so long. An optional `probe` says whether the
     engine answers: if so, a request that still fails is itself at fault, and the run goes on without it.
+
+    A request that came too late while others were in flight may have waited for them: the bound falls, also a fixed one, and the
+    request is sent again. So a run that fills a slow engine finds its pace and does not fail.
     """
 
     def __init__(self, fixed: int | None = None, *, start: int = START, patience_s: float = 300.0) -> None:
@@ -38,7 +41,13 @@ class Limiter:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._succeeded_at = time.monotonic()
+        self._slowed_at = self._crowded_at = 0.0
         self._new_round()
+
+    def keep_near(self, slots: int) -> None:
+        """Never more in flight than an engine with so many `slots` can work on, and one that waits."""
+        self._aimd.highest = slots + 1.0
+        self._aimd.limit = min(self._aimd.limit, self._aimd.highest)
 
     @property
     def limit(self) -> int:
@@ -64,13 +73,17 @@ class Limiter:
                 if not is_transient(failure):
                     raise
                 error = failure
-                tries += self._succeeded_at > started and not _away(failure)
+                crowded = _is_late(failure) and (self.in_flight > 1 or self._crowded_at >= started)
+                tries += self._succeeded_at > started and not (crowded or _away(failure))
                 if tries == TRIES:
                     raise
             finally:
                 self._leave()
-            self.refused()
-            await self._check_patience(error)
+            if crowded:
+                self._slow_down(started)
+            else:
+                self.refused()
+            await self._check_patience(error, crowded=crowded)
             # Not stamina: a retry waits for its turn among all other requests.
             await asyncio.sleep(_pause_s(pauses, error))
             pauses += 1
@@ -82,12 +95,26 @@ class Limiter:
             self._refused = True
             self._aimd.refused()
 
-    async def _check_patience(self, error: Exception) -> None:
-        """Raise `Refused` if nothing was answered for too long, or `error` if the engine answers and only this request fails."""
+    def _slow_down(self, started: float) -> None:
+        """A request that `started` then came too late behind others: reduce the bound, once for all that started before."""
+        self.refusals += 1
+        if started >= self._slowed_at:
+            self._slowed_at = time.monotonic()
+            self._aimd.overrun()
+
+    async def _check_patience(self, error: Exception, *, crowded: bool) -> None:
+        """Raise if nothing was answered for too long: `Refused`, or `error` if the engine answers and only this request fails.
+
+        A request that was late in a `crowded` engine is sent again while the engine is there.
+        """
         silent = time.monotonic() - self._succeeded_at
         if silent <= self._patience_s:
             return
+        if self.probe is None and crowded:
+            return
         if self.probe is not None and await self.probe():
+            if crowded:
+                return
             raise error
         hint = "; a longer --timeout may help" if isinstance(error, EngineTimeout) else ""
         raise Refused(f"nothing was answered for {silent:.0f} s ({error}{hint})")
@@ -140,6 +167,8 @@ class Limiter:
         return time.monotonic()
 
     def _leave(self) -> None:
+        if self.in_flight > 1:
+            self._crowded_at = time.monotonic()
         self.in_flight -= 1
         while self._waiting and self.in_flight < self.limit:
             _, place = heapq.heappop(self._waiting)
@@ -162,6 +191,11 @@ class Limiter:
                 seconds = max(1e-9, self._succeeded_at - self._round_started)
                 self._aimd.answered(self._answers / seconds, self._latency / self._answers)
             self._new_round()
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether the answer did not come in time."""
+    return isinstance(error, EngineTimeout | TimeoutError) or (isinstance(error, GatewayError) and error.reason == "deadline")
 
 
 def _away(error: Exception) -> bool:

@@ -155,6 +155,77 @@ async def test_waiting_time_in_a_queue_that_the_run_filled_is_not_a_timeout() ->
     assert limiter.refusals == 0
 
 
+class Sharing:
+    """Works on all of its requests at once, each the slower for it, as llama.cpp does in its slots: `seconds` for one alone."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.here = self.cancelled = 0
+
+    async def answer(self) -> int:
+        self.here += 1
+        try:
+            done = 0.0
+            while done < self._seconds:
+                await asyncio.sleep(0.005)
+                done += 0.005 / self.here
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.here -= 1
+        return 1
+
+
+@pytest.mark.parametrize("fixed", [None, 16], ids=["found", "fixed"])
+async def test_a_timeout_that_the_run_caused_lowers_the_bound_and_the_request_is_sent_again(fixed: int | None) -> None:
+    """One alone takes 0.05 s of the 0.12 s that each has; sixteen at once would take 0.8 s and never end."""
+    limiter, engine = Limiter(fixed, start=16, patience_s=0.01), Sharing(0.05)
+    answers = await asyncio.gather(*(limiter.run(engine.answer, timeout_s=0.12) for _ in range(16)))
+    assert sum(answers) == 16
+    assert engine.cancelled
+    assert limiter.limit < 16
+
+
+async def test_a_deadline_of_a_gateway_that_the_run_filled_lowers_the_bound_too() -> None:
+    engine = Sharing(0.03)
+
+    async def judge() -> int:
+        try:
+            async with asyncio.timeout(0.1):
+                return await engine.answer()
+        except TimeoutError:
+            raise GatewayError("too late", status=504, reason="deadline") from None
+
+    limiter = Limiter(start=8, patience_s=0.01)
+    assert sum(await asyncio.gather(*(limiter.run(judge) for _ in range(8)))) == 8
+    assert limiter.limit < 8
+
+
+async def test_an_engine_that_hangs_ends_the_run_after_few_timeouts_also_when_it_was_full() -> None:
+    tries = 0
+
+    async def hangs() -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.Event().wait()
+
+    limiter = Limiter(start=16, patience_s=0.01)
+    runs = [asyncio.create_task(limiter.run(hangs, timeout_s=0.05)) for _ in range(16)]
+    with pytest.raises(Refused, match="nothing was answered"):
+        await asyncio.gather(*runs)
+    for run in runs:
+        run.cancel()
+    assert tries < 2 * 16
+
+
+async def test_no_more_is_in_flight_than_the_slots_of_an_engine_and_one_that_waits() -> None:
+    limiter, engine = Limiter(), Engine(capacity=2, seconds=0.005)
+    limiter.keep_near(2)
+    assert await flood(limiter, engine, 60) == 60
+    assert engine.most <= 3
+
+
 async def test_an_engine_that_stops_answering_is_a_timeout() -> None:
     async def hangs() -> None:
         await asyncio.Event().wait()

@@ -20,7 +20,7 @@ from reasrm.scoring import Connected, How, Job, Limiter, score_with
 from reasrm.scoring.by_question import together
 from reasrm.scoring.run import FAILURES
 from reasrm.testing import FixedJudge
-from reasrm.types import Judgment, NoVerdict, Options, Pair
+from reasrm.types import Judgment, NoVerdict, Options, Pair, Usage, Verdict
 from tests.scoring.scripted_run import HashJudge, score_by_hash
 
 
@@ -241,6 +241,43 @@ def test_progress_lines_come_once_per_minute_and_at_the_end(tmp_path: Path) -> N
     assert "left; 7 tokens" in messages[0]
     assert "3 in flight" in messages[0]
     assert messages[-1].startswith("10 of 10 rows (100 %)")
+
+
+def test_a_slow_run_says_with_its_first_row_how_long_things_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reasrm.scoring import progress
+    from reasrm.scoring.pace import Pace
+
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    pace, messages = Pace(), list[str]()
+    verdict = Verdict(winner="A", probability_a=0.9, source="votes")
+    with progress.Progress(28, say=messages.append, pace=pace) as shown:
+        for _ in range(2):
+            now += 40.0
+            pace.add(Judgment(outcome=verdict, seconds=40.0, usage=Usage(requests=1)))
+            shown.add(Scored(index=0, file="f", row=1, id="1"), in_flight=3)
+        assert len(messages) == 1
+    assert messages[0].startswith("1 of 28 rows (4 %), 40 s per row, 0:18:00 left;")
+    assert messages[0].endswith("3 in flight, one judgment takes about 40 s here")
+
+
+async def test_the_pace_is_that_of_judgments_that_were_made_and_is_said_once() -> None:
+    from reasrm.scoring.pace import PacedJudge
+
+    verdict = Verdict(winner="A", probability_a=0.9, source="votes")
+    answers = [Judgment(outcome=verdict, seconds=99.0, cached=True, usage=Usage(requests=2))]
+    answers += [Judgment(outcome=verdict, seconds=seconds, usage=Usage(requests=2)) for seconds in (30.0, 40.0)]
+
+    class Slow:
+        async def judge(self, pair: Pair, options: Options) -> Judgment:
+            return answers.pop(0)
+
+    said: list[str] = []
+    judge = PacedJudge(Slow(), tell=said.append)
+    for _ in range(3):
+        await judge.judge(Pair.of("q", "a", "b"), Options())
+    assert said == ["one judgment takes about 30 s here"]
+    assert judge.pace.seconds == pytest.approx(32.0)
 
 
 def test_the_survey_names_bad_rows_and_repeated_ids(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from reasrm_serving.engines.member import TRIPS, Member
 from reasrm_serving.engines.pool import RETRIES, EnginePool
 from reasrm_serving.settings import Settings
 
-from reasrm.engine import EngineInfo
+from reasrm.engine import Abilities, EngineInfo
 from reasrm.errors import EngineBusy, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError, TooLong
 from reasrm.types import Ask, Completion, Message
 from tests.serving.loops import ScriptedEngine, ScriptedServer, gateway, serving
@@ -271,6 +271,59 @@ async def test_a_timeout_of_the_only_engine_is_not_tried_again(engines_of: Calla
     with pytest.raises(EngineTimeout):
         await engines_of(late).complete(ASK)
     assert late.calls == 1
+
+
+class Sharing(Fake):
+    """Works on all of its requests at once, each the slower for it; alone one takes `seconds`. It has `slots`, if any."""
+
+    def __init__(self, seconds: float, timeout_s: float = 60.0, slots: int | None = None) -> None:
+        super().__init__()
+        self._seconds, self._timeout_s = seconds, timeout_s
+        self._info = EngineInfo("m", abilities=Abilities(slots=slots, prefixes="slots" if slots else None))
+        self.here = self.most = self.late = 0
+
+    async def complete(self, ask: Ask) -> Completion:
+        self.here += 1
+        self.most = max(self.most, self.here)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                done = 0.0
+                while done < self._seconds:
+                    await asyncio.sleep(0.005)
+                    done += 0.005 / self.here
+        except TimeoutError:
+            self.late += 1
+            raise EngineTimeout("late") from None
+        finally:
+            self.here -= 1
+        return Completion(text="said")
+
+    async def info(self, *, refresh: bool = False) -> EngineInfo:
+        return self._info
+
+
+async def test_an_engine_with_slots_gets_one_request_per_slot_and_one_that_waits(engines_of: Callable[..., EnginePool]) -> None:
+    engine = Sharing(0.002, slots=2)
+    pool = engines_of(engine)
+    await pool.refresh()
+    cancelled = [asyncio.create_task(pool.complete(ASK)) for _ in range(8)]
+    await asyncio.sleep(0)
+    for task in cancelled[2:6]:
+        task.cancel()
+    replies = await asyncio.gather(*(pool.complete(ASK) for _ in range(20)), *cancelled, return_exceptions=True)
+    assert sum(isinstance(reply, Completion) for reply in replies) == 24
+    assert engine.most == 3
+
+
+async def test_timeouts_that_the_gateway_caused_slow_it_down_and_fail_no_request(engines_of: Callable[..., EnginePool]) -> None:
+    """One alone takes 0.04 s of the 0.1 s that each has; twelve at once would take half a second."""
+    engine = Sharing(0.04, timeout_s=0.1)
+    pool = engines_of(engine)
+    await pool.refresh()
+    replies = await asyncio.gather(*(pool.complete(ASK) for _ in range(12)))
+    assert len(replies) == 12
+    assert engine.late
+    assert not pool.members[0].open and pool.members[0].failures == 0
 
 
 async def test_retries_are_bounded_and_go_to_each_engine_in_turn(engines_of: Callable[..., EnginePool]) -> None:

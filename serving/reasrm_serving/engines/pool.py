@@ -7,10 +7,12 @@ for a few without it, and for one alone.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from reasrm.engine import EngineInfo, common
 from reasrm.errors import ConfigurationError, EngineError, EngineRefused, EngineTimeout, EngineUnreachable, InputError
@@ -25,16 +27,92 @@ def backoff_s(attempt: int) -> float:
     return min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)
 
 
+class Places:
+    """The requests that one engine has at once; the others wait here, in order, so that an engine's time counts from its start.
+
+    An engine with slots gets one request per slot and one that waits. Any engine gets a quarter of its requests after some of them
+    came too late, and then one more per round that is answered in time.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._limit = self._most = math.inf
+        self._slowed_at = self._crowded_at = -math.inf
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def place(self, info: EngineInfo | None) -> AsyncGenerator[None]:
+        """A place for one request to the engine of `info`. Raises `_Crowded` for a timeout that others may have caused."""
+        self._fit(info)
+        started = await self._take()
+        try:
+            yield
+            self._answered()
+        except EngineTimeout as late:
+            if self._was_crowded(started):
+                raise _Crowded(str(late)) from late
+            raise
+        finally:
+            self._give_back()
+
+    def _fit(self, info: EngineInfo | None) -> None:
+        slots = info.abilities.slots if info is not None and info.abilities.prefixes == "slots" else None
+        most = math.inf if slots is None else slots + 1
+        if most != self._most:
+            self._limit = self._most = most
+
+    async def _take(self) -> float:
+        if self._waiting or self.taken + 1 > self._limit:
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():  # it was given to a caller that had left
+                    self._give_back()
+                raise
+        else:
+            self.taken += 1
+        return time.monotonic()
+
+    def _give_back(self) -> None:
+        if self.taken > 1:
+            self._crowded_at = time.monotonic()
+        self.taken -= 1
+        while self._waiting and self.taken + 1 <= self._limit:
+            place = self._waiting.popleft()
+            if not place.done():
+                self.taken += 1
+                place.set_result(None)
+
+    def _answered(self) -> None:
+        if self._limit < self._most:
+            self._limit = min(self._most, self._limit + 1 / self._limit)
+
+    def _was_crowded(self, started: float) -> bool:
+        """Whether others were in the way of a request that `started` then and came too late. Then the engine gets fewer at once."""
+        crowded = self.taken > 1 or self._crowded_at >= started
+        if crowded and started >= self._slowed_at:
+            self._slowed_at = time.monotonic()
+            self._limit = max(1.0, min(self._limit, self.taken) / 4)
+        return crowded
+
+
+class _Crowded(EngineTimeout):
+    """An answer that came too late while the engine worked on other requests too."""
+
+
 class EnginePool:
     """Completes and streams on the engine with the fewest requests under way. Use as an async context manager.
 
     A request that an engine fails goes to another one after a pause with jitter (to the same again where there is no other), at
     most `RETRIES` times; `on_retry` is called for each. A timeout goes only to an engine that was not tried yet: the same one has
-    had its time. A refusal and a stream that has begun are not tried again.
+    had its time, unless it worked on other requests too (`Places`). A refusal and a stream that has begun are not tried again.
     """
 
     def __init__(self, members: Sequence[Member], on_retry: Callable[[], None] = lambda: None) -> None:
         self.members, self._on_retry = tuple(members), on_retry
+        self._places = {member: Places() for member in self.members}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> EnginePool:
@@ -89,7 +167,8 @@ class EnginePool:
             try:
                 member.under_way += 1
                 try:
-                    completion = await member.engine.complete(ask)
+                    async with self._places[member].place(member.known):
+                        completion = await member.engine.complete(ask)
                 finally:
                     member.under_way -= 1
                 if member.failures or member.busy_until:
@@ -107,16 +186,17 @@ class EnginePool:
             try:
                 member.under_way += 1
                 try:
-                    async for piece in member.engine.stream(ask):
-                        begun = True
-                        yield piece
+                    async with self._places[member].place(member.known):
+                        async for piece in member.engine.stream(ask):
+                            begun = True
+                            yield piece
                 finally:
                     member.under_way -= 1
                 member.succeeded()
                 return
             except (EngineError, ConfigurationError) as error:
                 if begun:
-                    member.failed(error)
+                    _note(member, error)
                     raise
                 await self._before_another(tried, member, error)
 
@@ -151,16 +231,23 @@ class EnginePool:
 
     async def _before_another(self, tried: list[Member], member: Member, error: EngineError | ConfigurationError) -> None:
         """Wait before the next try; raises `error` where there is none."""
-        member.failed(error)
+        _note(member, error)
         tried.append(member)
         hopeless = isinstance(error, EngineRefused) or (
             isinstance(error, ConfigurationError) and all(other.mistake for other in self.members)
         )
         fresh = any(other not in tried and not other.open for other in self.members)
-        if hopeless or len(tried) > RETRIES or (isinstance(error, EngineTimeout) and not fresh):
+        late = isinstance(error, EngineTimeout) and not isinstance(error, _Crowded)
+        if hopeless or len(tried) > RETRIES or (late and not fresh):
             raise error
         await asyncio.sleep(backoff_s(len(tried) - 1))
         self._on_retry()
+
+
+def _note(member: Member, error: Exception) -> None:
+    """Count a failure, unless this gateway caused it: a full engine is not broken."""
+    if not isinstance(error, _Crowded):
+        member.failed(error)
 
 
 def _combined(infos: Sequence[EngineInfo]) -> EngineInfo:
