@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reasrm.errors import EngineError, InputError, ReasrmError
+import stamina
+
+from reasrm.errors import EngineBusy, EngineError, InputError, ReasrmError
 from reasrm.failures import failed_judgment
 from reasrm.judge_address import JudgeAddress
 from reasrm.results import JudgeIdentity
@@ -16,8 +18,10 @@ from reasrm.types import Ask, Completer, Completion, Judgment, Options, Pair, Pa
 
 if TYPE_CHECKING:
     from reasrm.client import Judge
-    from reasrm.engine import EngineInfo
+    from reasrm.engine import EngineInfo, HttpEngine
     from reasrm.judging import EngineJudge
+
+LOADING_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ async def engine_judge(address: JudgeAddress, limiter: Limiter) -> AsyncGenerato
         connections=1024,
         ca_file=address.ca_file,
     ) as engine:
-        info = await engine.probe()
+        info = await _probed(engine)
         pack = given or load_pack(pack_for(info.model).pack)
 
         async def is_there() -> bool:
@@ -104,6 +108,14 @@ async def engine_judge(address: JudgeAddress, limiter: Limiter) -> AsyncGenerato
         if info.abilities.prefixes == "slots" and info.abilities.slots:
             limiter.keep_near(info.abilities.slots)
         yield EngineJudge(LimitedCompleter(engine, limiter, address.timeout_s), pack, fence_key()), info
+
+
+async def _probed(engine: HttpEngine) -> EngineInfo:
+    """What the engine is; an engine that still loads its model is waited for."""
+    async for attempt in stamina.retry_context(on=EngineBusy, attempts=None, timeout=LOADING_S, wait_initial=0.5, wait_max=5.0):
+        with attempt:
+            return await engine.probe()
+    raise AssertionError("the last attempt returns or raises")
 
 
 @asynccontextmanager
