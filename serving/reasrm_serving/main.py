@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
 
@@ -49,7 +49,7 @@ def running(settings: Settings) -> Generator[str]:
     """A gateway in a thread of this process; yields its address once it answers. Raises the error of a failed start."""
     with _listen(settings.host, settings.port) as listening, launched(settings) as engine:
         server = _Server(settings, engine)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="reasrm-gateway", daemon=True)
+        thread = threading.Thread(target=server.run_quietly, args=(listening,), name="reasrm-gateway", daemon=True)
         thread.start()
         while not server.started:
             if not thread.is_alive():
@@ -80,6 +80,11 @@ class _Server(uvicorn.Server):
             proxy_headers=False,  # the gateway does not use the client's address
         )
         super().__init__(config)
+
+    def run_quietly(self, listening: socket.socket) -> None:
+        """Run in a thread, where nobody can catch uvicorn's way to say that the app did not start; `failed` has the reason."""
+        with suppress(SystemExit):
+            self.run(sockets=[listening])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then greet."""

@@ -49,12 +49,24 @@ class LaunchingGateway(Server):
         return httpx.post(f"{self.url}/v1/judge", json=pair, timeout=120)
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchingGateway]:
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[LaunchingGateway]:
     """A gateway that has launched a real model."""
     model = smollm2()
-    with LaunchingGateway(tmp_path_factory.mktemp("launch") / "gateway.log", "--launch", str(model)) as gateway:
+    with LaunchingGateway(tmp_path / "gateway.log", "--launch", str(model)) as gateway:
         yield gateway
+
+
+def test_a_small_untrained_model_judges_at_a_glance_unless_it_is_told_to_reason(real: LaunchingGateway) -> None:
+    glance = real.judge({**PAIR, "question": "What is the capital of Italy?", "a": "Rome.", "b": "I like cheese."}).json()
+    assert glance["prompt_digest"].startswith("compact@")
+    assert "is judged with the prompts compact: a small model" in real.log.read_text()
+    assert glance["outcome"]["source"] == "logprobs"
+    assert glance["usage"]["completion_tokens"] == 2
+
+    reasoned = real.judge({**PAIR, "reasoning": "on", "max_tokens": 12, "split_band": 0}).json()
+    assert reasoned["outcome"]["source"] == "forced", "twelve tokens are too few for its reasoning"
+    assert all(opinion["reading"]["answer"] for opinion in reasoned["opinions"])
 
 
 def test_a_real_model_judges_comes_back_after_a_crash_and_leaves_nothing_behind(real: LaunchingGateway) -> None:
