@@ -12,7 +12,7 @@ from typing import Any
 
 from reasrm.engine.abilities import EngineInfo
 from reasrm.engine.recognition import Page, count
-from reasrm.engine.reply import completion_of, plausible
+from reasrm.engine.reply import completion_of, plausible, scored_tokens
 from reasrm.engine.request import CONTINUING, FEW, Dialect, payload_of
 from reasrm.errors import CannotContinue, EngineNonsense, EngineRefused, InputError
 from reasrm.types import Ask, Completion, Message
@@ -74,10 +74,10 @@ class Probe:
         if any(choice["message"].get(name) for name in ("reasoning_content", "reasoning")):
             self.found["thoughts"] = True
         if completion.text:
-            entries = (choice.get("logprobs") or {}).get("content") or ()
-            most = max((len(entry.get("top_logprobs") or ()) for entry in entries), default=0)
-            self.found["logprobs"] = all(map(plausible, entries)) and any(entry["logprob"] for entry in entries)
-            self.found["alternatives"] = most or None
+            entries = scored_tokens(choice)
+            good = all(map(plausible, entries)) and any(entry["logprob"] for entry in entries)
+            self.found["logprobs"] = good
+            self.found["alternatives"] = max(len(entry.get("top_logprobs") or ()) for entry in entries) or None if good else None
         return answer
 
     async def _measure_stop(self, first: tuple[Completion, dict[str, Any]]) -> None:

@@ -78,14 +78,15 @@ def _vllm(info: EngineInfo, about: dict[str, Any]) -> EngineInfo:
 
 async def _lmstudio(info: EngineInfo, page: Page) -> EngineInfo:
     entries = entries_in(await page("/api/v0/models") or {}, "data")
-    entry = next((entry for entry in entries if entry.get("id") == info.model), {})
+    entry = next((entry for entry in entries if entry.get("id") == info.model), dict[str, Any]())
     return replace(info, max_context=count(entry.get("loaded_context_length")) or count(entry.get("max_context_length")))
 
 
 async def _ollama(info: EngineInfo, version: str, page: Page) -> EngineInfo:
     """Ollama cuts prompts at the context that it loaded the model with, so that one counts and not the model's own."""
     entries = entries_in(await page("/api/ps") or {}, "models")
-    entry = next((entry for entry in entries if info.model in (entry.get("name"), entry.get("model"))), {})
+    mine = (entry for entry in entries if info.model in (entry.get("name"), entry.get("model")))
+    entry = next(mine, dict[str, Any]())
     return replace(info, max_context=count(entry.get("context_length")), abilities=replace(KNOWN["ollama"], version=version))
 
 

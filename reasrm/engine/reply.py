@@ -86,7 +86,7 @@ class StreamedReply:
 
     def _add(self, choice: dict[str, Any]) -> str:
         self._finish = choice.get("finish_reason") or self._finish
-        self._tokens.extend((choice.get("logprobs") or {}).get("content") or ())
+        self._tokens.extend(scored_tokens(choice))
         thought, text = _parts(choice.get("delta") or choice.get("message") or {})
         self._pieces += bool(thought or text)
         text = self._without_echo(text)
@@ -146,7 +146,7 @@ def completion_of(body: dict[str, Any], info: EngineInfo, ask: Ask, seconds: flo
         return Completion(
             text=text[:stopped],
             finish_reason="length" if choice.get("finish_reason") == "length" and stopped is None else "stop",
-            tokens=_tokens(choice.get("logprobs"), ask, ask.temperature if info.sglang else 1.0),
+            tokens=_tokens(choice, ask, ask.temperature if info.sglang else 1.0),
             usage=Usage(
                 prompt_tokens=_count(usage, "prompt_tokens"),
                 completion_tokens=_count(usage, "completion_tokens"),
@@ -186,14 +186,21 @@ def _served_version(body: dict[str, Any], info: EngineInfo) -> str:
     return str(metadata.get("weight_version", info.weight_version))
 
 
-def _tokens(logprobs: Any, ask: Ask, temperature: float) -> tuple[Token, ...] | None:
+def scored_tokens(choice: dict[str, Any]) -> list[Any]:
+    """The tokens with log-probabilities in a choice, plain or streamed; empty without any."""
+    logprobs = choice.get("logprobs")
+    content = cast(dict[str, Any], logprobs).get("content") if isinstance(logprobs, dict) else None
+    return cast(list[Any], content) if isinstance(content, list) else []
+
+
+def _tokens(choice: dict[str, Any], ask: Ask, temperature: float) -> tuple[Token, ...] | None:
     """The last tokens up to a stop string; None where the engine gave no log-probabilities, or impossible ones.
 
     Tokens that may hold a verdict's letter have their alternatives; the others have none. SGLang computes log-probabilities after
     the temperature; this undoes the scaling.
     """
     try:
-        content = _until_stop((logprobs or {}).get("content") or (), ask.stop)
+        content = _until_stop(scored_tokens(choice), ask.stop)
         alone = len(content) == 1  # a single token was requested for its alternatives
         scale = temperature or 1.0
         return tuple(_token(entry, scale, alone=alone) for entry in content[-TAIL_TOKENS:]) or None

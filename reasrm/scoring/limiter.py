@@ -45,7 +45,9 @@ class Limiter:
         self._new_round()
 
     def keep_near(self, slots: int) -> None:
-        """Never more in flight than an engine with so many `slots` can work on, and one that waits."""
+        """Never more in flight than an engine with so many `slots` can work on, and one that waits; a fixed number stays."""
+        if self._fixed:
+            return
         self._aimd.highest = slots + 1.0
         self._aimd.limit = min(self._aimd.limit, self._aimd.highest)
 

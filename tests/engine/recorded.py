@@ -58,7 +58,7 @@ class Recorded:
     refuse: Callable[[dict[str, Any]], Refusal | None] = lambda _: None
     continues: Literal["always", "asked", "never"] = "never"
     echoes: bool = False
-    logprobs: Literal["good", "none", "zeros", "null", "text"] = "good"
+    logprobs: Literal["good", "none", "zeros", "null", "text", "list", "words"] = "good"
     stops: bool = True
     usage: bool = True
     thought: str = ""
@@ -223,6 +223,8 @@ def _tokens(text: str) -> list[str]:
 def _logprobs(says: Recorded, body: dict[str, Any], words: list[str]) -> dict[str, Any]:
     if not body.get("logprobs") or says.logprobs == "none" or not words:
         return {}
+    if says.logprobs in ("list", "words"):
+        return {"logprobs": [-0.1] if says.logprobs == "list" else {"content": ["high", None]}}
     value: Any = {"good": math.log(0.7), "zeros": 0.0, "null": None, "text": "high"}[says.logprobs]
     other: Any = math.log(0.2) if says.logprobs == "good" else value
     asked = min(body.get("top_logprobs", 0), 20)

@@ -50,10 +50,12 @@ async def abilities_of(says: Recorded) -> dict[str, Any]:
         (fresh(OPENAI, logprobs="zeros"), {"logprobs": False}),
         (fresh(OPENAI, logprobs="null"), {"logprobs": False}),
         (fresh(OPENAI, logprobs="text"), {"logprobs": False}),
+        (fresh(OPENAI, logprobs="list"), {"logprobs": False}),
+        (fresh(OPENAI, logprobs="words"), {"logprobs": False}),
         (fresh(VLLM, pages={"/version": {"version": "0.10.2"}}), {"pattern": "guided_regex"}),
     ],
     ids=["vllm", "llama.cpp", "ollama", "lmstudio", "openai", "strict", "prefixing", "ignores stops", "reasoning parser",
-         "no usage", "zeros", "null", "text", "old vllm"],
+         "no usage", "zeros", "null", "text", "list", "words", "old vllm"],
 )  # fmt: skip
 async def test_what_a_server_can_do_is_found_out(says: Recorded, found: dict[str, Any]) -> None:
     abilities = await abilities_of(says)
@@ -103,12 +105,14 @@ async def test_every_server_judges_and_streams(says: Recorded, probed: bool) -> 
     assert isinstance(last, Completion) and last.text == VERDICT
 
 
-@pytest.mark.parametrize("wrong", ["none", "zeros", "null", "text"])
+@pytest.mark.parametrize("wrong", ["none", "zeros", "null", "text", "list", "words"])
 async def test_an_engine_whose_logprobs_are_wrong_is_known_after_its_first_reply(wrong: Any) -> None:
     with serving(fresh(OPENAI, logprobs=wrong)) as server:
         async with HttpEngine(server.url) as engine:
             first = await engine.complete(ASK)
             assert first.text == VERDICT and first.tokens is None
+            *_, streamed = [part async for part in engine.stream(ASK)]
+            assert isinstance(streamed, Completion) and streamed.text == VERDICT
             assert (await engine.info()).abilities.logprobs is False
             await engine.complete(ASK)
         assert "logprobs" not in server.says.requests[-1]

@@ -316,8 +316,8 @@ async def test_an_engine_with_slots_gets_one_request_per_slot_and_one_that_waits
 
 
 async def test_timeouts_that_the_gateway_caused_slow_it_down_and_fail_no_request(engines_of: Callable[..., EnginePool]) -> None:
-    """One alone takes 0.04 s of the 0.1 s that each has; twelve at once would take half a second."""
-    engine = Sharing(0.04, timeout_s=0.1)
+    """One alone takes 0.05 s of the 0.4 s that each has; twelve at once would take 0.6 s."""
+    engine = Sharing(0.05, timeout_s=0.4)
     pool = engines_of(engine)
     await pool.refresh()
     replies = await asyncio.gather(*(pool.complete(ASK) for _ in range(12)))

@@ -15,9 +15,13 @@ _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 class Metrics:
-    """The counters of one gateway, in a registry of its own."""
+    """The counters of one gateway, in a registry of its own.
+
+    `pace_s` is how long one judgment takes, in seconds, where later ones weigh more; None before the first.
+    """
 
     def __init__(self) -> None:
+        self.pace_s: float | None = None
         own = self.registry = CollectorRegistry()
         ProcessCollector(registry=own)
         self.requests = Counter("reasrm_requests", "Requests answered", ["route", "status"], registry=own)
@@ -95,7 +99,9 @@ class Metrics:
         return self.judgments.labels(label, cached), self.seconds.labels(cached)
 
     def made(self, judgment: Judgment) -> None:
-        """Count the cost of a new judgment and whether its orders agree."""
+        """Count the cost of a new judgment and whether its orders agree, and learn how long one takes."""
+        before = judgment.seconds if self.pace_s is None else self.pace_s
+        self.pace_s = 0.8 * before + 0.2 * judgment.seconds
         usage = judgment.usage
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("completion").inc(usage.completion_tokens)

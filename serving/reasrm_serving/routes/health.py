@@ -49,7 +49,8 @@ async def metrics(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The judge that is served: model, weight version, prompt digest, the longest context in tokens, and what its engines can do.
 
-    Null is what is not known of an engine; `probed` is false while its abilities are being measured.
+    `judgment_seconds` is how long a judgment takes at present. Null is what is not known yet; `probed` is false while an engine's
+    abilities are being measured.
     """
     services = services_of(request)
     info = await services.engines.now()
@@ -60,6 +61,7 @@ async def models(request: Request) -> Response:
         "weight_version": info.weight_version,
         "prompt_digest": services.prompts.of(info.model).digest,
         "max_context": info.max_context,
+        "judgment_seconds": services.metrics.pace_s,
         "engines": [{"name": member.name} | as_data(member.known) for member in services.engines.members if member.known],
     }
     return _json({"object": "list", "data": [judge]})

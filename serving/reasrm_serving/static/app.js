@@ -2,10 +2,10 @@
 
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
-import { $, h, say, toast } from "./dom.js";
+import { $, expect, h, say, toast } from "./dom.js";
 import { JudgmentView } from "./judgment.js";
 import { keyForm } from "./key.js";
-import { LETTERS } from "./words.js";
+import { LETTERS, plural } from "./words.js";
 
 const composer = new Composer(forget);
 let running = null; // the AbortController of the judging under way
@@ -81,6 +81,7 @@ async function stream(request, signal) {
 }
 
 function show(view, request, judgment) {
+  if (!judgment.cached) expect(judgment.seconds);
   view.finish(judgment, actions(request, judgment), known(request));
   composer.crown(judgment.winner ? ["AB".indexOf(judgment.winner)] : []);
 }
@@ -221,10 +222,17 @@ function load({ request, better, why }) {
   example = { question, a, b, better, why };
 }
 
+/** A few words on an engine, out of what the gateway found out about it. */
+function engineOf({ abilities: { kind, version, slots, logprobs } }) {
+  return [kind, version, slots && plural(slots, "slot"), logprobs === false && "no log-probabilities"].filter(Boolean).join(" ");
+}
+
 async function model() {
   const { data } = await api.get("v1/models");
   $("model").textContent = data[0].id;
-  $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens`;
+  $("model").title = `weights ${data[0].weight_version}, prompts ${data[0].prompt_digest}, context ${data[0].max_context} tokens, ` +
+    `engine ${data[0].engines.map(engineOf).join(", ")}`;
+  expect(data[0].judgment_seconds);
   $("model").hidden = false;
 }
 

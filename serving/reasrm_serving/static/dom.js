@@ -34,13 +34,22 @@ export function slot(node) {
   };
 }
 
+/** Seconds that one judgment takes here, where that is known; said beside a clock if it is long. */
+let pace = 0;
+const LONG_S = 5;
+
+export function expect(seconds) {
+  pace = seconds ?? pace;
+}
+
 /** A span that counts the seconds since it was made, until it leaves the page. */
 export function clock() {
   const started = performance.now();
   const node = h("span", { class: "elapsed", role: "timer", "aria-live": "off" });
   const timer = setInterval(() => {
     if (!node.isConnected) return clearInterval(timer);
-    node.textContent = ` ${Math.round((performance.now() - started) / 1000)} s`;
+    const typical = pace < LONG_S ? "" : `; one judgment takes about ${Math.round(pace)} s here`;
+    node.textContent = ` ${Math.round((performance.now() - started) / 1000)} s${typical}`;
   }, 1000);
   return node;
 }
