@@ -36,6 +36,7 @@ JUDGING: Mapping[str, Any] = {
     "reasoning_format": 0,
     "sampling.top_k": 0,
     "sampling.min_p": 0.0,
+    "cache_ram_mib": 0,  # copies of the slots' caches, up to 8 GB by default, find hardly a prompt again
     "ui": False,
     "endpoint_slots": False,  # it shows prompts
     "verbosity": 1,
@@ -61,7 +62,9 @@ class LlamaServer:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of llama.cpp, by their names in xllamacpp."""
-        threads = processors()
+        # The threads of llama.cpp wait for each other at every step of a layer: for a tiny model that costs more than it gains, and on
+        # a busy machine ten times as much.
+        threads = 1 if self.model.size < TINY_BYTES else processors()
         return {
             **JUDGING,
             "n_parallel": self.slots,

@@ -1,4 +1,4 @@
-"""The domain of the embedded judge: a rule in its model folder describes its pairs; all other pairs get no verdict.
+"""The domain of a judge: a rule in its model folder describes its pairs; all other pairs get no verdict.
 
 `domain.json` lists tasks. A pair is inside where one task's `question` matches the whole question and its `response` is found
 in both responses, none of which is longer than `max_response_chars`. A conversation of several turns is always outside.
