@@ -62,8 +62,8 @@ class LlamaServer:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of llama.cpp, by their names in xllamacpp."""
-        # The threads of llama.cpp wait for each other at every step of a layer: for a tiny model that costs more than it gains, and on
-        # a busy machine ten times as much.
+        # The threads of llama.cpp wait for each other at every step of a layer. For a tiny model that costs more than it gains, and
+        # on a busy machine ten times as much.
         threads = 1 if self.model.size < TINY_BYTES else processors()
         return {
             **JUDGING,
