@@ -25,7 +25,7 @@ from reasrm.errors import ReasrmError
 from reasrm.types import Frozen, Judgment, Message, Options, Pair, Side
 from reasrm.wording import plain
 from reasrm_serving.main import running
-from reasrm_serving.settings import Settings
+from reasrm_serving.settings import LOCAL, Settings
 
 PAIRS = Path(__file__).with_name("demo_pairs.json")
 QUESTIONS = Path(__file__).parent / "static" / "examples_general.json"
@@ -48,7 +48,7 @@ class DemoPair(Frozen):
 def main(model: str | None = None, engine: str | None = None) -> None:
     """Start a gateway on a free port, judge the pairs that suit its judge, print them, and stop it."""
     console = Console()
-    settings = Settings(port=0, model=model, timeout_s=TIMEOUT_S, **({"engine": (engine,)} if engine else {}))
+    settings = Settings(port=0, engine=(engine or LOCAL,), model=model, timeout_s=TIMEOUT_S)
     try:
         with ExitStack() as stack:
             with console.status("loading the judge"):

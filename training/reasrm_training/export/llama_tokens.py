@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def main(model: str, source: str, target: str) -> None:
 
 
 def _server(model: str) -> Any:
-    import xllamacpp
-
+    xllamacpp: Any = import_module("xllamacpp")  # its module is compiled, and without types
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
