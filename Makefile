@@ -128,7 +128,7 @@ test: venv sglang redis chromium promtool ## run every test, or some of them: ma
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 .PHONY: demo demo-venv
-demo: demo-venv ## judge some pairs with the embedded judge or MODEL=runs/tiny/export; with ENGINE=URL [MODEL=NAME] real questions
+demo: demo-venv ## judge some pairs with the embedded judge; real questions with MODEL=FILE.gguf|HUB-ID, or ENGINE=URL [MODEL=NAME]
 	@$(BIN)/python -m reasrm_serving.demo $(MODEL) $(if $(ENGINE),--engine $(ENGINE))
 
 .PHONY: train
@@ -136,8 +136,8 @@ train: venv ## make the embedded judge from nothing (the tiny recipe)
 	$(BIN)/reasrm train run tiny
 
 .PHONY: judge-gguf
-judge-gguf: venv ## write the embedded judge as the GGUF file that llama.cpp reads (its verdicts are those of the folder)
-	$(BIN)/reasrm train gguf serving/reasrm_serving/judge -o serving/reasrm_serving/judge/judge.gguf --type f16
+judge-gguf: venv ## write the embedded judge as the GGUF file that llama.cpp reads
+	$(BIN)/reasrm train gguf serving/reasrm_serving/judge -o serving/reasrm_serving/judge/model.gguf --type f32
 
 .PHONY: bench
 bench: venv sglang redis ## every benchmark, or one: make bench-gateway

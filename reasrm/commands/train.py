@@ -219,7 +219,7 @@ def gguf(
     folder: Annotated[
         Path, typer.Argument(help="The model's folder: safetensors, config.json, tokenizer.json.", show_default=False)
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; FOLDER/NAME.gguf otherwise.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; FOLDER/model.gguf otherwise.")] = None,
     precision: Annotated[str, typer.Option("--type", help="The type of matrices: f32, f16, or q8_0 (8 bits).")] = "f16",
 ) -> None:
     """Write a model as one GGUF file, for llama.cpp, Ollama and LM Studio."""

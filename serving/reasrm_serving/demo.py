@@ -1,7 +1,8 @@
 """`python -m reasrm_serving.demo [MODEL] [--engine URL]`: a judge at work, over HTTP, on pairs whose better side is known.
 
-Without arguments it is the judge that comes with the package, on the tasks that it was made for. MODEL is another one's folder, as
-`reasrm train run tiny` exports it. With --engine, the model of a running engine judges real questions, and MODEL is its name there.
+Without arguments it is the judge that comes with the package, on the tasks that it was made for. MODEL is another such judge's
+folder (from `reasrm train run tiny`, with `reasrm train gguf`), or any model that the gateway can start (`reasrm serve --launch`),
+which judges real questions. With --engine, the model of a running engine judges them, and MODEL is its name there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -25,15 +27,17 @@ from reasrm.errors import ReasrmError
 from reasrm.types import Frozen, Judgment, Message, Options, Pair, Side
 from reasrm.wording import plain
 from reasrm_serving.main import running
-from reasrm_serving.settings import LOCAL, Settings
+from reasrm_serving.settings import Settings
 
 PAIRS = Path(__file__).with_name("demo_pairs.json")
 QUESTIONS = Path(__file__).parent / "static" / "examples_general.json"
 OUTSIDE = Pair.of("Who wrote the Odyssey?", "Homer, so it is said.", "Nobody knows anything about it.")
+RECIPE = "recipe.json"  # in the folder of every judge that reasrm trained
 TIMEOUT_S = 1800.0  # seconds for a judgment: models of some billion parameters need minutes on a laptop
 NEXT = """This judge was made for these tasks, and for nothing else. To judge real questions, put a real model behind the gateway:
-  make demo ENGINE=http://127.0.0.1:8080          real questions, judged by the model of a running engine
-  reasrm serve --engine http://127.0.0.1:8080     your own questions, in the browser and over HTTP"""
+  make demo MODEL=FILE.gguf          real questions, and which verdicts are right
+  reasrm serve --launch FILE.gguf    your own questions, in the browser
+FILE.gguf may be a hub id (Qwen/Qwen2.5-7B-Instruct-GGUF). ENGINE=URL and --engine URL take a running engine."""
 
 
 class DemoPair(Frozen):
@@ -48,11 +52,15 @@ class DemoPair(Frozen):
 def main(model: str | None = None, engine: str | None = None) -> None:
     """Start a gateway on a free port, judge the pairs that suit its judge, print them, and stop it."""
     console = Console()
-    settings = Settings(port=0, engine=(engine or LOCAL,), model=model, timeout_s=TIMEOUT_S)
+    judge: dict[str, Any] = {}
+    if engine:
+        judge = {"engine": engine, "model": model}
+    elif model:
+        judge = {"model" if (Path(model) / RECIPE).is_file() else "launch": model}
     try:
         with ExitStack() as stack:
             with console.status("loading the judge"):
-                url = stack.enter_context(running(settings))
+                url = stack.enter_context(running(Settings.of(port=0, timeout_s=TIMEOUT_S, **judge)))
             _show(console, stack.enter_context(SyncJudge(url, timeout_s=TIMEOUT_S)), url)
     except ReasrmError as error:
         sys.stderr.write(f"demo: {plain(str(error))}\n")
@@ -159,6 +167,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         prog="python -m reasrm_serving.demo", description="A judge at work, on pairs with known answers."
     )
-    parser.add_argument("model", nargs="?", help="a judge's folder; with --engine, the model's name there")
+    parser.add_argument("model", nargs="?", help="a GGUF file, a hub id or a folder; with --engine, the model's name there")
     parser.add_argument("--engine", metavar="URL", help="the address of a running engine")
     main(**vars(parser.parse_args()))

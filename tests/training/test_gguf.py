@@ -32,6 +32,7 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from reasrm.errors import InputError
+from tests.components import smollm2
 from tests.tiny_model import CHATML, CORPUS
 
 JUDGE = Path(__file__).parents[2] / "serving/reasrm_serving/judge"
@@ -153,6 +154,16 @@ def test_the_judge_that_comes_with_reasrm_becomes_a_file_that_names_it(tmp_path:
     theirs, ours, difference = compared(JUDGE, file)
     assert ours == theirs
     assert difference < 0.001
+
+
+def test_the_vocabulary_of_a_real_model_is_read_alike(tmp_path: Path) -> None:
+    real = smollm2()
+    tokenizer: Any = AutoTokenizer.from_pretrained(real.parent, gguf_file=real.name)
+    LlamaForCausalLM(LlamaConfig(**SHAPE, vocab_size=len(tokenizer), tie_word_embeddings=True)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    file, checked = write_gguf(tmp_path, precision="q8_0")
+    assert len(gguf.GGUFReader(file).fields["tokenizer.ggml.tokens"].contents()) == len(tokenizer)
+    assert checked > 300
 
 
 def test_smaller_types_make_smaller_files_that_llama_cpp_reads(tmp_path: Path) -> None:

@@ -34,14 +34,14 @@ PASSED_OVER = ".rotary_emb.inv_freq"  # old checkpoints hold these numbers, whic
 
 
 def write_gguf(folder: Path, out: Path | None = None, precision: Precision = "f16") -> tuple[Path, int]:
-    """Write the model in `folder` to `out` (FOLDER/NAME.gguf otherwise), and return the file and the number of checked texts.
+    """Write the model in `folder` to `out` (FOLDER/model.gguf otherwise), and return the file and the number of checked texts.
 
     Matrices get `precision`, and norms and biases stay f32; a matrix whose rows q8_0 cannot divide gets f16. llama.cpp reads the
     file before it gets its name. Raises `InputError` for a folder that cannot be written, or whose tokens llama.cpp cuts otherwise.
     """
     raw = _config_in(folder)
     config, tokenizer = model_config(folder, raw), read_tokenizer(folder)
-    out = out or folder / f"{folder.resolve().name}.gguf"
+    out = out or folder / "model.gguf"
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     try:
