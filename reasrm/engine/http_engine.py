@@ -20,7 +20,7 @@ import httpx
 from reasrm.engine.abilities import EngineInfo
 from reasrm.engine.connection import EngineConnection
 from reasrm.engine.cutting import StreamCutter
-from reasrm.engine.probe import Probe
+from reasrm.engine.probe import EngineProbe
 from reasrm.engine.recognition import chosen_model, mark_of, merged, recognised, same_engine
 from reasrm.engine.refusal import log
 from reasrm.engine.reply import TAIL_TOKENS, StreamedReply, completion_of
@@ -122,7 +122,7 @@ class HttpEngine(EngineConnection):
         info = await self.info()
         if info.abilities.probed:
             return info
-        probe = Probe(info, self._page, self._send, self._dialect)
+        probe = EngineProbe(info, self._page, self._send, self._dialect)
         with contextlib.suppress(EngineError, TimeoutError):
             try:
                 async with asyncio.timeout(within_s):

@@ -31,7 +31,7 @@ BEGUN, NEXT = "one two three four five six seven", "eight"
 WORDS, TURN = 7, 12  # a new turn costs five tokens more in most chat templates
 
 
-class Probe:
+class EngineProbe:
     """Measures one engine. `found` holds what is known so far, by the names of `Abilities`' fields."""
 
     def __init__(self, info: EngineInfo, page: Page, send: Send, dialect: Dialect) -> None:

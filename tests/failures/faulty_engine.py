@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from reasrm.engine.probe import COUNT
+
 REPLY = "<type>Chat</type><rubric>1. right (100%)</rubric><eval>A is right</eval><answer>[[A]]</answer>"
 GOOD = {
     "choices": [{"message": {"role": "assistant", "content": REPLY}, "finish_reason": "stop"}],
@@ -38,6 +40,11 @@ class Engine(ThreadingHTTPServer):
         self.refuses: tuple[str, ...] = ()  # arguments that it refuses, as a server that checks its input does
         self.over = threading.Event()
         self.requests: list[dict[str, Any]] = []
+
+    @property
+    def judging(self) -> list[dict[str, Any]]:
+        """The requests without those that measure what the engine can do."""
+        return [body for body in self.requests if body["messages"][0]["content"] != COUNT.messages[0].content]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing: clients that leave are part of the tests."""

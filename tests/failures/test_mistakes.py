@@ -45,7 +45,7 @@ async def test_a_mistyped_option_raises_wherever_it_is_given(tmp_path: Path) -> 
                 async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
                     answer = await http.post(url + path, json=body | TYPO)
                 assert (answer.status_code, answer.json()["error"]["field"]) == (422, "votse"), path
-    assert not engine.requests
+    assert not engine.judging
 
 
 def test_a_wrong_password_of_redis_is_reported_as_a_wrong_password(redis_factory: Callable[..., Redis], tmp_path: Path) -> None:

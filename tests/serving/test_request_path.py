@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ async def files_of_a_request(engine: ScriptedEngine, folder: Path) -> set[str]:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client,
     ):
         assert (await client.post("/v1/judge", json=PAIR)).status_code == 200
+        while not (await client.get("/v1/models")).json()["data"][0]["engines"][0]["abilities"]["probed"]:
+            await asyncio.sleep(0.01)  # what the gateway does in the background is no part of the request's path
         sys.setprofile(note)
         try:
             answer = await client.post("/v1/judge", json=PAIR | {"seed": 1})
