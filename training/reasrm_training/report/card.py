@@ -65,7 +65,8 @@ def card(
     if data:
         parts.append("## Data\n\n" + "\n".join(f"- {line}" for line in data))
     parts.append(
-        f"## Use\n\nPrompt pack `{pack.digest}`, in `prompts/`.\n\n```\nreasrm serve --model . --prompts prompts\n"
+        f"## Use\n\nPrompt pack `{pack.digest}`, in `prompts/`.\n\n```\n"
+        "reasrm train gguf .     # for llama.cpp; without this file SGLang serves the folder\nreasrm serve --launch .\n"
         'reasrm judge "the question" "response A" "response B"\n```'
     )
     parts.append(
