@@ -16,6 +16,7 @@ from fastapi.responses import RedirectResponse
 from reasrm_serving.engines import client
 from reasrm_serving.engines.client import EngineClient
 from reasrm_serving.judging.engine_judge import PoolJudge
+from reasrm_serving.judging.prompts import ServedPrompts
 from reasrm_serving.redis_link import RedisLink
 
 from reasrm.engine import EngineInfo, HttpEngine
@@ -136,12 +137,15 @@ class _TwoVersions:
     def __init__(self) -> None:
         self.count = 0
 
+    async def now(self) -> EngineInfo:
+        return EngineInfo("m")
+
     async def complete(self, ask: Ask) -> Completion:
         self.count += 1
         return Completion(text="<answer>[[A]]</answer>", model="m", weight_version=f"v{self.count}")
 
 
 async def test_a_judgment_by_two_versions_of_the_weights_names_both() -> None:
-    judge = PoolJudge(_TwoVersions(), load_pack("rubric"), b"key")  # type: ignore[arg-type]
+    judge = PoolJudge(_TwoVersions(), ServedPrompts(load_pack("rubric"), b"key"))  # type: ignore[arg-type]
     judgment = await judge.judge(Pair.of("q", "a", "b"), Options())
     assert judgment.weight_version == "v1+v2"
