@@ -79,6 +79,7 @@ class HttpEngine(EngineConnection):
         self._body = body or {}
         self._info = info
         self._seen: tuple[str, ...] | None = None
+        self._entry: dict[str, Any] = {}
         self._measured: dict[str, Any] = {}
 
     async def __aenter__(self) -> HttpEngine:
@@ -110,8 +111,9 @@ class HttpEngine(EngineConnection):
         if self._info is None or not same_engine(info, self._info):
             self._dialect, self._measured = Dialect(self._refusals.url), {}
         elif seen != self._seen:
-            self._measured.pop("probed", None)
-        self._seen = seen
+            for name in ("probed", "logprobs"):
+                self._measured.pop(name, None)
+        self._seen, self._entry = seen, entry
         return merged(info, self._measured)
 
     async def probe(self, within_s: float | None = PROBE_S) -> EngineInfo:
@@ -127,6 +129,8 @@ class HttpEngine(EngineConnection):
             try:
                 async with asyncio.timeout(within_s):
                     await probe.run()
+                    if info.abilities.kind in ("ollama", "lmstudio"):  # the requests made it load the model, with some context
+                        self._info = await recognised(self._page, self._entry)
             finally:
                 if self._info is not None and same_engine(info, self._info):
                     self._measured |= probe.found

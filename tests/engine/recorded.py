@@ -20,6 +20,8 @@ VERDICT = "<type>Chat</type><rubric>1. right (100%)</rubric><eval>A is right</ev
 TURN = 5  # tokens around each message
 ENTRY = {"id": "judge", "object": "model", "created": 0}
 
+LOADED = [{"name": "judge", "context_length": 4096}]  # Ollama loads a model at the first request for it
+
 Refusal = tuple[int, dict[str, Any]]
 
 
@@ -81,7 +83,7 @@ LLAMA_CPP = Recorded(
 )
 OLLAMA = Recorded(  # unknown arguments are ignored, and a model's owner is the namespace of its name
     owner="library",
-    pages={"/api/version": {"version": "0.12.11"}, "/api/ps": {"models": [{"name": "judge", "context_length": 4096}]}},
+    pages={"/api/version": {"version": "0.12.11"}, "/api/ps": lambda says: {"models": LOADED[: len(says.requests)]}},
     continues="always",
 )
 LM_STUDIO = Recorded(
@@ -130,7 +132,8 @@ class _Replies(BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             self._json(200, {"object": "list", "data": [ENTRY | {"owned_by": says.owner} | says.entry]})
         elif self.path in says.pages:
-            self._json(200, says.pages[self.path])
+            page = says.pages[self.path]
+            self._json(200, page(says) if callable(page) else page)
         else:
             self._json(404, {"detail": "Not Found"})
 

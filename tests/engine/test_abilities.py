@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from reasrm.commands.app import app
 from reasrm.engine import HttpEngine
 from reasrm.errors import CannotContinue
 from reasrm.judging import EngineJudge
@@ -169,3 +172,18 @@ async def test_a_pattern_is_sent_in_the_argument_that_an_engine_knows() -> None:
             async with HttpEngine(server.url) as engine:
                 await engine.complete(ask)
             assert server.says.requests[-1].get(name) == value
+
+
+def test_the_command_shows_what_an_engine_can_do_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with serving(fresh(LLAMA_CPP)) as server:
+        table = CliRunner().invoke(app, ["engines", server.url]).stdout
+        [told] = json.loads(CliRunner().invoke(app, ["engines", server.url, "--json"]).stdout)
+    lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in table.splitlines() if line.count("│") == 4}
+    assert lines["server"] == "llama.cpp b9000-abc"
+    assert lines["context window"] == "4,096 tokens"
+    assert lines["log-probabilities"] == "yes, 20 per token"
+    assert lines["continues a begun reply"] == "yes, and repeats it"
+    assert lines["requests at once"] == "2"
+    assert (told["engine"], told["model"], told["max_context"]) == (server.url, "judge", 4096)
+    assert told["abilities"]["echoes"] is True
