@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reasrm.errors import InputError
 
@@ -78,17 +78,21 @@ class GgufFile:
     @cached_property
     def cache_bytes(self) -> int:
         """Bytes of one token in a key-value cache of 16 bits. An upper bound: some layers of some models keep less."""
-        heads = int(self._own("attention.head_count") or 1)
-        width = int(self._own("embedding_length") or 0) // max(1, heads)
-        per_head = int(self._own("attention.key_length") or width) + int(self._own("attention.value_length") or width)
-        kv_heads: Any = self._own("attention.head_count_kv") or heads
         layers = int(self._own("block_count") or 0)
-        return 2 * per_head * (sum(kv_heads) if isinstance(kv_heads, list) else layers * int(kv_heads))
+        heads = self._per_layer("attention.head_count", layers) or [1]
+        width = int(self._own("embedding_length") or 0) // max(1, *heads)
+        per_head = int(self._own("attention.key_length") or width) + int(self._own("attention.value_length") or width)
+        return 2 * per_head * sum(self._per_layer("attention.head_count_kv", layers) or heads)
+
+    def _per_layer(self, key: str, layers: int) -> list[int]:
+        """A number that may be given once for all layers, or per layer."""
+        value = self._own(key)
+        numbers = cast("list[Any]", value) if isinstance(value, list) else [value] * layers if value else []
+        return [int(number) for number in numbers]
 
     def _own(self, key: str) -> Any:
         """The value of a key that has the name of the model's architecture before it."""
-        value = self.metadata.get(f"{self.metadata.get('general.architecture')}.{key}")
-        return max(value) if isinstance(value, list) and key == "attention.head_count" else value
+        return self.metadata.get(f"{self.metadata.get('general.architecture')}.{key}")
 
 
 def read_gguf(path: Path) -> GgufFile:

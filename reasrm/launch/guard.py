@@ -50,7 +50,11 @@ def _begin_server() -> None:
 def main() -> int:
     """Run the command; returns its exit status, or 128 and the signal that ended it."""
     asked, parent = threading.Event(), os.getppid()
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+
+    def on_signal(*_: object) -> None:
+        asked.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
     end_with_parent(signal.SIGTERM)
     line = sys.stdin.buffer.readline()
     if not line:  # the parent is gone already

@@ -138,7 +138,7 @@ def _fitting(model: GgufFile, memory: int, slots: int, context: int | None, *, f
 def _devices() -> tuple[int, int]:
     """Bytes of the GPUs' memory and of this machine's."""
     shown = subprocess.run([sys.executable, "-P", str(SERVER), "devices"], capture_output=True, text=True, check=False)
-    devices = json.loads(shown.stdout) if shown.returncode == 0 else []
+    devices: list[dict[str, Any]] = json.loads(shown.stdout) if shown.returncode == 0 else []
     # An integrated GPU uses the machine's own memory.
     return sum(device["memory"] for device in devices if device["kind"] == "gpu"), memory_bytes()
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
-import xllamacpp
+xllamacpp: Any = import_module("xllamacpp")  # it says nothing about its types
 
 
 def _set(parameters: Any, name: str, value: Any) -> None:
@@ -24,11 +25,11 @@ def _set(parameters: Any, name: str, value: Any) -> None:
     now = getattr(parameters, last)
     if isinstance(value, str):
         if isinstance(now, bool):
-            value = value.lower() in ("1", "true", "yes", "on")
+            value = value.lower() in ("", "1", "true", "yes", "on")
         elif isinstance(now, int | float):
             value = type(now)(value) if type(now) in (int, float) else int(value)
         elif isinstance(now, list | set):
-            value = type(now)(value.split(","))
+            value = value.split(",")
     setattr(parameters, last, set(value) if isinstance(now, set) else value)
 
 

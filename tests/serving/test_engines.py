@@ -231,6 +231,9 @@ class Fake:
     async def info(self, *, refresh: bool = False) -> EngineInfo:
         return EngineInfo("m", "1")
 
+    async def load_weights(self, path: str, weight_version: str) -> EngineInfo:
+        raise InputError(f"it cannot move to {path}", field="path")
+
     async def aclose(self) -> None:
         pass
 
@@ -378,6 +381,11 @@ async def test_the_engine_with_the_fewest_requests_is_chosen_and_a_busy_engine_c
     engines = engines_of(*even)
     await asyncio.gather(*(engines.complete(ASK) for _ in range(9)))
     assert [fake.calls for fake in even] == [3, 3, 3]
+
+
+async def test_engines_that_cannot_move_their_weights_are_the_callers_mistake(engines_of: Callable[..., EnginePool]) -> None:
+    with pytest.raises(InputError, match="cannot move to /new"):
+        await engines_of(Fake(), Fake()).load_weights("/new", "v2")
 
 
 async def test_a_stream_goes_to_another_engine_only_before_its_first_word(engines_of: Callable[..., EnginePool]) -> None:

@@ -59,7 +59,8 @@ class LaunchedEngine:
         """Read the beginning of the prompt pack in every slot. Raises `httpx.HTTPError` where the engine is gone."""
         started = time.monotonic()
         with self._http() as http, ThreadPoolExecutor(self.slots) as pool:
-            list(pool.map(lambda slot: self._read(http, slot), range(self.slots)))
+            for reading in [pool.submit(self._read, http, slot) for slot in range(self.slots)]:
+                reading.result()
         log.info("%s has read the prompt pack %s in %.1f s", self.name, self.pack.name, time.monotonic() - started)
 
     def check_prompt(self, context: int) -> None:
@@ -187,7 +188,7 @@ def _sglang(model: ModelFolder, settings: Settings) -> LaunchedEngine:
 def _pack(settings: Settings, model: str, folder: Path, domain: Domain | None, trained: str | None = None) -> Pack:
     """The operator's prompt pack, else the one that the judge was trained with, else the one that fits the model."""
     own = folder / "prompts"  # a judge that reasrm exported has its prompts beside it
-    if given := settings.prompts or (own if own.is_dir() else trained) or ("world" if domain else None):
+    if given := settings.prompts or (own if (own / "pack.toml").is_file() else trained) or ("world" if domain else None):
         return load_pack(given)
     pack, why = pack_for(model)
     log.info("%s is judged with the prompts %s: %s (--prompts chooses others)", model, pack, why)
