@@ -11,7 +11,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from reasrm.engine.probe import EngineProbe
 from reasrm.engine.recognition import chosen_model, mark_of, merged, recognised, same_engine
 from reasrm.engine.refusal import log
 from reasrm.engine.reply import TAIL_TOKENS, StreamedReply, completion_of
-from reasrm.engine.request import Dialect, overlaid, payload_of
-from reasrm.errors import EngineError, EngineRefused, EngineUnreachable, TooLong
+from reasrm.engine.request import Dialect, in_words, overlaid, payload_of
+from reasrm.errors import CannotContinue, EngineError, EngineRefused, EngineUnreachable, TooLong
 from reasrm.parsing import read
 from reasrm.types import Ask, Completion, Token
 
@@ -148,6 +148,9 @@ class HttpEngine(EngineConnection):
         started = time.perf_counter()
         try:
             body = await self._request("POST", self._chat, payload)
+        except CannotContinue:
+            self._cannot_continue(ask)
+            return await self.complete(ask)
         except asyncio.CancelledError:
             self._abort_later(info, rid)
             raise
@@ -170,7 +173,16 @@ class HttpEngine(EngineConnection):
             yield completion.text
             yield completion
             return
-        info = await self.info()
+        while True:
+            try:
+                async with contextlib.aclosing(self._streamed(ask, await self.info())) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            except CannotContinue:  # it comes before the first word
+                self._cannot_continue(ask)
+
+    async def _streamed(self, ask: Ask, info: EngineInfo) -> AsyncGenerator[str | Completion]:
         # SGLang's stream repeats one token's alternatives for every token of a chunk, so a second request gets the letter's.
         rid = uuid.uuid4().hex
         payload = self._payload(ask, info, rid, logprobs=self._logprobs and not info.sglang)
@@ -194,15 +206,27 @@ class HttpEngine(EngineConnection):
 
     def _payload(self, ask: Ask, info: EngineInfo, rid: str, *, logprobs: bool) -> dict[str, Any]:
         if ask.prefill and info.abilities.continues is False:
-            raise self._dialect.cannot_continue("it starts a new one")
+            if ask.optional:
+                raise self._dialect.cannot_continue("it starts a new one")
+            ask = in_words(ask)
         return overlaid(payload_of(ask, info, rid, logprobs=logprobs), self._body)
+
+    def _cannot_continue(self, ask: Ask) -> None:
+        """From now on tell in words how a reply has begun. Raises `CannotContinue` for an optional ask, which needs more."""
+        if ask.optional:
+            raise self._dialect.cannot_continue("it refuses to")
+        self._learn("continues", known=False)
+
+    def _learn(self, ability: str, *, known: bool) -> None:
+        self._measured[ability] = known
+        if self._info is not None:
+            self._info = merged(self._info, self._measured)
 
     def _lacks_logprobs(self) -> None:
         """From now on ask for none: the engine gave none, or impossible ones, for a reply that had text."""
         if self._info is not None and self._info.abilities.logprobs is not False:
             log.warning("%s gives no log-probabilities: probabilities come from votes from now on", self._refusals.url)
-            self._measured["logprobs"] = False
-            self._info = merged(self._info, self._measured)
+            self._learn("logprobs", known=False)
 
     async def _with_verdict_tokens(self, ask: Ask, completion: Completion) -> Completion:
         """`completion` with the alternatives of its verdict's letter, and with what they cost, where the stream had none.
@@ -217,9 +241,8 @@ class HttpEngine(EngineConnection):
         _, letter = read(reply, truncated=completion.finish_reason == "length")
         if letter is None:
             return completion
-        probe = ask.model_copy(
-            update={"prefill": reply[:letter], "max_tokens": 1, "temperature": 0.0, "stop": (), "pattern": None, "seed": None}
-        )
+        one_token = {"max_tokens": 1, "temperature": 0.0, "stop": (), "pattern": None, "seed": None, "optional": True}
+        probe = ask.model_copy(update={"prefill": reply[:letter], **one_token})
         try:
             probed = await self.complete(probe)
         except (EngineRefused, TooLong):  # it cannot continue a reply, or has no room for one more token: the vote has to do
@@ -260,6 +283,7 @@ class HttpEngine(EngineConnection):
 
 
 def _echo(ask: Ask, info: EngineInfo) -> str:
-    """The beginning that the engine may repeat. A version of llama.cpp that was not measured yet may do it or not."""
-    echoes = info.abilities.echoes or (info.abilities.echoes is None and info.abilities.kind == "llama.cpp")
-    return ask.prefill if echoes else ""
+    """The beginning that may be repeated: by the engine, by an unmeasured llama.cpp, or by a judge that was told of it in words."""
+    able = info.abilities
+    may = able.echoes or able.continues is False or (able.echoes is None and able.kind == "llama.cpp")
+    return ask.prefill if may else ""

@@ -27,6 +27,7 @@ _GROUPS = (
 )
 CONTINUING = _GROUPS[0]
 FEW = 5  # alternatives per token: the most that some hosted APIs give
+GO_ON = "Your reply has already begun with the text below. Go on where it ends, and do not repeat it."
 _LITERAL = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^A-Za-z0-9])+")
 
 
@@ -55,6 +56,13 @@ def payload_of(ask: Ask, info: EngineInfo, rid: str, *, logprobs: bool = True) -
     if abilities.aborts:
         payload["rid"] = rid
     return payload
+
+
+def in_words(ask: Ask) -> Ask:
+    """`ask` for an engine that starts a new reply after a begun one: the last message says how the reply has begun."""
+    *before, last = ask.messages
+    told = last.model_copy(update={"content": f"{last.content}\n\n{GO_ON}\n\n{ask.prefill}"})
+    return ask.model_copy(update={"messages": (*before, told), "prefill": ""})
 
 
 def constraint(pattern: str, argument: PatternArgument) -> dict[str, Any]:
@@ -118,8 +126,8 @@ class Dialect:
     def cannot_continue(self, why: str) -> CannotContinue:
         """The error for a reply that was begun for a server that cannot continue it."""
         return CannotContinue(
-            f"the engine at {self._url} cannot continue a reply ({why}): judge without a rubric or deliberation of your own "
-            "and with reuse off, or use SGLang, vLLM or llama.cpp"
+            f"the engine at {self._url} cannot continue a reply ({why}): a verdict cannot be forced there; use SGLang, vLLM or "
+            "llama.cpp for that"
         )
 
     def learn(self, words: str, payload: Mapping[str, Any]) -> bool:

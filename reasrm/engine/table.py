@@ -26,7 +26,11 @@ def table_of(info: EngineInfo) -> list[Row]:
         Row("model", info.model, ""),
         Row("context window", context, "prompts and replies must fit"),
         Row("log-probabilities", _logprobs(info), _of(able.logprobs, "P(A) is the verdict token's", "P(A) comes from votes")),
-        Row("continues a begun reply", continues, _of(able.continues, "rubrics are reused", "no rubric is reused")),
+        Row(
+            "continues a begun reply",
+            continues,
+            _of(able.continues, "rubrics hold, verdicts are forced", "rubrics are told"),
+        ),
         Row("stop strings", _word(able.stops), _of(able.stops, "the engine ends a reply", "reasrm cuts the reply")),
         Row("seeds", _word(able.seeds), _of(able.seeds, "votes can be repeated", "votes differ from run to run")),
         Row("pattern for a reply", able.pattern or "no", ""),

@@ -19,7 +19,7 @@ from reasrm.types import Ask, Completion, Message, Options, Pair, Verdict
 from tests.engine.recorded import LLAMA_CPP, LM_STUDIO, OLLAMA, OPENAI, PREFIXING, STRICT, VERDICT, VLLM, Recorded, serving
 
 ASK = Ask(messages=(Message(role="user", content="Which is better?"),))
-BEGUN = ASK.model_copy(update={"prefill": VERDICT[: VERDICT.index("A]]")], "max_tokens": 1, "alternatives": 20})
+BEGUN = ASK.model_copy(update={"prefill": VERDICT[: VERDICT.index("A]]")], "max_tokens": 1, "alternatives": 20, "optional": True})
 PAIR = Pair.of("What is 17 + 25?", "42", "43")
 
 
@@ -83,7 +83,7 @@ async def test_a_begun_reply_is_continued_and_its_echo_is_no_part_of_the_reply(s
 
 
 @pytest.mark.parametrize("says", [LM_STUDIO, OPENAI, STRICT], ids=["lmstudio", "openai", "strict"])
-async def test_an_engine_that_starts_a_new_reply_is_not_sent_a_begun_one(says: Recorded) -> None:
+async def test_an_engine_that_starts_a_new_reply_is_not_asked_for_one_letter_more(says: Recorded) -> None:
     with serving(fresh(says)) as server:
         async with HttpEngine(server.url) as engine:
             await engine.probe()

@@ -21,8 +21,8 @@ from reasrm.judging import EngineJudge
 from reasrm.judging.group import Group, RankOptions
 from reasrm.judging.ranking import rank
 from reasrm.prompts import load_pack
-from reasrm.types import Ask, Completion, Message, NoVerdict, Options, Pair
-from tests.failures.faulty_engine import REPLY, Engine, misbehaving
+from reasrm.types import Ask, Completion, Message, Options, Pair
+from tests.failures.faulty_engine import GOOD, REPLY, Engine, misbehaving
 
 ASK = Ask(messages=(Message(role="user", content="Which is better?"),))
 PAIR = Pair.of("What is 17 + 25?", "42", "43")
@@ -56,9 +56,9 @@ async def test_an_engine_that_refuses_arguments_is_asked_without_them_from_then_
     assert not set(strict.requests[-1]) & set(STRICT)
 
 
-async def test_a_reply_that_cannot_be_continued_is_refused_by_name_and_once(strict: Engine) -> None:
+async def test_a_letter_that_must_continue_a_reply_is_refused_by_name_and_asked_for_once(strict: Engine) -> None:
     async with HttpEngine(address(strict)) as engine:
-        begun = ASK.model_copy(update={"prefill": "<rubric>1. short (100%)</rubric>"})
+        begun = ASK.model_copy(update={"prefill": "<rubric>1. short (100%)</rubric><answer>[[", "optional": True})
         for _ in range(2):
             with pytest.raises(CannotContinue, match="cannot continue a reply"):
                 await engine.complete(begun)
@@ -66,20 +66,38 @@ async def test_a_reply_that_cannot_be_continued_is_refused_by_name_and_once(stri
     assert len(sent) == 1
 
 
-async def test_a_ranking_that_reuses_a_deliberation_ends_where_the_engine_cannot_continue_replies(
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+async def test_a_reply_that_cannot_be_continued_is_begun_in_words_and_its_repetition_is_dropped(
+    strict: Engine, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rubric = "<rubric>1. short (100%)</rubric>"
+    rest = "<eval>A is</eval><answer>[[A]]</answer>"
+    monkeypatch.setitem(GOOD["choices"][0]["message"], "content", rubric + rest)
+    monkeypatch.setattr("tests.failures.faulty_engine.REPLY", rubric + rest)
+    begun = ASK.model_copy(update={"prefill": rubric})
+    async with HttpEngine(address(strict)) as engine:
+        for _ in range(2):
+            *_, reply = [part async for part in engine.stream(begun)] if streamed else [await engine.complete(begun)]
+            assert isinstance(reply, Completion) and reply.text == rest
+    last = strict.requests[-1]["messages"]
+    assert [message["role"] for message in last] == ["user"]
+    assert last[0]["content"].startswith("Which is better?") and last[0]["content"].endswith(rubric)
+
+
+async def test_a_ranking_that_reuses_a_deliberation_is_made_where_the_engine_cannot_continue_replies(
     strict: Engine, tmp_path: Path
 ) -> None:
     group = Group.model_validate({"question": "What is 17 + 25?", "responses": ["42", "43", "44"]})
     async with HttpEngine(address(strict)) as engine:
         judge = EngineJudge(engine, load_pack("rubric"), b"k")
         ranking = await rank(group, RankOptions(method="all_pairs"), judge, reuse=True)
-    outcomes = [comparison.judgment.outcome for comparison in ranking.comparisons]
-    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, NoVerdict)]
-    assert reasons == ["refused_by_engine"] * 2
+    assert [comparison.judgment.winner for comparison in ranking.comparisons] == ["A"] * 3
     with running(Settings.of(engine=address(strict), cache="none", port=0, state_dir=tmp_path)) as url:
         async with Judge(url, timeout_s=30) as gateway:
             again = await gateway.rank("What is 17 + 25?", ["42", "43", "44"], method="all_pairs", reuse=True)
-    assert sum(comparison.judgment.winner is None for comparison in again.comparisons) == 2
+            own = await gateway.judge(PAIR.model_copy(update={"rubric": "1. right (100%)"}), Options(orders="ab"))
+    assert [comparison.judgment.winner for comparison in again.comparisons] == ["A"] * 3
+    assert own.winner == "A"
 
 
 async def test_the_message_of_an_engine_is_logged_and_shown_to_permitted_callers(
