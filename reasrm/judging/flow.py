@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reasrm.errors import ReasrmError
@@ -46,15 +47,17 @@ async def run(flow: Flow, completer: Completer) -> Judgment:
                 except ExceptionGroup as several:  # a mistake fails every order in the same way: one error is enough
                     raise several.exceptions[0] from None
                 answers = [task.result() for task in tasks]
-            failure = next((answer for ask, answer in zip(asks, answers, strict=True) if _fails(ask, answer)), None)
+            failure = next(_failures(asks, answers), None)
             asks = flow.send(answers)
     except StopIteration as stop:
         return whole(stop.value)
 
 
-def _fails(ask: Ask, answer: Answer) -> bool:
-    """Whether `answer` fails the whole judgment."""
-    return isinstance(answer, Failure) and (not ask.optional or answer.no_verdict.transient)
+def _failures(asks: Sequence[Ask], answers: Sequence[Answer]) -> Iterator[Failure]:
+    """The answers that fail the whole judgment."""
+    for ask, answer in zip(asks, answers, strict=True):
+        if isinstance(answer, Failure) and (not ask.optional or answer.no_verdict.transient):
+            yield answer
 
 
 async def _answer(ask: Ask, completer: Completer) -> Answer:

@@ -49,11 +49,16 @@ class Ranker:
         """Import scipy in a thread before the first fit: on a busy machine that takes seconds."""
         return asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.optimize"))
 
+    @property
+    def reuse(self) -> bool:
+        """Whether the served judge was trained for deliberation reuse; False before an engine has said what it serves."""
+        known = self.engines.known
+        return known is not None and self.prompts.of(known.model).reuse
+
     async def rank(self, group: Group, options: RankOptions, within_s: float) -> Ranking:
         """Rank `group` within `within_s` seconds; a comparison that failed for a passing reason is repeated until then."""
         deadline = asyncio.get_running_loop().time() + within_s
-        reuse = self.prompts.of((await self.engines.now(deadline)).model).reuse
-        return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=reuse, deadline=deadline)
+        return await rank(group, options, RetryingJudge(self.judge, deadline), reuse=self.reuse, deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)
