@@ -1,7 +1,7 @@
-"""The picture of a real judgment for the README:   python -m tests.e2e.real_picture URL [EXAMPLE] [PACK]
+"""The picture of a real judgment for the README:   python -m tests.e2e.real_picture MODEL [EXAMPLE] [REASONING]
 
-URL is the address of a running engine. The page judges one of its examples with that engine's model, and what it shows then becomes
-`docs/pictures/playground-real.png`. The script prints the judgment, so that a document can name the run.
+MODEL is what `reasrm serve --launch` takes, REASONING is "on" or "off". The page judges one of its examples with that model, and
+what it shows then becomes `docs/pictures/playground-real.png`. The script prints the judgment, so that a document can name the run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.e2e.playground_steps import clipboard, example, judge
 PATIENCE_MS = 1_800_000  # a model of some billion parameters on a laptop
 
 
-def main(engine: str, name: str = "Code", pack: str = "rubric") -> None:
+def main(model: str, name: str = "Refusal", reasoning: str = "on") -> None:
     """Judge the example `name` on the page and store the page."""
-    settings = Settings(port=0, engine=(engine,), prompts=pack, timeout_s=PATIENCE_MS / 1000)
+    settings = Settings(port=0, launch=model, timeout_s=PATIENCE_MS / 1000)
     with running(settings) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         permissions = ["clipboard-read", "clipboard-write"]
@@ -30,6 +30,9 @@ def main(engine: str, name: str = "Code", pack: str = "rubric") -> None:
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
         example(page, name)
+        page.locator("#options-word").click()
+        page.get_by_label("Reasoning").select_option(reasoning)
+        page.locator("#options-word").click()
         sys.stdout.write(f"{judge(page)}\n{page.locator('.known').inner_text()}\n")
         _store(page)
         sys.stdout.write(json.dumps(json.loads(clipboard(page, "JSON")), indent=1) + "\n")
