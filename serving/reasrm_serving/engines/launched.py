@@ -158,8 +158,7 @@ def _llama_cpp(model: GgufFile, settings: Settings) -> LaunchedEngine:
     domain = load_domain(folder)
     server = llama_server(model, slots=settings.slots, context=settings.context, arguments=arguments)
     deciding = [*model.parts, *(file for file in (folder / DOMAIN_FILE,) if file.is_file())]
-    more = [f"{name}={value}" for name, value in sorted(arguments.items())]
-    version = version_of(deciding, settings.state_dir.expanduser(), more=more)
+    version = version_of(deciding, settings.state_dir.expanduser(), more=sorted(settings.engine_arg))
     log.info("starting llama.cpp with %s: %d slots of %s tokens", model.name, server.slots, f"{server.context:,}")
     return LaunchedEngine(
         process=server.process(_log_line),
@@ -176,7 +175,7 @@ def _llama_cpp(model: GgufFile, settings: Settings) -> LaunchedEngine:
 
 def _sglang(model: ModelFolder, settings: Settings) -> LaunchedEngine:
     check_sglang(settings.engine_python)
-    version = version_of(model.files, settings.state_dir.expanduser())
+    version = version_of(model.files, settings.state_dir.expanduser(), more=sorted(settings.engine_arg))
     flags = judging_flags(model, version, slots=settings.slots, context=settings.context, arguments=settings.engine_arguments)
     port, command = free_port(), [str(settings.engine_python), "-m", "sglang.launch_server"]
     log.info("starting SGLang with %s: %s", model.name, " ".join(flags))
