@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -230,10 +230,9 @@ def gguf(
         from reasrm_training.export.gguf_file import PRECISIONS, write_gguf
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'reasrm[train]'") from error
-    chosen = next((known for known in PRECISIONS if known == precision), None)
-    if chosen is None:
+    if precision not in PRECISIONS:
         raise InputError(f"--type is one of {', '.join(PRECISIONS)}, not {precision!r}", field="type")
-    file, checked = write_gguf(folder, output, chosen)
+    file, checked = write_gguf(folder, output, cast("Any", precision))
     sys.stderr.write(f"llama.cpp cuts {checked} test texts as the folder's tokenizer does\n")
     sys.stdout.write(f"{file}\n")
 

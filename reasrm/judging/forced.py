@@ -19,6 +19,8 @@ from reasrm.types import Answer, Ask, Completion, Failure, NoVerdict, Opinion, O
 ANSWER_TAG = "<answer>[["
 ALTERNATIVES = 20  # of the letter's token: the most that OpenAI's interface allows
 _FORCEABLE = frozenset({"no_answer", "truncated", "unclosed_think", "empty"})
+#: An answer at the end of a reply that lacks its tag.
+_BARE = re.compile(r"\[\[\s{0,8}([AB])\s{0,8}\]\][\s.*`]{0,8}\Z", re.IGNORECASE)
 _CUT_TAG = re.compile(r"(?:<answer>\s{0,8}\[{0,2}|</?[a-z_]{0,12})\s{0,8}\Z", re.IGNORECASE)
 
 
@@ -39,13 +41,16 @@ def forced(
     letters = yield [letter_ask(asks[at], closed(opinions[at].reply, pack.kind)) for at in missing]
     mended = list(opinions)
     for at, letter in zip(missing, letters, strict=True):
-        mended[at] = _with_letter(opinions[at], letter)
+        mended[at] = _with_letter(opinions[at], letter, _BARE.search(opinions[at].reply))
     return mended
 
 
 def closed(reply: str, kind: ReplyKind) -> str:
-    """`reply` with its thought and its last part closed, ready for the answer tag; a tag that was cut off is dropped."""
-    reply = _CUT_TAG.sub("", reply).rstrip()
+    """`reply` with its thought and its last part closed, ready for the answer tag.
+
+    A tag that was cut off is dropped, and so is an answer without its tag: it follows again, in its tag.
+    """
+    reply = _BARE.sub("", _CUT_TAG.sub("", reply)).rstrip()
     parts = scan(reply)
     if parts.thought is None and (kind == "free" or reply.lstrip()[:7].lower() == "<think>"):
         return f"{reply}\n</think>\n\n"
@@ -59,15 +64,18 @@ def _may_be_forced(opinion: Opinion, answer: Answer) -> bool:
     return isinstance(answer, Completion) and isinstance(outcome, NoVerdict) and outcome.reason in _FORCEABLE
 
 
-def _with_letter(opinion: Opinion, answer: Answer) -> Opinion:
-    """`opinion` with the verdict of the forced letter, in the pair's frame; unchanged where that is neither A nor B."""
+def _with_letter(opinion: Opinion, answer: Answer, bare: re.Match[str] | None) -> Opinion:
+    """`opinion` with the verdict of the forced letter, in the pair's frame.
+
+    It has none where the letter is neither A nor B, or contradicts the `bare` answer with which the reply ends.
+    """
     if isinstance(answer, Failure):
         if answer.no_verdict.transient:
             return opinion.model_copy(update={"outcome": answer.no_verdict})
         return opinion  # this engine cannot continue a reply, or its context is full
     spent = {"usage": opinion.usage + answer.usage, "seconds": opinion.seconds + answer.seconds}
     letter, probability = letter_of(answer)
-    if letter is None:
+    if letter is None or (bare is not None and bare[1].upper() != letter):
         return opinion.model_copy(update=spent)
     verdict = Verdict(winner=letter, probability_a=probability, source="forced")
     side: Side = letter

@@ -81,6 +81,12 @@ def test_a_token_that_is_no_letter_forces_nothing():
     assert judgment.outcome.reason == "no_answer"
 
 
+@pytest.mark.parametrize(("p", "winner"), [(0.9, "A"), (0.2, None)])
+def test_a_forced_verdict_never_contradicts_the_answer_that_the_judge_wrote_without_its_tag(p, winner):
+    _, judgment = judged(["I think so.\n**[[A]]**", letter(p)], Options(orders="ab"))
+    assert judgment.winner == winner
+
+
 def test_votes_without_an_answer_are_forced_too():
     script = ["<answer>[[A]]</answer>", "nothing", "<answer>[[A]]</answer>", "nothing", letter(0.9), letter(0.8)]
     _, judgment = judged(script, Options(votes=4, temperature=1.0))
@@ -95,6 +101,7 @@ def test_votes_without_an_answer_are_forced_too():
         ("I prefer A", "rubric", "I prefer A\n"),
         ("<eval>x</eval>\n<answer>", "rubric", "<eval>x</eval>\n"),
         ("<eval>x</eval>\n<answer>[[", "rubric", "<eval>x</eval>\n"),
+        ("So A wins.\n\n[[A]]", "rubric", "So A wins.\n"),
         ("<rubric>1. a", "rubric", "<rubric>1. a\n</rubric>\n"),
         ("<eval>x</eva", "rubric", "<eval>x\n</eval>\n"),
         ("first I look", "free", "first I look\n</think>\n\n"),
