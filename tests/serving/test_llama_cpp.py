@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
+import httpx
 import pytest
 from reasrm_serving.demo import PAIRS
 from reasrm_serving.settings import EMBEDDED
@@ -110,18 +110,21 @@ async def test_samples_come_from_the_whole_distribution(engine: HttpEngine) -> N
 
 
 async def test_the_request_of_a_caller_that_left_frees_its_slot() -> None:
-    one_slot = llama_server(read_gguf(EMBEDDED / "model.gguf"), slots=1, context=4096)
-    with one_slot.process(lambda line: None):
-        async with engine_of(one_slot, ignore_eos=True) as endless:
-            started = time.perf_counter()
-            await endless.complete(ask(max_tokens=300))
-            whole_s = (time.perf_counter() - started) * 3800 / 300
+    arguments = {"endpoint_metrics": "true"}
+    server = llama_server(read_gguf(EMBEDDED / "model.gguf"), slots=1, context=4096, arguments=arguments)
+    with server.process(lambda line: None):
+        async with engine_of(server, ignore_eos=True) as endless:
             leaving = asyncio.create_task(endless.complete(ask(max_tokens=3800)))
-            await asyncio.sleep(0.2)
+            while not metric(server, "requests_processing"):
+                await asyncio.sleep(0.02)
             leaving.cancel()
-            started = time.perf_counter()
-            await endless.complete(ask(max_tokens=2))
-            assert time.perf_counter() - started < whole_s / 3
+            await endless.complete(ask(max_tokens=2))  # it waits for the only slot
+            assert metric(server, "tokens_predicted_total") < 3800
+
+
+def metric(server: LlamaServer, name: str) -> float:
+    text = httpx.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {server.key}"}).text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"llamacpp:{name} "))
 
 
 async def test_a_prompt_that_does_not_fit_is_refused_in_tokens(engine: HttpEngine) -> None:
