@@ -33,6 +33,8 @@ def test_the_gateway_says_what_its_engine_can_do_and_judges_by_it(tmp_path: Path
         assert {"kind": "llama.cpp", "slots": 2, "continues": True, "echoes": True}.items() <= abilities(url).items()
         judgment = httpx.post(f"{url}/v1/judge", json=PAIR | {"rubric": "1. right (100%)", "orders": "ab"}, timeout=20).json()
         assert judgment["winner"] == "A"
+        [judge] = httpx.get(f"{url}/v1/models", timeout=20).json()["data"]
+        assert 0 <= judge["judgment_seconds"] < 20
 
 
 def test_another_server_at_the_address_is_probed_again(tmp_path: Path) -> None:

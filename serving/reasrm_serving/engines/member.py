@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from reasrm.engine import EngineInfo, HttpEngine
+from reasrm.engine.table import table_of
 from reasrm.errors import ConfigurationError, EngineBusy, EngineError, EngineRefused, EngineTimeout, InputError
 from reasrm.types import Ask, Completion
 
@@ -128,7 +129,7 @@ class Member:
             info = await engine.probe(within_s=None)
             if info.abilities.probed:
                 self.known, self._probe_pause_s = info, self._every_s
-                log.info("%s: %s", self.name, info.abilities)
+                log.info("%s: %s", self.name, ", ".join(f"{row.ability} {row.here}" for row in table_of(info)))
                 return
         self._probe_from, self._probe_pause_s = time.monotonic() + self._probe_pause_s, 2 * self._probe_pause_s
 
