@@ -23,8 +23,8 @@ CORPUS = [
 ]
 #: What an endless model writes after the beginnings `<type>Chat</type>` and `<type>Reasoning</type>`: each piece is one token.
 CHAINS = (
-    ("<type>Chat</type>", "<rubric>.</rubric>", "<answer>[[A]]</answer>"),
-    ("<type>Reasoning</type>", "<solution>.</solution>", "<answer>[[B]]</answer>"),
+    ("<type>Chat</type>", "<rubric>.</rubric>", "<answer>[[A]]"),
+    ("<type>Reasoning</type>", "<solution>.</solution>", "<answer>[[B]]"),
 )
 
 

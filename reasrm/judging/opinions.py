@@ -59,7 +59,7 @@ def opinion_of(pair: Pair, ask: Ask, answer: Answer, pack: Pack) -> Opinion:
     """
     if isinstance(answer, Failure):
         return Opinion(order=ask.order, outcome=answer.no_verdict, reading=Reading(), reply="", seconds=answer.seconds)
-    reply = _whole(ask.prefill + answer.text, ask, answer)
+    reply = whole_reply(ask, answer)
     reading, letter = read(reply, kind=pack.kind, truncated=answer.finish_reason == "length")
     outcome = _outcome(reading, letter, reply, answer)
     if ask.order == "ba":
@@ -69,8 +69,9 @@ def opinion_of(pair: Pair, ask: Ask, answer: Answer, pack: Pack) -> Opinion:
     return Opinion(order=ask.order, outcome=outcome, reading=reading, reply=reply, usage=answer.usage, seconds=answer.seconds)
 
 
-def _whole(reply: str, ask: Ask, answer: Completion) -> str:
-    """`reply` with the closing tag at which the engine stopped, as the judge wrote it."""
+def whole_reply(ask: Ask, answer: Completion) -> str:
+    """The reply from its beginning to the closing tag at which the engine stopped, as the judge wrote it."""
+    reply = ask.prefill + answer.text
     stopped = STOP in ask.stop and answer.finish_reason == "stop" and _OPEN_ANSWER.search(reply, max(0, len(reply) - 40))
     return reply + STOP if stopped else reply
 

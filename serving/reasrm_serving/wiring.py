@@ -22,11 +22,10 @@ from reasrm_serving.engines.launched import LaunchedClient, LaunchedEngine
 from reasrm_serving.engines.member import Engine, Member
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.judging.cache import Cache
-from reasrm_serving.judging.engine_judge import PoolJudge
+from reasrm_serving.judging.engine_judge import PoolJudge, ServedPrompts
 from reasrm_serving.judging.fair_queue import FairQueue
 from reasrm_serving.judging.fences import fence_key
 from reasrm_serving.judging.lease import Leases
-from reasrm_serving.judging.prompts import ServedPrompts
 from reasrm_serving.judging.ranking import Ranker
 from reasrm_serving.judging.service import JudgingService
 from reasrm_serving.observe.history import History

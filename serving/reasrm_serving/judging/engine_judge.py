@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from reasrm.judging import judge_flow, run
+from reasrm.judging.opinions import whole_reply
+from reasrm.prompts import Pack, load_pack
+from reasrm.prompts.choice import pack_for
 from reasrm.types import Ask, Completion, Judgment, NoVerdict, Options, Order, Pair
 from reasrm_serving.engines.domain import Domain
 from reasrm_serving.engines.pool import EnginePool
-from reasrm_serving.judging.prompts import ServedPrompts
 
+log = logging.getLogger("reasrm.serving")
 LARGE = 50_000  # characters; rendering the prompt of longer texts takes milliseconds
 #: Gets a piece of a reply: the order of the pair, the reply's number (from 0), and the text.
 Emit = Callable[[Order, int, str], None]
+
+
+class ServedPrompts:
+    """The prompt pack of a gateway: the operator's, or the one that fits the served model.
+
+    `key` is the secret behind the pack's fences.
+    """
+
+    def __init__(self, given: Pack | None, key: bytes) -> None:
+        self.given, self.key = given, key
+        self._secret_id = hashlib.blake2b(key, digest_size=8).hexdigest()
+        self._chosen: dict[str, Pack] = {}
+
+    def of(self, model: str) -> Pack:
+        """The pack for a model; what was chosen is logged once."""
+        if self.given is not None:
+            return self.given
+        if model not in self._chosen:
+            if len(self._chosen) > 100:
+                self._chosen.clear()
+            pack, why = pack_for(model)
+            self._chosen[model] = load_pack(pack)
+            log.info("%s is judged with the prompts %s: %s (--prompts chooses others)", model, pack, why)
+        return self._chosen[model]
+
+    def identity(self, model: str) -> tuple[str, str]:
+        """What identifies the prompts in a key: the pack's digest, and the fences' secret where it has any."""
+        pack = self.of(model)
+        return pack.digest, self._secret_id if pack.fenced else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +100,7 @@ class _StreamingCompleter:
         async for last in self._engines.stream(ask):
             if isinstance(last, str):
                 self._emit(ask.order, number, last)
-        return cast(Completion, last)
+        completion = cast(Completion, last)
+        if rest := whole_reply(ask, completion).removeprefix(ask.prefill + completion.text):
+            self._emit(ask.order, number, rest)
+        return completion

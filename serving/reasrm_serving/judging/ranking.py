@@ -15,7 +15,7 @@ from reasrm.judging.ranking import rank
 from reasrm.types import Judgment, NoVerdict, Options, Pair, PairJudge, Ranking
 from reasrm_serving.engines.pool import EnginePool
 from reasrm_serving.http.schemas import RequestEnvelope
-from reasrm_serving.judging.prompts import ServedPrompts
+from reasrm_serving.judging.engine_judge import ServedPrompts
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
