@@ -15,8 +15,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from reasrm_serving.engines import client
 from reasrm_serving.engines.client import EngineClient
-from reasrm_serving.judging.engine_judge import PoolJudge
-from reasrm_serving.judging.prompts import ServedPrompts
+from reasrm_serving.judging.engine_judge import PoolJudge, ServedPrompts
 from reasrm_serving.redis_link import RedisLink
 
 from reasrm.engine import EngineInfo, HttpEngine
