@@ -208,11 +208,11 @@ recipe, folder = load_recipe(sys.argv[1]), Path(sys.argv[1]).parent
 state = processes(recipe)
 assert state.num_processes == 4
 with serving(recipe, None, folder) as server:
-    print("together", state.process_index, server.url)
+    sys.stdout.write(f"together {state.process_index} {server.url}\\n")  # one write: torchrun's processes share unbuffered output
     state.wait_for_everyone()
 if state.is_main_process:
     with serving(recipe, None, folder, together=False) as server:
-        print("alone", state.process_index, server.url)
+        sys.stdout.write(f"alone {state.process_index} {server.url}\\n")
 state.wait_for_everyone()
 """
 READY = """
