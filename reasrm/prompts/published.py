@@ -27,11 +27,10 @@ _QUANTISED = re.compile(
 )
 
 
-class _Family(BaseModel):
-    """Judges that were trained on the same prompts."""
+class _Form(BaseModel):
+    """What judges have in common that were trained on the same prompts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    hub: tuple[str, ...]
     paper: str
     kind: ReplyKind
     pack: str
@@ -39,12 +38,18 @@ class _Family(BaseModel):
     sglang: str
     repository: str
     files: tuple[str, ...]
+
+
+class _Family(_Form):
+    """Such judges, and the names of the constants that hold their prompts."""
+
+    hub: tuple[str, ...]
     user: tuple[str, ...]
     conversation: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
 
 
-class PublishedJudge(BaseModel):
+class PublishedJudge(_Form):
     """A judge with published weights.
 
     `name` is what reasrm calls it, `hub` its id on Hugging Face, `kind` the form of its replies, and `pack` the built-in pack
@@ -52,21 +57,8 @@ class PublishedJudge(BaseModel):
     `sglang` holds flags for the engine; `repository` and `files` say where its prompts are published.
     """
 
-    model_config = ConfigDict(frozen=True)
     name: str
     hub: str
-    paper: str
-    kind: ReplyKind
-    pack: str
-    reply_tokens: int
-    sglang: str
-    repository: str
-    files: tuple[str, ...]
-
-    @property
-    def reasons(self) -> bool:
-        """Whether it was trained to reason before its verdict; both kinds of reply are."""
-        return self.kind in ("rubric", "free")
 
 
 def published(model_name: str) -> PublishedJudge | None:
@@ -85,7 +77,7 @@ def published(model_name: str) -> PublishedJudge | None:
 def published_judges() -> tuple[PublishedJudge, ...]:
     """All judges of the table, in its order."""
     return tuple(
-        PublishedJudge(name=_name(hub), hub=hub, **family.model_dump(include=set(PublishedJudge.model_fields) - {"name", "hub"}))
+        PublishedJudge(name=_name(hub), hub=hub, **family.model_dump(include=set(_Form.model_fields)))
         for family in _families()
         for hub in family.hub
     )

@@ -51,7 +51,7 @@ def test_the_six_checkpoints_of_rm_r1_are_known() -> None:
     ]
     for judge in published_judges():
         assert load_pack(judge.pack).kind == judge.kind
-        assert judge.reasons
+        assert load_pack(judge.pack).reasoning
 
 
 @pytest.mark.parametrize(
