@@ -32,6 +32,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _TYPE = re.compile(r"<type>\s*(chat|reasoning)\s*</type>", re.IGNORECASE)
+#: Of the two letters, below which a judge names neither. Of SmolLM2-135M, asked for a letter, it was at least 0.94.
+LEAST_MASS = 0.5
 #: A token that is one of the two letters.
 _LETTER = re.compile(r"\s*([ABab])(?![A-Za-z])")
 _ITEM_START = re.compile(r"\s*(?:\d{1,4}\s{0,4}[.)]|[-*•])\s+")
@@ -219,7 +221,8 @@ def _share_of_a(token: Token, at: int) -> float | None:
 def letter_of(completion: Completion) -> tuple[Side | None, float]:
     """The side that a reply of one token names after the answer tag, and P(A) in [0, 1]; (None, 0.5) where it names neither.
 
-    P(A) is the share of all listed tokens that are an A, in any spelling, among those that are an A or a B. Without
+    P(A) is the share of all listed tokens that are an A, in any spelling, among those that are an A or a B. Where the two
+    letters together are less likely than everything else, the judge was about to write something else, and names neither. Without
     log-probabilities the written letter has it all.
     """
     written = _LETTER.match(completion.text)
@@ -230,7 +233,7 @@ def letter_of(completion: Completion) -> tuple[Side | None, float]:
     for text, probability in zip(completion.tokens[0].top, listed, strict=True):
         if letter := _LETTER.match(text):
             mass[_side(letter[1])] += probability
-    if not mass["A"] + mass["B"]:
+    if mass["A"] + mass["B"] < LEAST_MASS:
         return None, 0.5
     rest = max(0.0, min(min(listed), 1.0 - sum(listed)))  # the most that an unlisted letter can have
     share = max(mass["A"], rest) / (max(mass["A"], rest) + max(mass["B"], rest))

@@ -1,7 +1,7 @@
 """A glance: the verdict's log-odds without any reasoning, one token per order, averaged over both orders.
 
 A constant position bias adds the same number to the log-odds of the side that is shown first, so it cancels in the mean over both
-orders, where a vote of the two orders would be even. An untrained small judge reads better this way than after its own reasoning.
+orders, where a vote of the two orders would be even. No small untrained judge that was measured gained by reasoning first (LAB.md).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _opinion(ask: Ask, answer: Answer) -> Opinion:
     if isinstance(answer, Failure):
         return Opinion(order=ask.order, outcome=answer.no_verdict, reading=Reading(), reply="", seconds=answer.seconds)
     letter, probability = letter_of(answer)
-    outcome: Outcome = NoVerdict(reason="no_answer", detail="neither letter is among the likeliest tokens after the answer tag")
+    outcome: Outcome = NoVerdict(reason="no_answer", detail="neither letter is likely after the answer tag")
     if letter is not None:
         outcome = Verdict(winner=letter, probability_a=probability, source="logprobs" if answer.tokens else "votes")
         outcome = outcome.swapped() if ask.order == "ba" else outcome

@@ -1,8 +1,8 @@
 """Which prompt pack fits a model, where nobody says: by what its name tells.
 
-A published judge gets the pack of its form. A model that thinks by itself gets `free`. An untrained instruct model of few
-parameters judges worse after its own reasoning than at a glance (see "Real preferences" in LAB.md), so it gets `compact`, whose
-judge names the winner without reasoning. Every other model gets `rubric`.
+A published judge gets the pack of its form. A model that thinks by itself gets `free`. Untrained instruct models of few parameters
+gained nothing by reasoning where they were measured ("Real preferences" in LAB.md), so they get `compact`, whose judge names the
+winner without it. Every other model gets `rubric`.
 """
 
 from __future__ import annotations
@@ -34,5 +34,7 @@ def pack_for(model: str) -> PackChoice:
         return PackChoice("free", "the model thinks by itself before it answers")
     sizes = [float(number) * _UNIT[unit.upper()] for number, unit in _SIZE.findall(model)]
     if sizes and sizes[-1] <= SMALL:
-        return PackChoice("compact", "a small model that was not trained to judge reads better without reasoning")
+        return PackChoice(
+            "compact", "a small model that was not trained to judge gained nothing by reasoning where it was measured"
+        )
     return PackChoice("rubric", "the model is told how to judge, and reasons before its verdict")

@@ -191,6 +191,7 @@ def test_a_glance_begins_with_the_rubric_of_the_caller():
         ({"B": math.log(0.9), "The": math.log(0.05)}, ("B", 0.05 / 0.95)),
         ({"B]]": math.log(0.6), "a": math.log(0.2), "Both": math.log(0.1)}, ("B", 0.25)),
         ({"The": -0.1}, (None, 0.5)),
+        ({"The": math.log(0.6), "A": math.log(0.3), "B": math.log(0.1)}, (None, 0.5)),
     ],
 )
 def test_every_spelling_of_a_letter_counts(top, expected):
