@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from starlette.requests import Request
 
 from reasrm.address import shown_address
-from reasrm.errors import EngineError, InputError
 from reasrm.prompts import Pack, load_pack
 from reasrm_serving.cohorts.memory_store import MemoryStore
 from reasrm_serving.cohorts.redis_store import RedisStore
@@ -83,15 +82,9 @@ async def open_services(settings: Settings, launched: LaunchedEngine | None = No
         store, early = RedisStore(link) if link else MemoryStore(), settings.cache != "none"
         cohorts = Cohorts(ranker, store, judge.identity, early=early, count=metrics.cohort_ended, sent_back=metrics.sent_back)
         stack.push_async_callback(cohorts.aclose)
-        choosing = asyncio.create_task(_choose_prompts(engines, prompts))
+        choosing = asyncio.create_task(prompts.choose(engines))
         stack.callback(choosing.cancel)
         yield Services(settings, prompts, engines, judge, ranker, cohorts, queue, metrics, history, link)
-
-
-async def _choose_prompts(engines: EnginePool, prompts: ServedPrompts) -> None:
-    """Choose the prompts for the engine's model, so that the log says at the start which they are; later if it is away now."""
-    with suppress(EngineError, InputError):
-        prompts.of((await engines.now()).model)
 
 
 def _show(metrics: Metrics, queue: FairQueue, engines: EnginePool, link: RedisLink | None) -> None:

@@ -145,6 +145,8 @@ async def path_of_a_judgment() -> list[str]:
         app = create_app(Settings(engine=url, prompts="rubric", state_dir=Path(state)))
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client:
             first = await client.post("http://gateway/v1/judge", json=PAIR)  # files that open once are not part of the path
+            while not (await client.get("http://gateway/v1/models")).json()["data"][0]["engines"][0]["abilities"]["probed"]:
+                await asyncio.sleep(0.01)  # nor is what the gateway does in the background
             assert first.status_code == 200, first.text
             sys.setprofile(watch)
             try:

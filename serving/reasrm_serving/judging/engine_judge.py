@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from reasrm.errors import EngineError, InputError
 from reasrm.judging import judge_flow, run
 from reasrm.judging.opinions import whole_reply
 from reasrm.prompts import Pack, load_pack
@@ -45,6 +47,11 @@ class ServedPrompts:
             self._chosen[model] = load_pack(pack)
             log.info("%s is judged with the prompts %s: %s (--prompts chooses others)", model, pack, why)
         return self._chosen[model]
+
+    async def choose(self, engines: EnginePool) -> None:
+        """Choose the pack at the start, so that the log says which it is; with the first request if the engines are away."""
+        with suppress(EngineError, InputError):
+            self.of((await engines.now()).model)
 
     def identity(self, model: str) -> tuple[str, str]:
         """What identifies the prompts in a key: the pack's digest, and the fences' secret where it has any."""
